@@ -1,0 +1,48 @@
+// Every decision about how a model is laid over the devices, and its text form.
+//
+// Text form: "tp=4,pp=2,ep=8,etp=1,mbs=1,sp=1,zero=1,recompute=none", any order, each key at most
+// once; keys left out keep their defaults. dp follows from the number of devices. Expert
+// parallelism is folded over tp·dp as Megatron-Core 0.20 does: it does not multiply the devices.
+// Rank order is Megatron's tp-cp-ep-dp-pp: tensor parallelism innermost, pipeline outermost.
+#pragma once
+
+#include <compare>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace steploom {
+
+enum class Recompute : std::uint8_t { none, full };
+std::string_view name_of(Recompute r);
+
+struct Layout {
+  int tp = 1;             // tensor parallel
+  int pp = 1;             // pipeline parallel (stages)
+  int ep = 1;             // expert parallel
+  int etp = 1;            // expert tensor parallel; parse_layout defaults it to tp
+  int dp = 1;             // data parallel = devices / (tp·pp)
+  int zero = 1;           // 0: optimizer state on every rank; 1: sharded over data parallel (ZeRO-1)
+  bool sp = false;        // sequence parallel: norms and residuals split over tp along the sequence
+  std::int64_t micro_batch = 1;  // sequences a micro-batch
+  Recompute recompute = Recompute::none;  // full: keep only each layer's input, run it again
+
+  int devices() const { return tp * pp * dp; }
+  int expert_dp() const { return devices() / (etp * ep * pp); }  // replicas of an expert
+  std::int64_t micro_batches(std::int64_t global_batch) const {
+    return global_batch / (micro_batch * dp);
+  }
+  auto operator<=>(const Layout&) const = default;  // canonical order of the search
+};
+
+// `devices` gives dp. Throws Error on an unknown key (naming the nearest), a bad value, a key given
+// twice, or when devices is no multiple of tp·pp. Other rules: layout_rules.h.
+Layout parse_layout(std::string_view text, int devices, bool has_moe);
+
+// "tp=1,pp=4,ep=8,etp=1,mbs=1,sp=0,zero=1,recompute=none"; parse_layout reads it back.
+std::string to_text(const Layout& l);
+
+// "tp1 pp4 ep8 dp16 zero1": for people; degrees of 1 other than tp and pp are left out.
+std::string short_name(const Layout& l);
+
+}  // namespace steploom

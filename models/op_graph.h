@@ -1,0 +1,107 @@
+// The operator graph of one pipeline chunk: the middle of the compiler, where passes act.
+//
+// An OpGraph is a directed acyclic graph of operators (a Boost.Graph adjacency_list behind this
+// small header). Operators are numbered in the order the framework's host issues them, and every
+// edge goes from a lower to a higher number, so a graph is acyclic by construction; a pass that
+// reorders returns a new graph. An edge carries the tensor for which its target waits.
+//
+// A Chunk is what one pipeline stage does with one micro-batch: a forward and a backward graph over
+// one table of tensors, and an optimizer graph once a step. Weight-gradient operators sit in the
+// backward graph, marked by their phase; split_backward() takes them out.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "models/work.h"
+
+namespace steploom {
+
+using OpId = std::uint32_t;
+using TensorId = std::uint32_t;
+
+// The process group that a collective runs over. Names are Megatron's.
+enum class CommGroup : std::uint8_t {
+  none,
+  tp,             // tensor parallel
+  ep,             // expert parallel (dispatch and combine)
+  etp,            // expert tensor parallel
+  dp,             // data parallel: dense gradients and parameters
+  expert_dp,      // data parallel of the experts
+  pp_forward_in,  // receive activations from the stage before
+  pp_forward_out, // send activations to the stage after
+  pp_backward_in, // receive gradients from the stage after
+  pp_backward_out,// send gradients to the stage before
+  embedding,      // first and last stage: gradients of tied embeddings
+  world,          // every rank of a model replica: gradient norm
+};
+inline constexpr int kCommGroups = static_cast<int>(CommGroup::world) + 1;
+std::string_view name_of(CommGroup g);  // "expert_dp"
+
+// Which stream of the device an operator is issued to.
+enum class StreamKind : std::uint8_t { compute, tp, ep, dp, expert_dp, pp_send, pp_recv };
+inline constexpr int kStreamKinds = static_cast<int>(StreamKind::pp_recv) + 1;
+std::string_view name_of(StreamKind s);
+
+struct OpNode {
+  std::string name;                   // "layer 3 · fc1"
+  Work work;
+  CommGroup group = CommGroup::none;  // collectives only
+  StreamKind stream = StreamKind::compute;
+  int layer = -1;                     // model layer; -1: embedding, head, optimizer
+  bool recompute = false;             // a forward operator run again in the backward pass
+  bool host_waits = false;            // the host issues nothing more until this has finished
+  std::vector<TensorId> reads;
+  std::vector<TensorId> writes;
+};
+
+enum class TensorScope : std::uint8_t {
+  micro_batch,  // one copy for every micro-batch in flight
+  step,         // lives through the step: gradients, parameters, optimizer state; not in the balance
+};
+
+struct Tensor {
+  std::string name;
+  Bytes bytes = 0;  // on one rank
+  TensorScope scope = TensorScope::micro_batch;
+};
+
+class OpGraph {
+ public:
+  struct Edge {
+    OpId op;          // the other end
+    TensorId tensor;  // what is waited for
+  };
+
+  OpGraph();
+  OpGraph(const OpGraph&);
+  OpGraph(OpGraph&&) noexcept;
+  OpGraph& operator=(const OpGraph&);
+  OpGraph& operator=(OpGraph&&) noexcept;
+  ~OpGraph();
+
+  OpId add(OpNode node);                                    // issue order is the order of calls
+  void depend(OpId producer, OpId consumer, TensorId tensor);  // producer < consumer, asserted
+
+  std::size_t size() const;
+  const OpNode& node(OpId op) const;
+  std::vector<Edge> predecessors(OpId op) const;  // in the order in which they were added
+  std::vector<Edge> successors(OpId op) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+struct Chunk {
+  std::vector<Tensor> tensors;  // shared by the graphs below
+  OpGraph forward;
+  OpGraph first_forward;        // the step's first: gathers sharded parameters beside it
+  OpGraph backward;             // data and weight gradients, in autograd's order
+  OpGraph last_backward;        // the step's last: reduces gradient buckets beside it
+  OpGraph optimizer;            // once a step, after the last backward
+};
+
+}  // namespace steploom

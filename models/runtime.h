@@ -1,0 +1,40 @@
+// What a framework makes of an operator graph: host time, stream semantics, what it keeps.
+//
+// Most of a small model's step under an eager framework is not in its matrix products. A Runtime
+// says how long the host takes to issue a kernel, where the host must wait for the device, how a
+// collective is ordered against kernels that were issued before it, and how gradients and
+// parameters are kept. Built-ins are rows of a table in runtime.cpp.
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "models/work.h"
+
+namespace steploom {
+
+struct Runtime {
+  std::string name;                    // "megatron-core"
+  Picoseconds launch = 0;              // host time to issue one kernel
+  Picoseconds launch_collective = 0;   // host time to issue one collective
+  int hardware_connections = 32;       // CUDA_DEVICE_MAX_CONNECTIONS; 1: kernels start in issue order
+  // torch's ProcessGroupNCCL makes a collective wait for everything issued to the compute stream
+  // before it, needed or not.
+  bool collective_waits_for_issued = false;
+  // The host reads how many tokens each expert got before it can issue the expert products.
+  bool host_waits_for_routing = false;
+  bool overlap_grad_reduce = true;     // reduce a bucket as soon as its last gradient is there
+  bool overlap_param_gather = true;    // ZeRO-1: gather parameters beside the first forward pass
+  Bytes grad_bytes = 4;                // per parameter, as accumulated and reduced
+  Bytes bucket_elements = 40'000'000;  // least gradient bucket, elements (Megatron: max of this ...
+  Bytes bucket_elements_per_rank = 1'000'000;  // ... and this times the data-parallel size)
+  Bytes workspace = 0;                 // cuBLAS and allocator slack a device, bytes
+  Bytes communicator_buffers = 0;      // NCCL buffers per communicator a device, bytes
+};
+
+std::span<const Runtime> built_in_runtimes();
+// Throws Error naming the nearest known name.
+const Runtime& runtime_named(std::string_view name);
+
+}  // namespace steploom

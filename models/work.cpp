@@ -1,0 +1,57 @@
+#include "models/work.h"
+
+#include <array>
+#include <cstddef>
+
+namespace steploom {
+namespace {
+
+struct KindRow {
+  std::string_view name;
+  OpClass group;
+};
+
+// In the order of OpKind.
+constexpr std::array<KindRow, kOpKinds> kKinds{{
+    {"matmul", OpClass::matmul},
+    {"grouped_matmul", OpClass::grouped_matmul},
+    {"attention", OpClass::attention},
+    {"embedding", OpClass::memory},
+    {"norm", OpClass::memory},
+    {"rotary", OpClass::memory},
+    {"residual", OpClass::memory},
+    {"activation", OpClass::memory},
+    {"router", OpClass::memory},
+    {"permute", OpClass::memory},
+    {"unpermute", OpClass::memory},
+    {"cross_entropy", OpClass::memory},
+    {"adam", OpClass::optimizer},
+    {"grad_norm", OpClass::optimizer},
+    {"zero_fill", OpClass::optimizer},
+    {"all_reduce", OpClass::communication},
+    {"all_gather", OpClass::communication},
+    {"reduce_scatter", OpClass::communication},
+    {"all_to_all", OpClass::communication},
+    {"send_recv", OpClass::communication},
+}};
+
+constexpr std::array<std::string_view, kOpClasses> kClasses{
+    "matmul", "grouped_matmul", "attention", "memory", "optimizer", "communication"};
+constexpr std::array<std::string_view, 4> kPhases{"forward", "data_grad", "weight_grad", "optimizer"};
+constexpr std::array<std::string_view, 3> kPrecisions{"bf16", "fp16", "fp32"};
+
+template <class Row, std::size_t N, class Enum>
+const Row& row(const std::array<Row, N>& table, Enum e) {
+  return table.at(static_cast<std::size_t>(e));
+}
+
+}  // namespace
+
+Bytes bytes_of(Precision p) { return p == Precision::fp32 ? 4 : 2; }
+std::string_view name_of(Precision p) { return row(kPrecisions, p); }
+std::string_view name_of(OpKind k) { return row(kKinds, k).name; }
+OpClass class_of(OpKind k) { return row(kKinds, k).group; }
+std::string_view name_of(OpClass c) { return row(kClasses, c); }
+std::string_view name_of(Phase p) { return row(kPhases, p); }
+
+}  // namespace steploom

@@ -1,0 +1,82 @@
+// What one operator does, independent of any graph, GPU or cluster.
+//
+// A Work is the common word of all rooms: the builder writes it into the nodes of an OpGraph, the
+// cost model turns it into a duration, the profiler measures it, the executor runs it. It says
+// which kernel (kind and phase), on which shape, and how many FLOPs and bytes that is.
+//
+// Units: FLOPs count a multiply-add as two; bytes are what an ideal kernel moves through device
+// memory once (reads plus writes); for a collective, `bytes` is the size that nccl-tests prints,
+// i.e. the larger of one rank's send and receive buffer.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+namespace steploom {
+
+using Bytes = std::int64_t;
+using Picoseconds = std::int64_t;
+
+enum class Precision : std::uint8_t { bf16, fp16, fp32 };
+
+Bytes bytes_of(Precision p);                 // 2, 2, 4
+std::string_view name_of(Precision p);       // "bf16"
+
+// Kernels that steploom can name. One row each in work.cpp: name and class.
+enum class OpKind : std::uint8_t {
+  matmul,          // (m × k) · (k × n)
+  grouped_matmul,  // `groups` products (m_i × k) · (k × n) with Σ m_i = m
+  attention,       // causal core attention: softmax(q kᵀ) v, fused
+  embedding,       // gather of m rows of width n from a table; backward: scatter-add
+  norm,            // LayerNorm or RMSNorm of m rows of width n
+  rotary,          // rotary position embedding of m rows of width n
+  residual,        // element-wise sum of m rows of width n
+  activation,      // gated (SwiGLU) or plain (GELU) activation, m rows, n outputs
+  router,          // softmax or sigmoid scores and top-k over n experts for m tokens
+  permute,         // gather m rows of width n into expert order
+  unpermute,       // weighted sum of m rows of width n back into token order
+  cross_entropy,   // loss over m tokens and n (local) vocabulary entries, in fp32
+  adam,            // optimizer update of m parameters
+  grad_norm,       // sum of squares over m fp32 gradients (for clipping)
+  zero_fill,       // set m bytes to zero
+  all_reduce,
+  all_gather,
+  reduce_scatter,
+  all_to_all,
+  send_recv,       // point to point, one direction
+};
+inline constexpr int kOpKinds = static_cast<int>(OpKind::send_recv) + 1;
+
+// How reports group kinds.
+enum class OpClass : std::uint8_t { matmul, grouped_matmul, attention, memory, optimizer, communication };
+inline constexpr int kOpClasses = static_cast<int>(OpClass::communication) + 1;
+
+std::string_view name_of(OpKind k);   // "grouped_matmul"
+OpClass class_of(OpKind k);
+std::string_view name_of(OpClass c);  // "memory"
+inline bool is_communication(OpKind k) { return class_of(k) == OpClass::communication; }
+
+enum class Phase : std::uint8_t { forward, data_grad, weight_grad, optimizer };
+std::string_view name_of(Phase p);  // "forward"
+
+struct Work {
+  OpKind kind = OpKind::matmul;
+  Phase phase = Phase::forward;
+  Precision precision = Precision::bf16;
+  // Shape. For products: the forward product's own m, n, k in the phase at hand, that is,
+  // data_grad is (m × n)·(n × k) and carries m=m, n=k, k=n; weight_grad is (k × m)·(m × n) and
+  // carries m=k, n=n, k=m, its result accumulated in fp32.
+  std::int64_t m = 0;
+  std::int64_t n = 0;
+  std::int64_t k = 0;
+  std::int64_t groups = 1;     // grouped_matmul: experts on this rank
+  // Attention only: m = query tokens of one sequence, n = sequences, and
+  std::int32_t heads = 0;      // query heads on this rank
+  std::int32_t kv_heads = 0;   // key-value heads on this rank
+  std::int32_t head_dim = 0;   // width of q and k per head
+  std::int32_t v_head_dim = 0; // width of v per head
+  double flops = 0;            // executed floating-point operations
+  Bytes bytes = 0;             // see above
+};
+
+}  // namespace steploom

@@ -1,0 +1,21 @@
+// What is to be trained: how long, how many, how precise. Nothing about how it is laid out.
+#pragma once
+
+#include <cstdint>
+
+#include "models/work.h"
+
+namespace steploom {
+
+struct Workload {
+  std::int64_t seq_length = 4096;            // tokens in a sequence
+  std::int64_t global_batch = 256;           // sequences in an optimizer step
+  Precision precision = Precision::bf16;     // of activations and products; masters stay fp32
+
+  std::int64_t tokens_per_step() const { return seq_length * global_batch; }
+};
+
+// Throws Error (naming `reading`) unless every field is positive and a step's tokens fit in 2^40.
+void validate(const Workload& w, const char* reading);
+
+}  // namespace steploom

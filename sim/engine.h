@@ -1,0 +1,51 @@
+// The event engine: replays a Program exactly, with CUDA's and NCCL's semantics.
+//
+// See docs/how-it-works.md, "The engine", for the semantics. In short: operators of a stream run in
+// issue order; one starts when it heads its stream, its dependencies have finished and its host has
+// issued it (and, with one hardware connection, everything issued before it has started); a
+// collective progresses from the moment its last member has started; SMs are admitted by
+// (priority, ready time, sequence) and not pre-empted; kernels that run together slow each other by
+// the Contention tables; links are shared max-min. No floating point, no randomness: the same
+// Program gives the same times on every machine.
+//
+// Threading: replay() is a pure function of its arguments; call it from any thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "models/work.h"
+#include "sim/program.h"
+
+namespace steploom {
+
+struct Contention;  // contention.h
+
+struct ReplayOptions {
+  // nullptr: kernels neither wait for SMs nor slow each other, links are never short.
+  const Contention* contention = nullptr;
+  bool record_memory = false;  // fill Replay::memory
+};
+
+struct MemorySample {
+  std::uint32_t device = 0;
+  Picoseconds time = 0;
+  Bytes bytes = 0;  // balance from this time on, static part included
+};
+
+struct Replay {
+  Picoseconds makespan = 0;
+  std::vector<Picoseconds> start;  // by operator id
+  std::vector<Picoseconds> end;    // by operator id
+  std::vector<Bytes> peak_memory;  // by device, static part included
+  std::vector<MemorySample> memory;  // by time, if asked for
+};
+
+// Throws Error if the Program deadlocks, with the cycle of operators that wait for each other.
+Replay replay(const Program& program, const ReplayOptions& options = {});
+
+// Bytes of dynamic state that replay() holds per operator (start and end included).
+std::size_t dynamic_bytes_per_op(const Program& program, const ReplayOptions& options = {});
+
+}  // namespace steploom

@@ -1,0 +1,155 @@
+// A Program: what a step does, on every device, ready to be replayed, exported and executed.
+//
+// Structure. A device issues a list of slots, each an instance of a block template (one forward
+// pass of one micro-batch, say). A template is flat: its operators in the order in which the host
+// issues them, with their dependencies inside the block. An operator of the Program is (slot,
+// template index); its id is slot.first_op + index. All shapes, tensors and durations live in the
+// template, only dynamic state is per operator.
+//
+// Order. On a device, slots are issued in list order and operators in template order; that is the
+// one *issue order* of the device's host thread. Operators of a stream run in issue order. Further
+// order comes from dependencies inside a block (always from a lower to a higher index), from slot
+// edges (from an earlier to a later slot of the same device) and from communication.
+//
+// Communication. An operator with a role belongs to the communicator that its device has for that
+// role. As in NCCL, the k-th operator that a member issues on a communicator meets the k-th of every
+// other member. Nothing else joins devices.
+//
+// Units: times in picoseconds, sizes in bytes, rates and shares as integers out of 65536.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "models/op_graph.h"
+#include "models/work.h"
+#include "sim/cost.h"
+
+namespace steploom {
+
+inline constexpr std::uint32_t kFullRate = 65536;
+
+// What reports say of a template operator; never read by the engine.
+struct OpInfo {
+  std::string name;                         // "layer 3 · fc1"
+  Work work;
+  CommGroup group = CommGroup::none;
+  int layer = -1;
+  bool recompute = false;
+  Provenance provenance = Provenance::modelled;
+};
+
+// How an operator touches a tensor of its block.
+enum class AccessMode : std::uint8_t { write, read, free };
+struct Access {
+  std::uint32_t op = 0;      // template index
+  std::uint32_t tensor = 0;  // index into Program::tensors of the device's tensor table
+  AccessMode mode = AccessMode::read;
+};
+
+inline constexpr std::uint16_t kNoRole = 0xffff;
+
+struct OpTemplate {
+  Picoseconds duration = 0;   // alone on the device, at full speed
+  Picoseconds launch = 0;     // host time to issue it
+  Picoseconds wave = 0;       // how long its blocks take to retire and free SMs for others; 0: at once
+  Bytes alloc = 0;            // taken when it starts
+  Bytes free = 0;             // given back when it ends
+  std::uint32_t first_dep = 0;  // into BlockTemplate::deps
+  std::uint16_t deps = 0;       // how many
+  std::uint16_t stream = 0;     // of its device
+  std::uint16_t role = kNoRole; // communicator role of its device; kNoRole: a kernel
+  std::uint16_t kernel_class = 0;  // row of the contention tables
+  std::uint16_t sms_wanted = 0;    // SMs it can use; a collective: its CTA count
+  std::uint16_t sms_least = 1;     // the fewest it can start on; a collective: its CTA count
+  std::uint16_t link_share = 0;    // of its communicator's link uses, what it draws at full speed
+  std::int8_t priority = 0;        // lower is admitted first, as CUDA's stream priorities
+  bool persistent = false;    // its blocks stay to the end instead of retiring in waves
+  bool host_waits = false;    // the host issues nothing more on this device until it has finished
+  bool eager = false;         // point to point below NCCL's buffer: the sender does not wait
+  bool sender = false;        // point to point: this member sends
+};
+
+struct BlockTemplate {
+  std::string name;                    // "F", "B", "optimizer"
+  std::vector<OpTemplate> ops;         // issue order
+  std::vector<std::uint32_t> deps;     // template indices, each lower than its operator's
+  std::vector<OpInfo> infos;           // one an operator
+  std::vector<Access> accesses;        // sorted by op; for check()
+};
+
+enum class SlotKind : std::uint8_t { forward, backward, optimizer };
+
+struct Slot {
+  std::uint32_t block = 0;     // into Program::blocks
+  std::int32_t micro_batch = 0;  // -1: once a step
+  SlotKind kind = SlotKind::forward;
+  std::uint32_t first_op = 0;  // id of its first operator; set by finalize()
+};
+
+// Operator `to_op` of slot `to_slot` waits for `from_op` of `from_slot`; same device.
+struct SlotEdge {
+  std::uint32_t from_slot = 0, from_op = 0;
+  std::uint32_t to_slot = 0, to_op = 0;
+};
+
+struct ProgramTensor {
+  std::string name;
+  Bytes bytes = 0;
+  TensorScope scope = TensorScope::micro_batch;
+};
+
+struct Device {
+  std::string name;                   // "stage 0"
+  std::int32_t stage = 0;             // pipeline stage
+  std::int32_t multiplicity = 1;      // ranks that this device stands for (folded Programs)
+  std::uint16_t streams = 1;
+  std::uint16_t sms = 132;
+  std::uint16_t hardware_connections = 32;  // 1: kernels start in issue order across streams
+  std::uint32_t tensor_table = 0;     // into Program::tensor_tables
+  Bytes static_bytes = 0;             // parameters, gradients, optimizer, buffers, workspace
+  std::uint32_t first_slot = 0;       // its slots are contiguous in Program::slots
+  std::uint32_t slot_count = 0;
+  std::vector<std::uint32_t> communicator_of_role;  // role -> communicator
+};
+
+struct LinkUse {
+  std::uint32_t link = 0;
+  std::uint32_t share = 0;  // of the link's capacity at full speed, times multiplicity, out of 65536
+};
+
+struct Communicator {
+  std::string name;                    // "ep of stage 0"
+  std::vector<std::uint32_t> members;  // devices
+  std::vector<LinkUse> uses;
+};
+
+struct Program {
+  std::vector<BlockTemplate> blocks;
+  std::vector<Device> devices;
+  std::vector<Slot> slots;             // device after device
+  std::vector<SlotEdge> edges;
+  std::vector<Communicator> communicators;
+  std::uint32_t links = 0;             // each of capacity kFullRate
+  std::vector<std::string> kernel_classes;  // names of the rows of the contention tables
+  std::vector<std::string> stream_names;    // for traces
+  std::vector<std::vector<ProgramTensor>> tensor_tables;
+
+  // Derived by finalize(), which must be called once after building and before any use.
+  std::uint32_t op_count = 0;
+  // Successors inside a block, CSR per block; slot edges in CSR by target and by source slot.
+  struct Adjacency {
+    std::vector<std::uint32_t> first;  // size n + 1
+    std::vector<std::uint32_t> items;
+  };
+  std::vector<Adjacency> block_successors;
+  Adjacency edges_into_slot;   // indices into edges, sorted by to_op
+  Adjacency edges_out_of_slot; // indices into edges, sorted by from_op
+};
+
+// Numbers the operators, sorts slot edges and fills the derived members. Structural faults
+// (an index out of range, a dependency on a later operator) throw Error.
+void finalize(Program& program);
+
+}  // namespace steploom

@@ -1,0 +1,24 @@
+// The longest path through a Program: the second rung of the costing ladder.
+//
+// One sweep over flat arrays, without a heap and without contention. Equal to replay() with no
+// contention tables, and never above replay() with them (tables only slow down).
+#pragma once
+
+#include <vector>
+
+#include "sim/program.h"
+
+namespace steploom {
+
+struct Relaxation {
+  Picoseconds makespan = 0;
+  std::vector<Picoseconds> end;  // by operator id
+};
+
+// Throws Error on a deadlock, as replay() does.
+Relaxation relax(const Program& program);
+
+// The makespan alone, keeping no per-operator result beyond what the sweep needs.
+Picoseconds relaxed_makespan(const Program& program);
+
+}  // namespace steploom
