@@ -1,0 +1,58 @@
+// The machines: device type, nodes, and the links between devices.
+//
+// A Cluster is a few numbers (built in, or a user's JSON file) from which the graph of devices,
+// NVSwitches, NICs, leaf and spine switches is built (topology.h). Device numbers run node after
+// node. Bandwidths are bytes a second in one direction, as the link is specified; what NCCL reaches
+// on it is the profile's affair.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "models/work.h"
+#include "sim/cost.h"
+
+namespace steploom {
+
+struct DeviceType {
+  std::string name;                  // "h100-sxm-80gb"
+  int sms = 0;                       // streaming multiprocessors
+  Bytes memory = 0;                  // usable by a process
+  double memory_bandwidth = 0;       // bytes/s
+  double peak_flops = 0;             // dense bf16, FLOP/s
+};
+
+struct LinkType {
+  double bandwidth = 0;     // bytes/s, one direction
+  Picoseconds latency = 0;  // one hop
+};
+
+struct Cluster {
+  std::string name;             // "h100-sxm-80gb"
+  DeviceType device;
+  int nodes = 1;
+  int devices_per_node = 8;
+  int nics_per_node = 8;
+  LinkType nvlink;              // a device into its node's NVSwitch
+  LinkType nic;                 // a NIC into its leaf switch, the network's latency included
+  int nodes_per_leaf = 32;      // rail-optimised: NIC i of this many nodes share leaf switch i
+  double oversubscription = 1;  // leaf downlinks over uplinks; 1: non-blocking fat tree
+
+  int devices() const { return nodes * devices_per_node; }
+  int node_of(int device) const { return device / devices_per_node; }
+};
+
+// Built-in names, sorted ("h100-sxm-80gb", "h200-sxm-141gb").
+std::span<const std::string_view> cluster_names();
+
+// A built-in name, or the path of a JSON file (anything with '/' or ending in ".json"); nodes > 0
+// replaces the file's count. Throws Error.
+Cluster load_cluster(std::string_view name_or_path, int nodes);
+
+// How the given devices lie on the cluster.
+GroupShape shape_of(const Cluster& cluster, std::span<const int> devices);
+
+}  // namespace steploom
