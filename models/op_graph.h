@@ -95,8 +95,16 @@ class OpGraph {
   std::unique_ptr<Impl> impl_;
 };
 
+// Where the gradients of one layer accumulate (TensorScope::step).
+struct LayerGradients {
+  int layer = -1;
+  TensorId dense = ~TensorId{0};    // everything but routed experts; ~0: none
+  TensorId experts = ~TensorId{0};  // routed experts; ~0: none
+};
+
 struct Chunk {
   std::vector<Tensor> tensors;  // shared by the graphs below
+  std::vector<LayerGradients> gradients;
   OpGraph forward;
   OpGraph first_forward;        // the step's first: gathers sharded parameters beside it
   OpGraph backward;             // data and weight gradients, in autograd's order

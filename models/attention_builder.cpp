@@ -1,0 +1,160 @@
+// Attention of one layer, forward and backward: grouped-query and latent (MLA).
+#include "models/emitter.h"
+
+namespace steploom {
+namespace {
+
+AttentionShape core_shape(const BuildContext& c) {
+  const AttentionSpec& a = c.model.attention;
+  return {c.work.seq_length,  c.layout.micro_batch, a.heads / c.layout.tp,
+          a.kv_heads / c.layout.tp, a.head_dim,     a.v_head_dim};
+}
+
+// Widths on one rank, in elements a token.
+struct Widths {
+  std::int64_t q, k, v, out;
+  std::int64_t qkv() const { return q + k + v; }
+};
+
+Widths widths(const BuildContext& c) {
+  const AttentionShape s = core_shape(c);
+  return {std::int64_t{s.heads} * s.head_dim, std::int64_t{s.kv_heads} * s.head_dim,
+          std::int64_t{s.kv_heads} * s.v_head_dim, std::int64_t{s.heads} * s.v_head_dim};
+}
+
+// Projects the gathered, normed input to q, k, v of this rank's heads.
+TensorId grouped_query_forward(Emitter& out, TensorId normed, const Widths& w) {
+  const BuildContext& c = out.c;
+  const TensorId x = out.gather("qkv input gather", normed, c.model.hidden, Phase::forward);
+  TensorId qkv = out.linear("qkv", x, c.tokens, w.qkv(), c.model.hidden);
+  if (c.model.attention.qk_norm)
+    qkv = out.stream("qk norm", OpKind::norm, Phase::forward, c.tokens, w.qkv(), w.qkv(), {qkv});
+  if (c.model.attention.rotary)
+    qkv = out.stream("rotary", OpKind::rotary, Phase::forward, c.tokens, w.qkv(), w.qkv(), {qkv});
+  return qkv;
+}
+
+TensorId grouped_query_backward(Emitter& out, TensorId dqkv, TensorId normed, const Widths& w) {
+  const BuildContext& c = out.c;
+  const std::int64_t h = c.model.hidden;
+  if (c.model.attention.rotary)
+    dqkv = out.stream("rotary", OpKind::rotary, Phase::data_grad, c.tokens, w.qkv(), w.qkv(), {dqkv});
+  if (c.model.attention.qk_norm)
+    dqkv = out.stream("qk norm", OpKind::norm, Phase::data_grad, c.tokens, 2 * w.qkv(), w.qkv(),
+                      {dqkv});
+  const TensorId x = out.gather("qkv input gather", normed, h, Phase::weight_grad);
+  const TensorId dx = out.linear_data_grad("qkv", dqkv, c.tokens, w.qkv(), h);
+  const TensorId reduced = out.reduce("qkv input gradient reduce", dx, h, Phase::data_grad);
+  out.linear_weight_grad("qkv", x, dqkv, c.tokens, w.qkv(), h);
+  return reduced;
+}
+
+// MLA (DeepSeek-V2, arXiv 2405.04434, section 2.1; Megatron-Core's multi_latent_attention): the
+// down projections are on every tensor-parallel rank and work on sequence shards; the latents are
+// gathered before the up projections, whose heads are sharded.
+TensorId latent_forward(Emitter& out, TensorId normed, const Widths& w, AttentionSaved& saved) {
+  const BuildContext& c = out.c;
+  const AttentionSpec& a = c.model.attention;
+  const std::int64_t h = c.model.hidden;
+  TensorId q;
+  if (a.q_lora_rank > 0) {
+    saved.q_down = out.linear("q down", normed, c.shard, a.q_lora_rank, h);
+    const TensorId latent = out.stream("q latent norm", OpKind::norm, Phase::forward, c.shard,
+                                       a.q_lora_rank, a.q_lora_rank, {saved.q_down});
+    saved.q_latent = latent;
+    q = out.linear("q up", out.gather("q latent gather", latent, a.q_lora_rank, Phase::forward),
+                   c.tokens, w.q, a.q_lora_rank);
+  } else {
+    q = out.linear("q", out.gather("q input gather", normed, h, Phase::forward), c.tokens, w.q, h);
+  }
+  const std::int64_t kv_width = a.kv_lora_rank + a.qk_rope_head_dim;
+  const std::int64_t up_width =
+      std::int64_t{a.heads / c.layout.tp} * (a.qk_nope_head_dim + a.v_head_dim);
+  saved.kv_down = out.linear("kv down", normed, c.shard, kv_width, h);
+  saved.kv_latent = out.stream("kv latent norm", OpKind::norm, Phase::forward, c.shard, kv_width,
+                               kv_width, {saved.kv_down});
+  const TensorId latent = out.gather("kv latent gather", saved.kv_latent, kv_width, Phase::forward);
+  const TensorId kv = out.linear("kv up", latent, c.tokens, up_width, a.kv_lora_rank);
+  // Rotary on the shared key and on q's rope part, and the copy into whole q, k, v.
+  return out.stream("rotary", OpKind::rotary, Phase::forward, c.tokens,
+                    w.q + up_width + a.qk_rope_head_dim, w.qkv(), {q, kv, latent});
+}
+
+TensorId latent_backward(Emitter& out, TensorId dqkv, const AttentionSaved& saved, const Widths& w) {
+  const BuildContext& c = out.c;
+  const AttentionSpec& a = c.model.attention;
+  const std::int64_t h = c.model.hidden;
+  const std::int64_t kv_width = a.kv_lora_rank + a.qk_rope_head_dim;
+  const std::int64_t up_width =
+      std::int64_t{a.heads / c.layout.tp} * (a.qk_nope_head_dim + a.v_head_dim);
+  dqkv = out.stream("rotary", OpKind::rotary, Phase::data_grad, c.tokens, w.qkv(),
+                    w.q + up_width + a.qk_rope_head_dim, {dqkv});
+
+  const TensorId kv_latent =
+      out.gather("kv latent gather", saved.kv_latent, kv_width, Phase::weight_grad);
+  TensorId dkv = out.linear_data_grad("kv up", dqkv, c.tokens, up_width, a.kv_lora_rank);
+  dkv = out.reduce("kv latent gradient reduce", dkv, kv_width, Phase::data_grad);
+  out.linear_weight_grad("kv up", kv_latent, dqkv, c.tokens, up_width, a.kv_lora_rank);
+  const TensorId dkv_down = out.stream("kv latent norm", OpKind::norm, Phase::data_grad, c.shard,
+                                       2 * kv_width, kv_width, {dkv, saved.kv_down});
+  const TensorId dx_kv = out.linear_data_grad("kv down", dkv_down, c.shard, kv_width, h);
+  out.linear_weight_grad("kv down", saved.normed, dkv_down, c.shard, kv_width, h);
+
+  TensorId dx_q;
+  if (a.q_lora_rank > 0) {
+    const TensorId latent =
+        out.gather("q latent gather", saved.q_latent, a.q_lora_rank, Phase::weight_grad);
+    TensorId dq = out.linear_data_grad("q up", dqkv, c.tokens, w.q, a.q_lora_rank);
+    dq = out.reduce("q latent gradient reduce", dq, a.q_lora_rank, Phase::data_grad);
+    out.linear_weight_grad("q up", latent, dqkv, c.tokens, w.q, a.q_lora_rank);
+    const TensorId down = out.stream("q latent norm", OpKind::norm, Phase::data_grad, c.shard,
+                                     2 * std::int64_t{a.q_lora_rank}, a.q_lora_rank,
+                                     {dq, saved.q_down});
+    dx_q = out.linear_data_grad("q down", down, c.shard, a.q_lora_rank, h);
+    out.linear_weight_grad("q down", saved.normed, down, c.shard, a.q_lora_rank, h);
+  } else {
+    const TensorId x = out.gather("q input gather", saved.normed, h, Phase::weight_grad);
+    const TensorId dq = out.linear_data_grad("q", dqkv, c.tokens, w.q, h);
+    dx_q = out.reduce("q input gradient reduce", dq, h, Phase::data_grad);
+    out.linear_weight_grad("q", x, dqkv, c.tokens, w.q, h);
+  }
+  return out.stream("latent gradient sum", OpKind::residual, Phase::data_grad, c.shard, 2 * h, h,
+                    {dx_q, dx_kv});
+}
+
+}  // namespace
+
+TensorId attention_forward(Emitter& out, TensorId x, AttentionSaved& saved) {
+  const BuildContext& c = out.c;
+  const std::int64_t h = c.model.hidden;
+  const Widths w = widths(c);
+  saved.input = x;
+  saved.normed = out.stream("attention norm", OpKind::norm, Phase::forward, c.shard, h, h, {x});
+  saved.qkv = c.model.attention.kind == AttentionKind::latent
+                  ? latent_forward(out, saved.normed, w, saved)
+                  : grouped_query_forward(out, saved.normed, w);
+  saved.out = out.tensor("attention", c.tokens * w.out * c.e);
+  out.op("attention", causal_attention(Phase::forward, c.work.precision, core_shape(c)),
+         {saved.qkv}, {saved.out});
+  const TensorId y = out.linear("attention out", saved.out, c.tokens, h, w.out);
+  return out.reduce("attention out reduce", y, h, Phase::forward);
+}
+
+TensorId attention_backward(Emitter& out, TensorId dy, const AttentionSaved& saved) {
+  const BuildContext& c = out.c;
+  const std::int64_t h = c.model.hidden;
+  const Widths w = widths(c);
+  const TensorId full = out.gather("attention out gradient gather", dy, h, Phase::data_grad);
+  const TensorId d_out = out.linear_data_grad("attention out", full, c.tokens, h, w.out);
+  out.linear_weight_grad("attention out", saved.out, full, c.tokens, h, w.out);
+  const TensorId dqkv = out.tensor("attention gradient", c.tokens * w.qkv() * c.e);
+  out.op("attention", causal_attention(Phase::data_grad, c.work.precision, core_shape(c)),
+         {d_out, saved.qkv, saved.out}, {dqkv});
+  const TensorId dx = c.model.attention.kind == AttentionKind::latent
+                          ? latent_backward(out, dqkv, saved, w)
+                          : grouped_query_backward(out, dqkv, saved.normed, w);
+  return out.stream("attention norm", OpKind::norm, Phase::data_grad, c.shard, 2 * h, h,
+                    {dx, saved.input});
+}
+
+}  // namespace steploom

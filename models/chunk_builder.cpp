@@ -1,0 +1,195 @@
+#include "models/chunk_builder.h"
+
+#include <cassert>
+#include <utility>
+
+#include "models/emitter.h"
+#include "models/parameters.h"
+
+namespace steploom {
+namespace {
+
+bool is_moe(const ModelSpec& m, int layer) {
+  return m.has_moe() && m.layer_is_moe[static_cast<std::size_t>(layer)];
+}
+
+TensorId layer_forward(Emitter& out, int layer, TensorId x, LayerSaved& saved) {
+  const BuildContext& c = out.c;
+  const std::int64_t h = c.model.hidden;
+  out.set_layer(layer);
+  saved.input = x;
+  const TensorId attended = attention_forward(out, x, saved.attention);
+  saved.middle = out.stream("attention residual", OpKind::residual, Phase::forward, c.shard, 2 * h, h,
+                            {x, attended});
+  saved.normed = out.stream("ffn norm", OpKind::norm, Phase::forward, c.shard, h, h, {saved.middle});
+  const TensorId y = is_moe(c.model, layer)
+                         ? moe_forward(out, saved.normed, saved.moe)
+                         : ffn_forward(out, "ffn", saved.normed, c.model.dense.width,
+                                       c.model.dense.gated, saved.dense);
+  return out.stream("ffn residual", OpKind::residual, Phase::forward, c.shard, 2 * h, h,
+                    {saved.middle, y});
+}
+
+TensorId layer_backward(Emitter& out, int layer, TensorId dy, const LayerSaved& saved) {
+  const BuildContext& c = out.c;
+  const std::int64_t h = c.model.hidden;
+  out.set_layer(layer);
+  TensorId d = is_moe(c.model, layer)
+                   ? moe_backward(out, dy, saved.normed, saved.moe)
+                   : ffn_backward(out, "ffn", dy, c.model.dense.width, c.model.dense.gated,
+                                  saved.dense);
+  d = out.stream("ffn norm", OpKind::norm, Phase::data_grad, c.shard, 2 * h, h, {d, saved.middle});
+  const TensorId d_middle = out.stream("ffn residual", OpKind::residual, Phase::data_grad, c.shard,
+                                       2 * h, h, {dy, d});
+  d = attention_backward(out, d_middle, saved.attention);
+  return out.stream("attention residual", OpKind::residual, Phase::data_grad, c.shard, 2 * h, h,
+                    {d_middle, d});
+}
+
+struct HeadSaved {
+  TensorId input = kNoTensor, normed = kNoTensor, softmax = kNoTensor;
+};
+
+std::int64_t local_vocab(const BuildContext& c) {
+  return padded_vocab(c.model.vocab, c.layout.tp) / c.layout.tp;
+}
+
+TensorId embedding_forward(Emitter& out) {
+  const BuildContext& c = out.c;
+  const std::int64_t h = c.model.hidden;
+  const TensorId x = out.tensor("embedding", c.tokens * h * c.e);
+  const int tables = c.model.learned_positions ? 2 : 1;
+  out.op("embedding",
+         streaming(OpKind::embedding, Phase::forward, c.work.precision, c.tokens, h,
+                   c.tokens * h * c.e * (1 + tables)),
+         {}, {x});
+  return out.reduce("embedding reduce", x, h, Phase::forward);
+}
+
+void embedding_backward(Emitter& out, TensorId dy) {
+  const BuildContext& c = out.c;
+  const std::int64_t h = c.model.hidden;
+  const TensorId full = out.gather("embedding gradient gather", dy, h, Phase::data_grad);
+  // Scatter-add of every token's gradient into the fp32 table's gradient.
+  out.op("embedding",
+         streaming(OpKind::embedding, Phase::weight_grad, c.work.precision, c.tokens, h,
+                   c.tokens * h * (c.e + 8)),
+         {full}, {out.dense_gradient()});
+}
+
+// Vocabulary-parallel head and loss (Megatron-LM, arXiv 1909.08053, section 3): each rank holds a
+// slice of the logits; the maximum, then the target logit and the sum, are reduced over tp.
+void head_forward(Emitter& out, TensorId x, HeadSaved& saved) {
+  const BuildContext& c = out.c;
+  const std::int64_t h = c.model.hidden;
+  const std::int64_t v = local_vocab(c);
+  saved.input = x;
+  saved.normed = out.stream("final norm", OpKind::norm, Phase::forward, c.shard, h, h, {x});
+  const TensorId full = out.gather("head input gather", saved.normed, h, Phase::forward);
+  const TensorId logits = out.linear("head", full, c.tokens, v, h);
+  saved.softmax = out.tensor("softmax", c.tokens * v * 4);
+  out.op("cross entropy",
+         streaming(OpKind::cross_entropy, Phase::forward, c.work.precision, c.tokens, v,
+                   c.tokens * v * (c.e + 4)),
+         {logits}, {saved.softmax});
+  if (c.layout.tp > 1)
+    for (const auto& [name, words] : {std::pair{"logit maximum", 1}, std::pair{"loss sums", 2}})
+      out.in_place(name, OpKind::all_reduce, CommGroup::tp, StreamKind::tp, Phase::forward,
+                   c.tokens * 4 * words, saved.softmax);
+}
+
+TensorId head_backward(Emitter& out, const HeadSaved& saved) {
+  const BuildContext& c = out.c;
+  const std::int64_t h = c.model.hidden;
+  const std::int64_t v = local_vocab(c);
+  const TensorId d_logits = out.tensor("logits gradient", c.tokens * v * c.e);
+  out.op("cross entropy",
+         streaming(OpKind::cross_entropy, Phase::data_grad, c.work.precision, c.tokens, v,
+                   c.tokens * v * (4 + c.e)),
+         {saved.softmax}, {d_logits});
+  const TensorId full = out.gather("head input gather", saved.normed, h, Phase::weight_grad);
+  const TensorId dx = out.linear_data_grad("head", d_logits, c.tokens, v, h);
+  const TensorId reduced = out.reduce("head input gradient reduce", dx, h, Phase::data_grad);
+  out.linear_weight_grad("head", full, d_logits, c.tokens, v, h);
+  return out.stream("final norm", OpKind::norm, Phase::data_grad, c.shard, 2 * h, h,
+                    {reduced, saved.input});
+}
+
+TensorId receive(Emitter& out, CommGroup group, Phase phase) {
+  const BuildContext& c = out.c;
+  OpNode node;
+  const Bytes bytes = c.shard * c.model.hidden * c.e;
+  node.name = phase == Phase::forward ? "receive activations" : "receive gradients";
+  node.work = communication(OpKind::send_recv, phase, bytes);
+  node.group = group;
+  node.stream = StreamKind::pp_recv;
+  const TensorId x = out.tensor(node.name, bytes);
+  node.writes = {x};
+  out.op(std::move(node));
+  return x;
+}
+
+void send(Emitter& out, CommGroup group, Phase phase, TensorId x) {
+  const BuildContext& c = out.c;
+  OpNode node;
+  node.name = phase == Phase::forward ? "send activations" : "send gradients";
+  node.work = communication(OpKind::send_recv, phase, c.shard * c.model.hidden * c.e);
+  node.group = group;
+  node.stream = StreamKind::pp_send;
+  node.reads = {x};
+  out.op(std::move(node));
+}
+
+}  // namespace
+
+StageSpan stage_span(const ModelSpec& m, const Layout& l, int stage) {
+  assert(m.layers % l.pp == 0 && stage >= 0 && stage < l.pp);
+  const int each = m.layers / l.pp;
+  const bool first = stage == 0;
+  const bool last = stage == l.pp - 1;
+  return {stage * each, each, first, last, !first, !last};
+}
+
+Chunk build_chunk(const ModelSpec& m, const Workload& w, const Layout& l, const Runtime& r,
+                  const StageSpan& stage) {
+  const std::int64_t tokens = w.seq_length * l.micro_batch;
+  const BuildContext c{m, w, l, r, tokens, l.sp ? tokens / l.tp : tokens, bytes_of(w.precision)};
+  Chunk chunk;
+  std::vector<LayerSaved> saved(static_cast<std::size_t>(stage.layers));
+  const auto layer_at = [&](int i) { return stage.first_layer + i; };
+  const auto saved_at = [&](int i) -> LayerSaved& { return saved[static_cast<std::size_t>(i)]; };
+  HeadSaved head;
+
+  Emitter f(c, chunk, chunk.forward);
+  TensorId x = stage.embedding ? embedding_forward(f)
+                               : receive(f, CommGroup::pp_forward_in, Phase::forward);
+  for (int i = 0; i < stage.layers; ++i) x = layer_forward(f, layer_at(i), x, saved_at(i));
+  f.set_layer(m.layers);
+  if (stage.head) head_forward(f, x, head);
+  if (stage.sends) send(f, CommGroup::pp_forward_out, Phase::forward, x);
+
+  Emitter b(c, chunk, chunk.backward);
+  b.set_layer(m.layers);
+  TensorId dy = stage.head ? head_backward(b, head)
+                           : receive(b, CommGroup::pp_backward_in, Phase::data_grad);
+  for (int i = stage.layers - 1; i >= 0; --i) {
+    if (l.recompute == Recompute::full) {
+      b.set_recompute(true);
+      const TensorId input = saved_at(i).input;
+      saved_at(i) = LayerSaved{};
+      layer_forward(b, layer_at(i), input, saved_at(i));
+      b.set_recompute(false);
+    }
+    dy = layer_backward(b, layer_at(i), dy, saved_at(i));
+  }
+  b.set_layer(-1);
+  if (stage.embedding) embedding_backward(b, dy);
+  if (stage.receives) send(b, CommGroup::pp_backward_out, Phase::data_grad, dy);
+
+  chunk.last_backward = with_gradient_buckets(c, stage, chunk, chunk.backward);
+  chunk.first_forward = with_parameter_gathers(c, stage, chunk, chunk.forward);
+  chunk.optimizer = optimizer_graph(c, stage, chunk);
+  return chunk;
+}
+
+}  // namespace steploom

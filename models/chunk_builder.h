@@ -1,0 +1,45 @@
+// From a model, a workload, a layout and a runtime to the operator graphs of one pipeline stage.
+//
+// The graphs hold what one rank of the stage does, with every operator's shape on that rank. Order
+// is the order in which the runtime's host issues kernels. Ranks of one stage do the same work when
+// routing is balanced: every expert gets tokens·top_k/experts rows.
+#pragma once
+
+#include "models/layout.h"
+#include "models/model_spec.h"
+#include "models/op_graph.h"
+#include "models/runtime.h"
+#include "models/workload.h"
+
+namespace steploom {
+
+// What a pipeline stage holds. Stages are contiguous; layers % pp = 0 is a layout rule.
+struct StageSpan {
+  int first_layer = 0;
+  int layers = 0;
+  bool embedding = false;      // holds the input embedding (first stage)
+  bool head = false;           // holds final norm, head and loss (last stage)
+  bool receives = false;       // has a stage before it
+  bool sends = false;          // has a stage after it
+  auto operator<=>(const StageSpan&) const = default;
+};
+StageSpan stage_span(const ModelSpec& m, const Layout& l, int stage);
+
+// The layout must keep all layout rules.
+Chunk build_chunk(const ModelSpec& m, const Workload& w, const Layout& l, const Runtime& r,
+                  const StageSpan& stage);
+
+// Parameters of a stage on one rank, by where the layout cuts them.
+struct StageParameters {
+  std::int64_t sharded = 0;     // tensor-sharded
+  std::int64_t replicated = 0;  // on every tensor-parallel rank
+  std::int64_t experts = 0;     // routed experts
+  std::int64_t dense() const { return sharded + replicated; }
+  std::int64_t total() const { return sharded + replicated + experts; }
+};
+StageParameters stage_parameters(const ModelSpec& m, const Layout& l, const StageSpan& stage);
+
+// Tied embeddings live on the first and the last stage; their gradients are summed between them.
+bool shares_embedding(const ModelSpec& m, const Layout& l, const StageSpan& stage);
+
+}  // namespace steploom

@@ -1,0 +1,113 @@
+#include "models/emitter.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace steploom {
+
+TensorId Emitter::tensor(std::string_view name, Bytes bytes, TensorScope scope) {
+  chunk_.tensors.push_back({std::string(name), bytes, scope});
+  return static_cast<TensorId>(chunk_.tensors.size() - 1);
+}
+
+TensorId Emitter::gradient(TensorId LayerGradients::*which, const char* name) {
+  auto it = std::find_if(chunk_.gradients.begin(), chunk_.gradients.end(),
+                         [this](const LayerGradients& g) { return g.layer == layer_; });
+  if (it == chunk_.gradients.end()) it = chunk_.gradients.insert(it, {layer_});
+  if ((*it).*which == kNoTensor)
+    (*it).*which = tensor("layer " + std::to_string(layer_) + name, 0, TensorScope::step);
+  return (*it).*which;
+}
+
+OpId Emitter::op(OpNode node) {
+  node.layer = layer_;
+  node.recompute = recompute_;
+  producer_.resize(chunk_.tensors.size(), -1);
+  const OpId id = graph_.add(node);
+  for (const TensorId t : node.reads)
+    if (producer_[t] >= 0) graph_.depend(static_cast<OpId>(producer_[t]), id, t);
+  for (const TensorId t : node.writes) producer_[t] = id;
+  return id;
+}
+
+OpId Emitter::op(std::string_view name, const Work& work, Ids reads, Ids writes) {
+  OpNode node;
+  node.name = name;
+  node.work = work;
+  node.reads = reads;
+  node.writes = writes;
+  return op(std::move(node));
+}
+
+TensorId Emitter::linear(std::string_view name, TensorId x, std::int64_t m, std::int64_t n,
+                         std::int64_t k) {
+  const TensorId y = tensor(name, m * n * c.e);
+  op(name, product(Phase::forward, c.work.precision, m, n, k), {x}, {y});
+  return y;
+}
+
+TensorId Emitter::linear_data_grad(std::string_view name, TensorId dy, std::int64_t m,
+                                   std::int64_t n, std::int64_t k) {
+  const TensorId dx = tensor(std::string(name) + " input gradient", m * k * c.e);
+  op(name, product(Phase::data_grad, c.work.precision, m, n, k), {dy}, {dx});
+  return dx;
+}
+
+void Emitter::linear_weight_grad(std::string_view name, TensorId x, TensorId dy, std::int64_t m,
+                                 std::int64_t n, std::int64_t k) {
+  op(name, product(Phase::weight_grad, c.work.precision, m, n, k), {x, dy}, {dense_gradient()});
+}
+
+TensorId Emitter::stream(std::string_view name, OpKind kind, Phase phase, std::int64_t m,
+                         std::int64_t read_width, std::int64_t write_width, Ids reads) {
+  const TensorId y = tensor(name, m * write_width * c.e);
+  op(name, streaming(kind, phase, c.work.precision, m, write_width,
+                     m * (read_width + write_width) * c.e),
+     reads, {y});
+  return y;
+}
+
+TensorId Emitter::collective(std::string_view name, OpKind kind, CommGroup group, StreamKind stream,
+                             Phase phase, Bytes bytes, Bytes out, TensorId input) {
+  const TensorId y = tensor(name, out);
+  OpNode node;
+  node.name = name;
+  node.work = communication(kind, phase, bytes);
+  node.group = group;
+  node.stream = stream;
+  node.reads = {input};
+  node.writes = {y};
+  op(std::move(node));
+  return y;
+}
+
+void Emitter::in_place(std::string_view name, OpKind kind, CommGroup group, StreamKind stream,
+                       Phase phase, Bytes bytes, TensorId t) {
+  OpNode node;
+  node.name = name;
+  node.work = communication(kind, phase, bytes);
+  node.group = group;
+  node.stream = stream;
+  node.reads = {t};
+  node.writes = {t};
+  op(std::move(node));
+}
+
+TensorId Emitter::gather(std::string_view name, TensorId shard, std::int64_t width, Phase phase) {
+  if (!c.layout.sp) return shard;
+  const Bytes bytes = c.tokens * width * c.e;
+  return collective(name, OpKind::all_gather, CommGroup::tp, StreamKind::tp, phase, bytes, bytes,
+                    shard);
+}
+
+TensorId Emitter::reduce(std::string_view name, TensorId full, std::int64_t width, Phase phase) {
+  if (c.layout.tp == 1) return full;
+  const Bytes bytes = c.tokens * width * c.e;
+  if (c.layout.sp)
+    return collective(name, OpKind::reduce_scatter, CommGroup::tp, StreamKind::tp, phase, bytes,
+                      bytes / c.layout.tp, full);
+  in_place(name, OpKind::all_reduce, CommGroup::tp, StreamKind::tp, phase, bytes, full);
+  return full;
+}
+
+}  // namespace steploom

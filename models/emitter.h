@@ -1,0 +1,126 @@
+// Writing a block of a Chunk operator by operator: the builder's pen.
+//
+// An Emitter appends to one OpGraph and shares the chunk's tensor table with its siblings. Reading a
+// tensor that the same graph wrote makes an edge; reading one of another graph (a saved activation)
+// makes none: order between blocks is the lowering's affair. Sizes are on one rank.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "models/chunk_builder.h"
+#include "models/shapes.h"
+
+namespace steploom {
+
+// What every part of the builder needs to know.
+struct BuildContext {
+  const ModelSpec& model;
+  const Workload& work;
+  const Layout& layout;
+  const Runtime& runtime;
+  std::int64_t tokens = 0;  // of a micro-batch
+  std::int64_t shard = 0;   // tokens in the sequence-parallel region: tokens / tp, or tokens
+  Bytes e = 2;              // bytes an activation element
+};
+
+class Emitter {
+ public:
+  using Ids = std::initializer_list<TensorId>;
+
+  Emitter(const BuildContext& context, Chunk& chunk, OpGraph& graph, bool recompute = false)
+      : c(context), chunk_(chunk), graph_(graph), recompute_(recompute) {}
+
+  const BuildContext& c;
+
+  void set_layer(int layer) { layer_ = layer; }
+  void set_recompute(bool again) { recompute_ = again; }
+
+  TensorId tensor(std::string_view name, Bytes bytes, TensorScope scope = TensorScope::micro_batch);
+  OpId op(std::string_view name, const Work& work, Ids reads, Ids writes);
+  OpId op(OpNode node);  // fills layer and recompute, adds edges
+
+  // Kernels with one output, which is returned. Products are named after their weight.
+  TensorId linear(std::string_view name, TensorId x, std::int64_t m, std::int64_t n, std::int64_t k);
+  TensorId linear_data_grad(std::string_view name, TensorId dy, std::int64_t m, std::int64_t n,
+                            std::int64_t k);
+  // Where the gradients of the current layer accumulate.
+  TensorId dense_gradient() { return gradient(&LayerGradients::dense, " dense gradients"); }
+  TensorId expert_gradient() { return gradient(&LayerGradients::experts, " expert gradients"); }
+
+  void linear_weight_grad(std::string_view name, TensorId x, TensorId dy, std::int64_t m,
+                          std::int64_t n, std::int64_t k);
+  // `m` rows; reads and writes these many elements a row in all.
+  TensorId stream(std::string_view name, OpKind kind, Phase phase, std::int64_t m,
+                  std::int64_t read_width, std::int64_t write_width, Ids reads);
+
+  // Tensor-parallel regions (Megatron-LM, arXiv 2205.05198, section 4.2.2). `width` elements a row.
+  // With sp: all-gather the sequence shards, or reduce-scatter partial sums; without: nothing, or
+  // all-reduce in place. tp = 1: nothing.
+  TensorId gather(std::string_view name, TensorId shard, std::int64_t width, Phase phase);
+  TensorId reduce(std::string_view name, TensorId full, std::int64_t width, Phase phase);
+
+  // A collective with a fresh output of `out` bytes; `bytes` as nccl-tests counts.
+  TensorId collective(std::string_view name, OpKind kind, CommGroup group, StreamKind stream,
+                      Phase phase, Bytes bytes, Bytes out, TensorId input);
+  // In place: the tensor is its own output.
+  void in_place(std::string_view name, OpKind kind, CommGroup group, StreamKind stream, Phase phase,
+                Bytes bytes, TensorId tensor);
+
+ private:
+  TensorId gradient(TensorId LayerGradients::*which, const char* name);
+
+  Chunk& chunk_;
+  OpGraph& graph_;
+  std::vector<std::int64_t> producer_;  // by tensor: last writer in this graph, or -1
+  int layer_ = -1;
+  bool recompute_ = false;
+};
+
+// Tensors that a part's forward pass leaves for its backward pass; kNoTensor where unused.
+inline constexpr TensorId kNoTensor = ~TensorId{0};
+
+struct AttentionSaved {
+  TensorId input = kNoTensor, normed = kNoTensor, qkv = kNoTensor, out = kNoTensor;
+  TensorId q_down = kNoTensor, q_latent = kNoTensor;    // MLA: before and after the latent's norm
+  TensorId kv_down = kNoTensor, kv_latent = kNoTensor;  // MLA: likewise, gathered over tp
+};
+struct FfnSaved {
+  TensorId input = kNoTensor, hidden = kNoTensor, activated = kNoTensor;
+};
+struct MoeSaved {
+  TensorId scores = kNoTensor, rows = kNoTensor, hidden = kNoTensor, activated = kNoTensor;
+  FfnSaved shared;
+};
+struct LayerSaved {
+  TensorId input = kNoTensor;   // x
+  AttentionSaved attention;
+  TensorId middle = kNoTensor;  // x + attention
+  TensorId normed = kNoTensor;  // input of the feed-forward part, after its norm
+  FfnSaved dense;
+  MoeSaved moe;
+};
+
+// Forward: input and output lie in the sequence-parallel region, `shard` rows of hidden.
+TensorId attention_forward(Emitter& out, TensorId x, AttentionSaved& saved);
+TensorId ffn_forward(Emitter& out, std::string_view name, TensorId normed, std::int64_t width,
+                     bool gated, FfnSaved& saved);
+TensorId moe_forward(Emitter& out, TensorId normed, MoeSaved& saved);
+
+// Backward: gradient of the output in, gradient of the (normed) input out.
+TensorId attention_backward(Emitter& out, TensorId dy, const AttentionSaved& saved);
+TensorId ffn_backward(Emitter& out, std::string_view name, TensorId dy, std::int64_t width,
+                      bool gated, const FfnSaved& saved);
+TensorId moe_backward(Emitter& out, TensorId dy, TensorId normed, const MoeSaved& saved);
+
+// Gradients and parameters over the data-parallel groups, and the optimizer (step_builder.cpp).
+OpGraph with_gradient_buckets(const BuildContext& c, const StageSpan& stage, Chunk& chunk,
+                              const OpGraph& backward);
+OpGraph with_parameter_gathers(const BuildContext& c, const StageSpan& stage, Chunk& chunk,
+                               const OpGraph& forward);
+OpGraph optimizer_graph(const BuildContext& c, const StageSpan& stage, Chunk& chunk);
+
+}  // namespace steploom

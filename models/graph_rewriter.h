@@ -1,0 +1,57 @@
+// Copying a graph while adding operators: how a pass returns a new graph.
+//
+// copy() appends the next operator of the old graph with its edges; add() appends a new one, which
+// depends on the last writers so far of the tensors it reads. Operators that are not copied are
+// dropped, with their edges.
+#pragma once
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "models/op_graph.h"
+
+namespace steploom {
+
+class GraphRewriter {
+ public:
+  explicit GraphRewriter(const OpGraph& old) : old_(old), moved_(old.size(), kDropped) {}
+
+  OpId copy(OpId op) {
+    const OpId id = graph_.add(old_.node(op));
+    moved_[op] = id;
+    for (const OpGraph::Edge& e : old_.predecessors(op))
+      if (moved_[e.op] != kDropped) graph_.depend(moved_[e.op], id, e.tensor);
+    note_writes(id);
+    return id;
+  }
+
+  OpId add(OpNode node) {
+    const OpId id = graph_.add(std::move(node));
+    for (const TensorId t : graph_.node(id).reads)
+      if (t < writer_.size() && writer_[t] != kDropped) graph_.depend(writer_[t], id, t);
+    note_writes(id);
+    return id;
+  }
+
+  void depend(OpId producer, OpId consumer, TensorId t) { graph_.depend(producer, consumer, t); }
+
+  OpGraph take() { return std::move(graph_); }
+
+ private:
+  static constexpr OpId kDropped = ~OpId{0};
+
+  void note_writes(OpId id) {
+    for (const TensorId t : graph_.node(id).writes) {
+      if (t >= writer_.size()) writer_.resize(t + 1, kDropped);
+      writer_[t] = id;
+    }
+  }
+
+  const OpGraph& old_;
+  OpGraph graph_;
+  std::vector<OpId> moved_;   // old number -> new
+  std::vector<OpId> writer_;  // by tensor
+};
+
+}  // namespace steploom

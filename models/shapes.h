@@ -1,0 +1,39 @@
+// From shapes to Works: FLOPs and bytes of each kind of operator.
+//
+// A product counts 2·m·n·k FLOPs. Causal attention counts half of the full square, as a fused
+// kernel executes it: S²·(d_qk + d_v) per head and sequence forward; backward five products in
+// place of two, 2.5 times that (FlashAttention-2, arXiv 2307.08691, section 3.1). Bytes are what an
+// ideal kernel moves once.
+#pragma once
+
+#include <cstdint>
+
+#include "models/work.h"
+
+namespace steploom {
+
+// The product y = x·W of m rows, k inputs, n outputs in one phase; see Work for the shapes that the
+// backward phases carry.
+Work product(Phase phase, Precision p, std::int64_t m, std::int64_t n, std::int64_t k);
+
+// The same for `groups` experts that share the m rows evenly, each with its own k × n weights.
+Work grouped_product(Phase phase, Precision p, std::int64_t groups, std::int64_t m, std::int64_t n,
+                     std::int64_t k);
+
+struct AttentionShape {
+  std::int64_t sequence = 0;   // tokens
+  std::int64_t sequences = 0;  // in the micro-batch
+  int heads = 0;               // on this rank
+  int kv_heads = 0;            // on this rank
+  int head_dim = 0;
+  int v_head_dim = 0;
+};
+Work causal_attention(Phase phase, Precision p, const AttentionShape& a);
+
+// A memory-bound kernel over m rows of width n that moves `bytes`.
+Work streaming(OpKind kind, Phase phase, Precision p, std::int64_t m, std::int64_t n, Bytes bytes);
+
+// A collective or a message; bytes as nccl-tests counts them.
+Work communication(OpKind kind, Phase phase, Bytes bytes);
+
+}  // namespace steploom

@@ -1,0 +1,309 @@
+// Once a step: gradient buckets beside the last backward pass, parameter gathers beside the first
+// forward pass, and the optimizer.
+//
+// Megatron-Core's DistributedDataParallel: gradients are reduced bucket by bucket, in the order in
+// which the backward pass completes them; a bucket closes when it holds at least
+// max(40 M, 1 M · dp) elements. With ZeRO-1 (its distributed optimizer) a bucket is reduce-scattered
+// and its parameters are all-gathered before they are next used. Experts have buckets of their own
+// over the expert-data-parallel group.
+#include <algorithm>
+#include <cassert>
+#include <string>
+
+#include "models/emitter.h"
+#include "models/graph_rewriter.h"
+#include "models/parameters.h"
+
+namespace steploom {
+namespace {
+
+// A layer, the embedding (-1) or the head (model.layers), with its parameters on one rank.
+struct Unit {
+  int layer = 0;
+  std::int64_t dense = 0;
+  std::int64_t experts = 0;
+  TensorId dense_gradient = kNoTensor;
+  TensorId expert_gradient = kNoTensor;
+};
+
+std::int64_t per_rank(const Layout& l, const ParameterBuckets& p) {
+  return p.sharded / l.tp + p.replicated;
+}
+
+std::int64_t experts_per_rank(const Layout& l, const ParameterBuckets& p) {
+  return p.experts / (std::int64_t{l.etp} * l.ep);
+}
+
+std::int64_t table_elements(const ModelSpec& m, const Layout& l) {
+  return padded_vocab(m.vocab, l.tp) / l.tp * m.hidden;
+}
+
+// Parameters outside the layers.
+std::int64_t embedding_elements(const ModelSpec& m, const Layout& l) {
+  return table_elements(m, l) + (m.learned_positions ? m.max_positions * m.hidden : 0);
+}
+std::int64_t head_elements(const ModelSpec& m, const Layout& l, const StageSpan& stage) {
+  const std::int64_t norm = m.hidden * (m.norm_bias ? 2 : 1);
+  const bool own_table = !m.tied_embeddings || !stage.embedding;  // tied: a copy on the last stage
+  return norm + (own_table ? table_elements(m, l) : 0);
+}
+
+// In the order in which the forward pass meets them.
+std::vector<Unit> units(const BuildContext& c, const StageSpan& stage, const Chunk& chunk) {
+  std::vector<Unit> list;
+  if (stage.embedding) list.push_back({-1, embedding_elements(c.model, c.layout), 0});
+  for (int i = 0; i < stage.layers; ++i) {
+    const int layer = stage.first_layer + i;
+    const ParameterBuckets p = layer_parameters(c.model, layer);
+    list.push_back({layer, per_rank(c.layout, p), experts_per_rank(c.layout, p)});
+  }
+  if (stage.head) list.push_back({c.model.layers, head_elements(c.model, c.layout, stage), 0});
+  for (Unit& u : list)
+    for (const LayerGradients& g : chunk.gradients)
+      if (g.layer == u.layer) {
+        u.dense_gradient = g.dense;
+        u.expert_gradient = g.experts;
+      }
+  return list;
+}
+
+// Consecutive units that are communicated together over one group.
+struct Bucket {
+  std::size_t first = 0, last = 0;  // indices into the unit list, in the order given
+  std::int64_t elements = 0;
+};
+
+std::vector<Bucket> buckets(const std::vector<Unit>& list, std::int64_t Unit::*size,
+                            std::int64_t least) {
+  std::vector<Bucket> out;
+  Bucket open;
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    if (open.elements == 0) open.first = i;
+    open.last = i;
+    open.elements += list[i].*size;
+    if (open.elements >= least || (i + 1 == list.size() && open.elements > 0)) {
+      out.push_back(open);
+      open = {};
+    }
+  }
+  return out;
+}
+
+// One data-parallel family: dense parameters over dp, or experts over expert_dp.
+struct Family {
+  std::int64_t Unit::*size;
+  TensorId Unit::*gradient;
+  CommGroup group;
+  StreamKind stream;
+  int ranks;
+  const char* name;
+};
+
+std::vector<Family> families(const Layout& l) {
+  std::vector<Family> out;
+  if (l.dp > 1)
+    out.push_back({&Unit::dense, &Unit::dense_gradient, CommGroup::dp, StreamKind::dp, l.dp, "dense"});
+  if (l.expert_dp() > 1)
+    out.push_back({&Unit::experts, &Unit::expert_gradient, CommGroup::expert_dp,
+                   StreamKind::expert_dp, l.expert_dp(), "expert"});
+  return out;
+}
+
+std::int64_t least_bucket(const Runtime& r, int ranks) {
+  return std::max(r.bucket_elements, r.bucket_elements_per_rank * ranks);
+}
+
+OpNode collective_node(std::string name, OpKind kind, Phase phase, CommGroup group,
+                       StreamKind stream, Bytes bytes) {
+  OpNode node;
+  node.name = std::move(name);
+  node.work = communication(kind, phase, bytes);
+  node.group = group;
+  node.stream = stream;
+  return node;
+}
+
+std::int64_t position(const OpGraph& g, int layer, bool last) {
+  std::int64_t found = -1;
+  for (OpId op = 0; op < g.size(); ++op)
+    if (g.node(op).layer == layer && g.node(op).stream == StreamKind::compute) {
+      found = op;
+      if (!last) break;
+    }
+  return found;
+}
+
+}  // namespace
+
+OpGraph with_gradient_buckets(const BuildContext& c, const StageSpan& stage, Chunk& chunk,
+                              const OpGraph& backward) {
+  std::vector<Unit> list = units(c, stage, chunk);
+  std::reverse(list.begin(), list.end());
+  struct Insertion {
+    std::int64_t after;
+    OpNode node;
+  };
+  std::vector<Insertion> insertions;
+  for (const Family& f : families(c.layout)) {
+    int number = 0;
+    for (const Bucket& b : buckets(list, f.size, least_bucket(c.runtime, f.ranks))) {
+      const bool scatter = c.layout.zero == 1;
+      OpNode node = collective_node(
+          std::string(f.name) + " gradient bucket " + std::to_string(number++),
+          scatter ? OpKind::reduce_scatter : OpKind::all_reduce, Phase::weight_grad, f.group, f.stream,
+          b.elements * c.runtime.grad_bytes);
+      std::int64_t after = static_cast<std::int64_t>(backward.size()) - 1;
+      if (c.runtime.overlap_grad_reduce) {
+        after = -1;
+        for (std::size_t i = b.first; i <= b.last; ++i)
+          after = std::max(after, position(backward, list[i].layer, true));
+      }
+      for (std::size_t i = b.first; i <= b.last; ++i)
+        if (list[i].*f.gradient != kNoTensor) node.reads.push_back(list[i].*f.gradient);
+      node.writes = node.reads;
+      node.layer = list[b.last].layer;
+      insertions.push_back({after, std::move(node)});
+    }
+  }
+  std::stable_sort(insertions.begin(), insertions.end(),
+                   [](const Insertion& a, const Insertion& b) { return a.after < b.after; });
+  GraphRewriter out(backward);
+  std::size_t next = 0;
+  for (OpId op = 0; op < backward.size(); ++op) {
+    out.copy(op);
+    while (next < insertions.size() && insertions[next].after == static_cast<std::int64_t>(op))
+      out.add(std::move(insertions[next++].node));
+  }
+  assert(next == insertions.size());
+  return out.take();
+}
+
+OpGraph with_parameter_gathers(const BuildContext& c, const StageSpan& stage, Chunk& chunk,
+                               const OpGraph& forward) {
+  if (c.layout.zero == 0 || !c.runtime.overlap_param_gather) return forward;
+  const std::vector<Unit> list = units(c, stage, chunk);
+  struct Gather {
+    OpNode node;
+    OpId before;  // the first operator that needs it
+    TensorId parameters;
+  };
+  std::vector<Gather> gathers;
+  for (const Family& f : families(c.layout)) {
+    int number = 0;
+    for (const Bucket& b : buckets(list, f.size, least_bucket(c.runtime, f.ranks))) {
+      OpNode node = collective_node(
+          std::string(f.name) + " parameter bucket " + std::to_string(number++), OpKind::all_gather,
+          Phase::forward, f.group, f.stream, b.elements * c.e);
+      chunk.tensors.push_back({node.name, 0, TensorScope::step});
+      const auto t = static_cast<TensorId>(chunk.tensors.size() - 1);
+      node.writes = {t};
+      node.layer = list[b.first].layer;
+      const std::int64_t first = position(forward, list[b.first].layer, false);
+      assert(first >= 0);
+      gathers.push_back({std::move(node), static_cast<OpId>(first), t});
+    }
+  }
+  // A bucket is requested when the one before it is first used, the first of each family at once.
+  std::stable_sort(gathers.begin(), gathers.end(),
+                   [](const Gather& a, const Gather& b) { return a.before < b.before; });
+  std::vector<OpId> issue_at(gathers.size(), 0);
+  for (std::size_t i = 0; i < gathers.size(); ++i)
+    for (std::size_t j = 0; j < i; ++j)
+      if (gathers[j].node.group == gathers[i].node.group) issue_at[i] = gathers[j].before;
+  GraphRewriter out(forward);
+  std::vector<OpId> issued(gathers.size());
+  std::size_t next = 0;
+  for (OpId op = 0; op < forward.size(); ++op) {
+    for (; next < gathers.size() && issue_at[next] <= op; ++next)
+      issued[next] = out.add(gathers[next].node);
+    const OpId copied = out.copy(op);
+    for (std::size_t i = 0; i < next; ++i)
+      if (gathers[i].before == op) out.depend(issued[i], copied, gathers[i].parameters);
+  }
+  return out.take();
+}
+
+OpGraph optimizer_graph(const BuildContext& c, const StageSpan& stage, Chunk& chunk) {
+  const StageParameters p = stage_parameters(c.model, c.layout, stage);
+  const Bytes g = c.runtime.grad_bytes;
+  const bool shard = c.layout.zero == 1;
+  const std::int64_t own = p.dense() / (shard ? c.layout.dp : 1) +
+                           p.experts / (shard ? c.layout.expert_dp() : 1);
+  OpGraph graph;
+  Emitter out(c, chunk, graph);
+  std::vector<TensorId> gradients;
+  for (const LayerGradients& l : chunk.gradients)
+    for (const TensorId t : {l.dense, l.experts})
+      if (t != kNoTensor) gradients.push_back(t);
+  const auto reduce = [&](std::string name, CommGroup group, StreamKind stream, Bytes bytes) {
+    OpNode node = collective_node(std::move(name), OpKind::all_reduce, Phase::optimizer, group, stream,
+                                  bytes);
+    node.reads = gradients;
+    node.writes = gradients;
+    out.op(std::move(node));
+  };
+  if (c.layout.sp)
+    reduce("replicated gradients", CommGroup::tp, StreamKind::tp, p.replicated * g);
+  if (shares_embedding(c.model, c.layout, stage))
+    reduce("tied embedding gradient", CommGroup::embedding, StreamKind::dp,
+           table_elements(c.model, c.layout) * g);
+
+  const TensorId norm = out.tensor("gradient norm", 4, TensorScope::step);
+  OpNode squares;
+  squares.name = "gradient norm";
+  squares.work = streaming(OpKind::grad_norm, Phase::optimizer, c.work.precision, own, 1, own * g);
+  squares.reads = gradients;
+  squares.writes = {norm};
+  out.op(std::move(squares));
+  if (c.layout.devices() > 1)
+    out.in_place("gradient norm sum", OpKind::all_reduce, CommGroup::world, StreamKind::dp,
+                 Phase::optimizer, 4, norm);
+
+  // Adam in fp32: reads gradient, master, two moments; writes master, two moments, the parameter.
+  const TensorId parameters = out.tensor("parameters", 0, TensorScope::step);
+  OpNode adam;
+  adam.name = "adam";
+  adam.work = streaming(OpKind::adam, Phase::optimizer, c.work.precision, own, 1,
+                        own * (g + 12 + 12 + c.e));
+  adam.reads = gradients;
+  adam.reads.push_back(norm);
+  adam.writes = {parameters};
+  out.op(std::move(adam));
+  OpNode zero;
+  zero.name = "zero gradients";
+  zero.work = streaming(OpKind::zero_fill, Phase::optimizer, c.work.precision, p.total() * g, 1,
+                        p.total() * g);
+  zero.writes = gradients;
+  out.op(std::move(zero));
+  if (shard && !c.runtime.overlap_param_gather)
+    for (const Family& f : families(c.layout)) {
+      const std::int64_t elements = f.group == CommGroup::dp ? p.dense() : p.experts;
+      if (elements > 0)
+        out.in_place(std::string(f.name) + " parameters", OpKind::all_gather, f.group, f.stream,
+                     Phase::optimizer, elements * c.e, parameters);
+    }
+  return graph;
+}
+
+bool shares_embedding(const ModelSpec& m, const Layout& l, const StageSpan& stage) {
+  return m.tied_embeddings && l.pp > 1 && (stage.embedding || stage.head);
+}
+
+StageParameters stage_parameters(const ModelSpec& m, const Layout& l, const StageSpan& stage) {
+  StageParameters p;
+  for (int i = 0; i < stage.layers; ++i) {
+    const ParameterBuckets b = layer_parameters(m, stage.first_layer + i);
+    p.sharded += b.sharded / l.tp;
+    p.replicated += b.replicated;
+    p.experts += experts_per_rank(l, b);
+  }
+  if (stage.embedding) p.sharded += embedding_elements(m, l);
+  if (stage.head) {
+    const std::int64_t norm = m.hidden * (m.norm_bias ? 2 : 1);
+    p.replicated += norm;
+    p.sharded += head_elements(m, l, stage) - norm;
+  }
+  return p;
+}
+
+}  // namespace steploom

@@ -1,0 +1,199 @@
+#include "planner/block.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace steploom {
+namespace {
+
+// Point-to-point messages up to NCCL's buffer (NCCL_BUFFSIZE, 4 MiB by default) leave the sender
+// at once.
+constexpr Bytes kNcclBuffer = Bytes{4} << 20;
+
+void raise_to(StreamClock& clock, const StreamClock& other) {
+  for (std::size_t s = 0; s < clock.size(); ++s) clock[s] = std::max(clock[s], other[s]);
+}
+
+OpTemplate op_template(const OpNode& node, const Runtime& runtime, const Cost& cost) {
+  OpTemplate op;
+  const bool communicates = is_communication(node.work.kind);
+  op.duration = cost.time;
+  op.launch = communicates ? runtime.launch_collective : runtime.launch;
+  op.stream = static_cast<std::uint16_t>(node.stream);
+  op.role = communicates ? static_cast<std::uint16_t>(node.group) : kNoRole;
+  op.kernel_class = static_cast<std::uint16_t>(class_of(node.work.kind));
+  op.sms_wanted = cost.sms;
+  op.sms_least = communicates ? cost.sms : std::uint16_t{1};
+  op.link_share = cost.link_share;
+  op.persistent = communicates;
+  op.host_waits = node.host_waits;
+  op.sender = node.group == CommGroup::pp_forward_out || node.group == CommGroup::pp_backward_out;
+  op.eager = node.work.kind == OpKind::send_recv && node.work.bytes <= kNcclBuffer;
+  return op;
+}
+
+class BlockLowering {
+ public:
+  BlockLowering(Block& block, const Runtime& runtime) : b_(block), runtime_(runtime) {
+    b_.last.fill(-1);
+  }
+
+  void add(const OpNode& node, std::vector<std::uint32_t> deps, const Cost& cost) {
+    const auto id = static_cast<std::uint32_t>(b_.body.ops.size());
+    OpTemplate op = op_template(node, runtime_, cost);
+    const std::int32_t compute = b_.last[static_cast<std::size_t>(StreamKind::compute)];
+    if (op.role != kNoRole) {
+      if (compute < 0) b_.leading.push_back(id);
+      if (compute >= 0 && runtime_.collective_waits_for_issued)
+        deps.push_back(static_cast<std::uint32_t>(compute));
+    }
+    StreamClock clock{};
+    const std::int32_t before = b_.last[op.stream];
+    if (before >= 0) {
+      clock = b_.known[static_cast<std::size_t>(before)];
+      clock[op.stream] = b_.sequence[static_cast<std::size_t>(before)];
+    }
+    std::sort(deps.begin(), deps.end(), std::greater<>());
+    op.first_dep = static_cast<std::uint32_t>(b_.body.deps.size());
+    for (const std::uint32_t d : deps) {
+      const std::uint16_t s = b_.body.ops[d].stream;
+      if (clock[s] >= b_.sequence[d]) continue;
+      raise_to(clock, b_.known[d]);
+      clock[s] = b_.sequence[d];
+      b_.body.deps.push_back(d);
+      ++op.deps;
+    }
+    b_.known.push_back(clock);
+    b_.sequence.push_back(before < 0 ? 1 : b_.sequence[static_cast<std::size_t>(before)] + 1);
+    b_.last[op.stream] = static_cast<std::int32_t>(id);
+    for (const TensorId t : node.writes) b_.body.accesses.push_back({id, t, AccessMode::write});
+    for (const TensorId t : node.reads) b_.body.accesses.push_back({id, t, AccessMode::read});
+    b_.body.infos.push_back({node.name, node.work, node.group, node.layer, node.recompute,
+                             cost.provenance});
+    b_.body.ops.push_back(op);
+  }
+
+ private:
+  Block& b_;
+  const Runtime& runtime_;
+};
+
+// First operator at or after every use of a tensor in the block at whose end all of them are over.
+std::uint32_t free_point(const Block& b, const std::vector<std::uint32_t>& uses) {
+  const auto over = [&](std::uint32_t at) {
+    return std::all_of(uses.begin(), uses.end(), [&](std::uint32_t u) {
+      return u == at || b.known[at][b.body.ops[u].stream] >= b.sequence[u];
+    });
+  };
+  std::uint32_t at = *std::max_element(uses.begin(), uses.end());
+  while (at + 1 < b.body.ops.size() && !over(at)) ++at;
+  return at;
+}
+
+struct Uses {
+  std::vector<std::vector<std::uint32_t>> by_tensor;  // operators that touch it, ascending
+  std::vector<std::int64_t> first_write;              // or -1
+};
+
+Uses uses_in(const Block& b, std::size_t tensors) {
+  Uses u{std::vector<std::vector<std::uint32_t>>(tensors), std::vector<std::int64_t>(tensors, -1)};
+  for (const Access& a : b.body.accesses) {
+    if (a.mode == AccessMode::free) continue;
+    u.by_tensor[a.tensor].push_back(a.op);
+    if (a.mode == AccessMode::write && u.first_write[a.tensor] < 0) u.first_write[a.tensor] = a.op;
+  }
+  return u;
+}
+
+void free_in(Block& b, std::uint32_t op, TensorId t, Bytes bytes) {
+  b.body.ops[op].free += bytes;
+  b.body.accesses.push_back({op, t, AccessMode::free});
+}
+
+void sort_accesses(Block& b) {
+  std::stable_sort(b.body.accesses.begin(), b.body.accesses.end(),
+                   [](const Access& x, const Access& y) { return x.op < y.op; });
+}
+
+}  // namespace
+
+bool Block::known_after(std::uint32_t op, std::size_t s) const {
+  const std::size_t own = body.ops[op].stream;
+  if (own == s) return true;
+  return last[s] >= 0 && known[static_cast<std::size_t>(last[s])][own] >= sequence[op];
+}
+
+bool Block::follows_stream(std::uint32_t op, std::size_t s) const {
+  return body.ops[op].stream == s || known[op][s] > 0;
+}
+
+Block lower_block(std::string name, const OpGraph& graph, const Runtime& runtime,
+                  const GroupShapes& shapes, CostCache& costs) {
+  Block b;
+  b.body.name = std::move(name);
+  BlockLowering lowering(b, runtime);
+  for (OpId op = 0; op < graph.size(); ++op) {
+    const OpNode& node = graph.node(op);
+    std::vector<std::uint32_t> deps;
+    for (const OpGraph::Edge& e : graph.predecessors(op)) deps.push_back(e.op);
+    lowering.add(node, std::move(deps),
+                 costs.cost({node.work, shapes[static_cast<std::size_t>(node.group)]}));
+  }
+  return b;
+}
+
+void place_tensors(const Chunk& chunk, const std::vector<Block*>& forwards,
+                   const std::vector<Block*>& backwards) {
+  const std::size_t n = chunk.tensors.size();
+  std::vector<bool> read_later(n, false);  // by the backward blocks
+  for (const Block* b : backwards)
+    for (const Access& a : b->body.accesses)
+      if (a.mode == AccessMode::read) read_later[a.tensor] = true;
+  const auto place = [&](Block& b, bool forward) {
+    const Uses u = uses_in(b, n);
+    for (TensorId t = 0; t < n; ++t) {
+      const Tensor& tensor = chunk.tensors[t];
+      if (tensor.scope != TensorScope::micro_batch || u.by_tensor[t].empty()) continue;
+      if (u.first_write[t] >= 0 && (forward || u.by_tensor[t].front() >= u.first_write[t]))
+        b.body.ops[static_cast<std::size_t>(u.first_write[t])].alloc += tensor.bytes;
+      if (!forward || !read_later[t]) free_in(b, free_point(b, u.by_tensor[t]), t, tensor.bytes);
+    }
+    sort_accesses(b);
+  };
+  for (Block* b : forwards) place(*b, true);
+  for (Block* b : backwards) place(*b, false);
+}
+
+std::vector<BlockEdge> edges_between(const Block& from, const Block& to) {
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> writer;  // tensor, last writer
+  for (const Access& a : from.body.accesses)
+    if (a.mode == AccessMode::write) writer.push_back({a.tensor, a.op});
+  std::stable_sort(writer.begin(), writer.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::vector<bool> written_here;
+  std::vector<BlockEdge> edges;
+  for (const Access& a : to.body.accesses) {
+    if (a.tensor >= written_here.size()) written_here.resize(a.tensor + 1, false);
+    if (a.mode == AccessMode::write) written_here[a.tensor] = true;
+    if (a.mode != AccessMode::read || written_here[a.tensor]) continue;
+    auto it = std::upper_bound(writer.begin(), writer.end(), a.tensor,
+                               [](std::uint32_t t, const auto& w) { return t < w.first; });
+    if (it == writer.begin() || (--it)->first != a.tensor) continue;
+    const std::uint32_t w = it->second;
+    bool implied = false;
+    for (std::size_t s = 0; s < kStreamKinds && !implied; ++s)
+      implied = from.known_after(w, s) && to.follows_stream(a.op, s);
+    if (!implied) edges.push_back({w, a.op});
+  }
+  std::sort(edges.begin(), edges.end(), [](const BlockEdge& a, const BlockEdge& b) {
+    return std::pair(a.to, a.from) < std::pair(b.to, b.from);
+  });
+  edges.erase(std::unique(edges.begin(), edges.end(),
+                          [](const BlockEdge& a, const BlockEdge& b) {
+                            return a.to == b.to && a.from == b.from;
+                          }),
+              edges.end());
+  return edges;
+}
+
+}  // namespace steploom

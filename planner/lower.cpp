@@ -1,0 +1,288 @@
+#include "planner/lower.h"
+
+#include <algorithm>
+#include <array>
+#include <cassert>
+#include <map>
+#include <tuple>
+#include <utility>
+
+#include "models/chunk_builder.h"
+#include "planner/block.h"
+#include "planner/pipeline_schedule.h"
+#include "planner/ranks.h"
+#include "sim/fold.h"
+
+namespace steploom {
+namespace {
+
+constexpr std::uint32_t kNoCommunicator = ~std::uint32_t{0};
+
+// The five blocks of a stage, costed for one combination of group shapes.
+enum BlockIndex : std::size_t { kForward, kFirstForward, kBackward, kLastBackward, kOptimizer, kBlocks };
+
+struct StageBlocks {
+  std::array<Block, kBlocks> block;
+  std::vector<Tensor> tensors;
+  // Edges between blocks of one micro-batch, and into the optimizer; [forward][backward].
+  std::array<std::array<std::vector<BlockEdge>, 2>, 2> saved;
+  std::vector<BlockEdge> into_optimizer;
+};
+
+GroupShapes shapes_of(const RankTable& table, std::size_t rank) {
+  GroupShapes shapes{};
+  for (std::size_t role = 0; role < shapes.size(); ++role)
+    if (const std::int32_t g = table.group_of[rank][role]; g >= 0)
+      shapes[role] = table.groups[static_cast<std::size_t>(g)].shape;
+  return shapes;
+}
+
+StageBlocks stage_blocks(const Setting& s, const Layout& l, const StageSpan& span,
+                         const GroupShapes& shapes, CostCache& costs) {
+  const Chunk chunk = build_chunk(s.model, s.work, l, s.runtime, span);
+  StageBlocks out;
+  const auto make = [&](BlockIndex i, const char* name, const OpGraph& graph) {
+    out.block[i] = lower_block(name, graph, s.runtime, shapes, costs);
+  };
+  make(kForward, "F", chunk.forward);
+  make(kFirstForward, "F first", chunk.first_forward);
+  make(kBackward, "B", chunk.backward);
+  make(kLastBackward, "B last", chunk.last_backward);
+  make(kOptimizer, "optimizer", chunk.optimizer);
+  place_tensors(chunk, {&out.block[kForward], &out.block[kFirstForward]},
+                {&out.block[kBackward], &out.block[kLastBackward]});
+  for (std::size_t f = 0; f < 2; ++f)
+    for (std::size_t b = 0; b < 2; ++b)
+      out.saved[f][b] = edges_between(out.block[kForward + f], out.block[kBackward + b]);
+  out.into_optimizer = edges_between(out.block[kLastBackward], out.block[kOptimizer]);
+  out.tensors = chunk.tensors;
+  return out;
+}
+
+// Links: one NVLink port a device, then one a NIC.
+struct Links {
+  const Cluster& cluster;
+  std::uint32_t nvlink(int device) const { return static_cast<std::uint32_t>(device); }
+  std::uint32_t nic(int device) const {
+    const int per_nic = std::max(1, cluster.devices_per_node / cluster.nics_per_node);
+    const int in_node = (device % cluster.devices_per_node) / per_nic;
+    return static_cast<std::uint32_t>(cluster.devices() +
+                                      cluster.node_of(device) * cluster.nics_per_node + in_node);
+  }
+  std::uint32_t count() const {
+    return static_cast<std::uint32_t>(cluster.devices() + cluster.nodes * cluster.nics_per_node);
+  }
+  bool is_nic(std::uint32_t link) const {
+    return link >= static_cast<std::uint32_t>(cluster.devices());
+  }
+  // What a group that runs at full speed takes of one of its links.
+  std::uint32_t share(const ProcessGroup& g, std::uint32_t link) const {
+    if (is_nic(link) || g.shape.nodes == 1) return kFullRate;
+    const double ratio = cluster.nic.bandwidth / cluster.nvlink.bandwidth;
+    return static_cast<std::uint32_t>(std::min(1.0, ratio) * kFullRate);
+  }
+  std::vector<std::uint32_t> of(const ProcessGroup& g) const {
+    std::vector<std::uint32_t> out;
+    for (const int r : g.ranks) {
+      if (g.shape.ranks_per_node > 1) out.push_back(nvlink(r));
+      if (g.shape.nodes > 1) out.push_back(nic(r));
+    }
+    std::sort(out.begin(), out.end());
+    out.erase(std::unique(out.begin(), out.end()), out.end());
+    return out;
+  }
+};
+
+CommGroup role_in(const ProcessGroup& g, std::size_t member) {
+  if (g.kind == CommGroup::pp_forward_out && member == 1) return CommGroup::pp_forward_in;
+  if (g.kind == CommGroup::pp_backward_out && member == 1) return CommGroup::pp_backward_in;
+  return g.kind;
+}
+
+class Lowering {
+ public:
+  Lowering(const Setting& s, const Layout& l, CostCache& costs, Folding folding)
+      : s_(s), l_(l), costs_(costs), table_(rank_table(s.model, l, s.cluster)), links_{s.cluster} {
+    const RankGraph graph = rank_graph();
+    fold_ = folding == Folding::folded ? fold(graph) : steploom::unfolded(graph);
+  }
+
+  Lowered run() {
+    Program& p = out_.program;
+    for (int c = 0; c < kOpClasses; ++c)
+      p.kernel_classes.emplace_back(name_of(static_cast<OpClass>(c)));
+    for (int i = 0; i < kStreamKinds; ++i)
+      p.stream_names.emplace_back(name_of(static_cast<StreamKind>(i)));
+    p.links = static_cast<std::uint32_t>(fold_.first_link.size());
+    add_communicators();
+    for (std::uint32_t d = 0; d < fold_.first_rank.size(); ++d) add_device(d);
+    finalize(p);
+    return std::move(out_);
+  }
+
+ private:
+  // Which blocks a rank runs: its stage and the shapes of its groups.
+  using Kind = std::pair<StageSpan, GroupShapes>;
+
+  std::uint64_t kind_of(std::size_t rank) {
+    Kind key{stage_span(s_.model, l_, table_.stage[rank]), shapes_of(table_, rank)};
+    return kinds_.emplace(std::move(key), kinds_.size()).first->second;
+  }
+
+  RankGraph rank_graph() {
+    RankGraph g;
+    for (std::size_t r = 0; r < table_.stage.size(); ++r) {
+      rank_kind_.push_back(kind_of(r));
+      // Equal blocks in different stages still run different slots.
+      g.rank_colour.push_back(rank_kind_.back() * static_cast<std::uint64_t>(l_.pp) +
+                              static_cast<std::uint64_t>(table_.stage[r]));
+    }
+    for (const ProcessGroup& group : table_.groups) {
+      RankGraph::Communicator c;
+      c.colour = static_cast<std::uint64_t>(group.kind);
+      for (std::size_t i = 0; i < group.ranks.size(); ++i)
+        c.members.push_back({static_cast<std::uint32_t>(group.ranks[i]),
+                             static_cast<std::uint32_t>(role_in(group, i))});
+      c.links = links_.of(group);
+      g.communicators.push_back(std::move(c));
+    }
+    for (std::uint32_t i = 0; i < links_.count(); ++i) g.link_colour.push_back(links_.is_nic(i));
+    return g;
+  }
+
+  void add_communicators() {
+    // How many communicators of each class draw on one link of each class.
+    std::map<std::pair<std::uint32_t, std::uint32_t>, std::uint32_t> multiplicity;
+    std::vector<bool> first(links_.count(), false);
+    for (const std::uint32_t l : fold_.first_link) first[l] = true;
+    for (std::uint32_t i = 0; i < table_.groups.size(); ++i)
+      for (const std::uint32_t l : links_.of(table_.groups[i]))
+        if (first[l]) ++multiplicity[{fold_.class_of_communicator[i], fold_.class_of_link[l]}];
+
+    for (std::uint32_t c = 0; c < fold_.first_communicator.size(); ++c) {
+      const ProcessGroup& g = table_.groups[fold_.first_communicator[c]];
+      Communicator out;
+      out.name = std::string(name_of(g.kind)) + " of rank " + std::to_string(g.ranks.front());
+      for (const int r : g.ranks) {
+        const std::uint32_t d = fold_.class_of_rank[static_cast<std::size_t>(r)];
+        if (std::find(out.members.begin(), out.members.end(), d) == out.members.end())
+          out.members.push_back(d);
+      }
+      std::map<std::uint32_t, std::uint32_t> uses;
+      for (const std::uint32_t l : links_.of(g))
+        uses[fold_.class_of_link[l]] = links_.share(g, l) * multiplicity[{c, fold_.class_of_link[l]}];
+      for (const auto& [link, share] : uses) out.uses.push_back({link, share});
+      out_.program.communicators.push_back(std::move(out));
+    }
+  }
+
+  const StageBlocks& blocks_for(std::size_t rank) {
+    const std::uint64_t kind = rank_kind_[rank];
+    const auto it = blocks_.find(kind);
+    if (it != blocks_.end()) return it->second.second;
+    Program& p = out_.program;
+    auto& entry = blocks_[kind];
+    entry.first = static_cast<std::uint32_t>(p.blocks.size());
+    entry.second = stage_blocks(s_, l_, stage_span(s_.model, l_, table_.stage[rank]),
+                                shapes_of(table_, rank), costs_);
+    for (Block& b : entry.second.block) p.blocks.push_back(std::move(b.body));
+    std::vector<ProgramTensor> tensors;
+    for (const Tensor& t : entry.second.tensors) tensors.push_back({t.name, t.bytes, t.scope});
+    table_of_kind_[kind] = static_cast<std::uint32_t>(p.tensor_tables.size());
+    p.tensor_tables.push_back(std::move(tensors));
+    return entry.second;
+  }
+
+  void add_device(std::uint32_t d) {
+    Program& p = out_.program;
+    const std::size_t rank = fold_.first_rank[d];
+    const int stage = table_.stage[rank];
+    const StageBlocks& blocks = blocks_for(rank);
+    int groups = 0;
+    Device device;
+    device.name = "rank " + std::to_string(rank) + " (stage " + std::to_string(stage) + ")";
+    device.stage = stage;
+    device.multiplicity = static_cast<std::int32_t>(fold_.ranks_in_class[d]);
+    device.streams = kStreamKinds;
+    device.sms = static_cast<std::uint16_t>(s_.cluster.device.sms);
+    device.hardware_connections = static_cast<std::uint16_t>(s_.runtime.hardware_connections);
+    device.tensor_table = table_of_kind_[rank_kind_[rank]];
+    for (std::size_t role = 0; role < kCommGroups; ++role) {
+      const std::int32_t g = table_.group_of[rank][role];
+      groups += g >= 0;
+      device.communicator_of_role.push_back(
+          g < 0 ? kNoCommunicator : fold_.class_of_communicator[static_cast<std::size_t>(g)]);
+    }
+    const MemoryParts memory =
+        fixed_memory(s_, l_, stage_span(s_.model, l_, stage), groups);
+    device.static_bytes = memory.fixed();
+    device.first_slot = static_cast<std::uint32_t>(p.slots.size());
+    add_slots(stage, blocks, blocks_.at(rank_kind_[rank]).first);
+    device.slot_count = static_cast<std::uint32_t>(p.slots.size()) - device.first_slot;
+    p.devices.push_back(std::move(device));
+    out_.memory.push_back(memory);
+    out_.first_rank.push_back(static_cast<int>(rank));
+  }
+
+  void add_slots(int stage, const StageBlocks& blocks, std::uint32_t first_block) {
+    Program& p = out_.program;
+    const std::int64_t m = l_.micro_batches(s_.work.global_batch);
+    std::vector<std::uint32_t> forward_slot(static_cast<std::size_t>(m));
+    std::size_t previous = kBlocks;
+    const auto push = [&](SlotKind kind, std::int32_t mb, std::size_t index) {
+      const auto slot = static_cast<std::uint32_t>(p.slots.size());
+      p.slots.push_back({first_block + static_cast<std::uint32_t>(index), mb, kind, 0});
+      if (previous != kBlocks && s_.runtime.collective_waits_for_issued)
+        wait_for_issued(blocks, previous, slot, index);
+      previous = index;
+      return slot;
+    };
+    for (const SlotSpec& spec : one_forward_one_backward(stage, l_.pp, m)) {
+      const bool forward = spec.kind == SlotKind::forward;
+      const bool edge = forward ? spec.micro_batch == 0 : spec.micro_batch + 1 == m;
+      const std::size_t index = (forward ? kForward : kBackward) + (edge ? 1U : 0U);
+      const std::uint32_t slot = push(spec.kind, spec.micro_batch, index);
+      auto& mine = forward_slot[static_cast<std::size_t>(spec.micro_batch)];
+      if (forward) {
+        mine = slot;
+      } else {
+        const std::size_t f = spec.micro_batch == 0 ? 1 : 0;
+        for (const BlockEdge& e : blocks.saved[f][edge ? 1 : 0])
+          p.edges.push_back({mine, e.from, slot, e.to});
+      }
+    }
+    const auto last = static_cast<std::uint32_t>(p.slots.size() - 1);
+    const std::uint32_t optimizer = push(SlotKind::optimizer, -1, kOptimizer);
+    for (const BlockEdge& e : blocks.into_optimizer)
+      p.edges.push_back({last, e.from, optimizer, e.to});
+  }
+
+  // A collective issued before any compute operator of its block waits for the block before.
+  void wait_for_issued(const StageBlocks& blocks, std::size_t previous, std::uint32_t slot,
+                       std::size_t index) {
+    const std::int32_t last = blocks.block[previous].last[0];
+    if (last < 0) return;
+    for (const std::uint32_t op : blocks.block[index].leading)
+      out_.program.edges.push_back({slot - 1, static_cast<std::uint32_t>(last), slot, op});
+  }
+
+  const Setting& s_;
+  const Layout& l_;
+  CostCache& costs_;
+  RankTable table_;
+  Links links_;
+  Fold fold_;
+  Lowered out_;
+  std::map<Kind, std::uint64_t> kinds_;
+  std::vector<std::uint64_t> rank_kind_;
+  std::map<std::uint64_t, std::pair<std::uint32_t, StageBlocks>> blocks_;
+  std::map<std::uint64_t, std::uint32_t> table_of_kind_;
+};
+
+}  // namespace
+
+Lowered lower(const Setting& setting, const Layout& layout, CostCache& costs, Folding folding) {
+  return Lowering(setting, layout, costs, folding).run();
+}
+
+}  // namespace steploom

@@ -1,0 +1,30 @@
+// Lowering: from a setting and a layout to the Program that is replayed, exported and executed.
+//
+// Ranks get their stage and process groups (ranks.h); ranks that do the same work fold into one
+// device (sim/fold.h); every class gets its stage's operator graphs, costed on its groups' shapes
+// (block.h); slots follow the pipeline schedule, and slot edges join what streams do not.
+#pragma once
+
+#include <vector>
+
+#include "models/layout.h"
+#include "planner/memory_parts.h"
+#include "planner/setting.h"
+#include "sim/cost_cache.h"
+#include "sim/program.h"
+
+namespace steploom {
+
+struct Lowered {
+  Program program;                  // finalized
+  std::vector<MemoryParts> memory;  // by device; activations still 0
+  std::vector<int> first_rank;      // by device: the lowest rank that it stands for
+};
+
+enum class Folding { folded, unfolded };
+
+// The layout must keep all layout rules. `costs` must belong to setting.costs.
+Lowered lower(const Setting& setting, const Layout& layout, CostCache& costs,
+              Folding folding = Folding::folded);
+
+}  // namespace steploom

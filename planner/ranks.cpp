@@ -1,0 +1,92 @@
+#include "planner/ranks.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace steploom {
+namespace {
+
+std::size_t index(CommGroup g) { return static_cast<std::size_t>(g); }
+
+class Builder {
+ public:
+  Builder(const Layout& l, const Cluster& c, RankTable& table) : cluster_(c), table_(table) {
+    const auto world = static_cast<std::size_t>(l.devices());
+    table_.stage.resize(world);
+    table_.group_of.resize(world);
+    for (auto& roles : table_.group_of) roles.fill(-1);
+  }
+
+  void add(CommGroup kind, std::vector<int> ranks) {
+    if (ranks.size() < 2) return;
+    for (const int r : ranks) member(r, kind);
+    push(kind, std::move(ranks));
+  }
+
+  void add_pair(CommGroup out, CommGroup in, int from, int to) {
+    member(from, out);
+    member(to, in);
+    push(out, {from, to});
+  }
+
+ private:
+  void member(int rank, CommGroup role) {
+    table_.group_of[static_cast<std::size_t>(rank)][index(role)] =
+        static_cast<std::int32_t>(table_.groups.size());
+  }
+  void push(CommGroup kind, std::vector<int> ranks) {
+    const GroupShape shape = shape_of(cluster_, ranks);
+    table_.groups.push_back({kind, std::move(ranks), shape});
+  }
+
+  const Cluster& cluster_;
+  RankTable& table_;
+};
+
+std::vector<int> strided(int first, int stride, int count) {
+  std::vector<int> ranks(static_cast<std::size_t>(count));
+  for (int i = 0; i < count; ++i) ranks[static_cast<std::size_t>(i)] = first + i * stride;
+  return ranks;
+}
+
+}  // namespace
+
+RankTable rank_table(const ModelSpec& m, const Layout& l, const Cluster& c) {
+  RankTable table;
+  Builder out(l, c, table);
+  const int per_stage = l.tp * l.dp;
+  for (int s = 0; s < l.pp; ++s) {
+    const int base = s * per_stage;
+    std::fill_n(table.stage.begin() + base, per_stage, s);
+    for (int d = 0; d < l.dp; ++d) out.add(CommGroup::tp, strided(base + d * l.tp, 1, l.tp));
+    for (int t = 0; t < l.tp; ++t) out.add(CommGroup::dp, strided(base + t, l.tp, l.dp));
+    if (m.has_moe()) {
+      const int inner = l.etp * l.ep;
+      for (int x = 0; x < l.expert_dp(); ++x) {
+        const int at = base + x * inner;
+        for (int e = 0; e < l.ep; ++e) out.add(CommGroup::etp, strided(at + e * l.etp, 1, l.etp));
+        for (int t = 0; t < l.etp; ++t) out.add(CommGroup::ep, strided(at + t, l.etp, l.ep));
+      }
+      for (int i = 0; i < inner; ++i)
+        out.add(CommGroup::expert_dp, strided(base + i, inner, l.expert_dp()));
+    }
+    if (s + 1 < l.pp)
+      for (int i = 0; i < per_stage; ++i) {
+        out.add_pair(CommGroup::pp_forward_out, CommGroup::pp_forward_in, base + i,
+                     base + per_stage + i);
+        out.add_pair(CommGroup::pp_backward_out, CommGroup::pp_backward_in, base + per_stage + i,
+                     base + i);
+      }
+  }
+  if (m.tied_embeddings && l.pp > 1)
+    for (int i = 0; i < per_stage; ++i)
+      out.add(CommGroup::embedding, {i, (l.pp - 1) * per_stage + i});
+  out.add(CommGroup::world, strided(0, 1, l.devices()));
+  return table;
+}
+
+GroupShape strided_shape(const Cluster& c, int first, int stride, int count) {
+  return shape_of(c, strided(first, stride, count));
+}
+
+}  // namespace steploom

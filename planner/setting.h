@@ -1,0 +1,22 @@
+// What a question is about: everything that is given before a layout is chosen.
+#pragma once
+
+#include "models/model_spec.h"
+#include "models/runtime.h"
+#include "models/workload.h"
+#include "sim/cluster.h"
+#include "sim/cost_cache.h"
+#include "sim/cost_model.h"
+
+namespace steploom {
+
+// References must outlive the Setting.
+struct Setting {
+  const ModelSpec& model;
+  const Workload& work;
+  const Runtime& runtime;
+  const Cluster& cluster;
+  const CostModel& costs;
+};
+
+}  // namespace steploom
