@@ -21,8 +21,9 @@ enum class ExitStatus : int {
 class Error : public std::runtime_error {
  public:
   struct Where {
-    std::string reading;   // what was being read: "mixtral.json", "--layout", "rule tp-divides-heads"
-    std::string place;     // where in it: "/hidden_size", "line 3"; may be empty
+    std::string
+        reading;        // what was being read: "mixtral.json", "--layout", "rule tp-divides-heads"
+    std::string place;  // where in it: "/hidden_size", "line 3"; may be empty
     std::string expected;  // what would have been accepted; may be empty
     std::string found;     // what was there instead; may be empty
     std::string hint;      // what to do about it: "did you mean 'mixtral-8x7b'?"; may be empty

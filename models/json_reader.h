@@ -25,9 +25,9 @@ class Json {
 
   // Objects. A member that is null counts as absent.
   bool has(std::string_view key) const;
-  Json at(std::string_view key) const;                        // throws if absent
+  Json at(std::string_view key) const;  // throws if absent
   std::optional<Json> find(std::string_view key) const;
-  std::vector<std::string> keys() const;                      // in document order
+  std::vector<std::string> keys() const;                           // in document order
   void allow_only(std::span<const std::string_view> known) const;  // else names the nearest key
 
   // Arrays.

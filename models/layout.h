@@ -17,14 +17,14 @@ enum class Recompute : std::uint8_t { none, full };
 std::string_view name_of(Recompute r);
 
 struct Layout {
-  int tp = 1;             // tensor parallel
-  int pp = 1;             // pipeline parallel (stages)
-  int ep = 1;             // expert parallel
-  int etp = 1;            // expert tensor parallel; parse_layout defaults it to tp
-  int dp = 1;             // data parallel = devices / (tp·pp)
-  int zero = 1;           // 0: optimizer state on every rank; 1: sharded over data parallel (ZeRO-1)
-  bool sp = false;        // sequence parallel: norms and residuals split over tp along the sequence
-  std::int64_t micro_batch = 1;  // sequences a micro-batch
+  int tp = 1;       // tensor parallel
+  int pp = 1;       // pipeline parallel (stages)
+  int ep = 1;       // expert parallel
+  int etp = 1;      // expert tensor parallel; parse_layout defaults it to tp
+  int dp = 1;       // data parallel = devices / (tp·pp)
+  int zero = 1;     // 0: optimizer state on every rank; 1: sharded over data parallel (ZeRO-1)
+  bool sp = false;  // sequence parallel: norms and residuals split over tp along the sequence
+  std::int64_t micro_batch = 1;           // sequences a micro-batch
   Recompute recompute = Recompute::none;  // full: keep only each layer's input, run it again
 
   int devices() const { return tp * pp * dp; }

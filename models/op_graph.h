@@ -25,17 +25,17 @@ using TensorId = std::uint32_t;
 // The process group that a collective runs over. Names are Megatron's.
 enum class CommGroup : std::uint8_t {
   none,
-  tp,             // tensor parallel
-  ep,             // expert parallel (dispatch and combine)
-  etp,            // expert tensor parallel
-  dp,             // data parallel: dense gradients and parameters
-  expert_dp,      // data parallel of the experts
-  pp_forward_in,  // receive activations from the stage before
-  pp_forward_out, // send activations to the stage after
-  pp_backward_in, // receive gradients from the stage after
-  pp_backward_out,// send gradients to the stage before
-  embedding,      // first and last stage: gradients of tied embeddings
-  world,          // every rank of a model replica: gradient norm
+  tp,               // tensor parallel
+  ep,               // expert parallel (dispatch and combine)
+  etp,              // expert tensor parallel
+  dp,               // data parallel: dense gradients and parameters
+  expert_dp,        // data parallel of the experts
+  pp_forward_in,    // receive activations from the stage before
+  pp_forward_out,   // send activations to the stage after
+  pp_backward_in,   // receive gradients from the stage after
+  pp_backward_out,  // send gradients to the stage before
+  embedding,        // first and last stage: gradients of tied embeddings
+  world,            // every rank of a model replica: gradient norm
 };
 inline constexpr int kCommGroups = static_cast<int>(CommGroup::world) + 1;
 std::string_view name_of(CommGroup g);  // "expert_dp"
@@ -46,20 +46,20 @@ inline constexpr int kStreamKinds = static_cast<int>(StreamKind::pp_recv) + 1;
 std::string_view name_of(StreamKind s);
 
 struct OpNode {
-  std::string name;                   // "layer 3 · fc1"
+  std::string name;  // "layer 3 · fc1"
   Work work;
   CommGroup group = CommGroup::none;  // collectives only
   StreamKind stream = StreamKind::compute;
-  int layer = -1;                     // model layer; -1: embedding, head, optimizer
-  bool recompute = false;             // a forward operator run again in the backward pass
-  bool host_waits = false;            // the host issues nothing more until this has finished
+  int layer = -1;           // model layer; -1: embedding, head, optimizer
+  bool recompute = false;   // a forward operator run again in the backward pass
+  bool host_waits = false;  // the host issues nothing more until this has finished
   std::vector<TensorId> reads;
   std::vector<TensorId> writes;
 };
 
 enum class TensorScope : std::uint8_t {
   micro_batch,  // one copy for every micro-batch in flight
-  step,         // lives through the step: gradients, parameters, optimizer state; not in the balance
+  step,  // lives through the step: gradients, parameters, optimizer state; not in the balance
 };
 
 struct Tensor {
@@ -82,7 +82,7 @@ class OpGraph {
   OpGraph& operator=(OpGraph&&) noexcept;
   ~OpGraph();
 
-  OpId add(OpNode node);                                    // issue order is the order of calls
+  OpId add(OpNode node);                                       // issue order is the order of calls
   void depend(OpId producer, OpId consumer, TensorId tensor);  // producer < consumer, asserted
 
   std::size_t size() const;
@@ -106,10 +106,10 @@ struct Chunk {
   std::vector<Tensor> tensors;  // shared by the graphs below
   std::vector<LayerGradients> gradients;
   OpGraph forward;
-  OpGraph first_forward;        // the step's first: gathers sharded parameters beside it
-  OpGraph backward;             // data and weight gradients, in autograd's order
-  OpGraph last_backward;        // the step's last: reduces gradient buckets beside it
-  OpGraph optimizer;            // once a step, after the last backward
+  OpGraph first_forward;  // the step's first: gathers sharded parameters beside it
+  OpGraph backward;       // data and weight gradients, in autograd's order
+  OpGraph last_backward;  // the step's last: reduces gradient buckets beside it
+  OpGraph optimizer;      // once a step, after the last backward
 };
 
 }  // namespace steploom

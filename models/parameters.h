@@ -20,10 +20,11 @@ struct ParameterBuckets {
   ParameterBuckets& operator+=(const ParameterBuckets& o);
 };
 
-ParameterBuckets attention_parameters(const ModelSpec& m);      // one layer, its norms excluded
-ParameterBuckets layer_parameters(const ModelSpec& m, int layer);  // attention, FFN or MoE, two norms
-ParameterBuckets embedding_parameters(const ModelSpec& m);      // word (and position) table
-ParameterBuckets head_parameters(const ModelSpec& m);           // final norm; V·h unless tied
+ParameterBuckets attention_parameters(const ModelSpec& m);  // one layer, its norms excluded
+ParameterBuckets layer_parameters(const ModelSpec& m,
+                                  int layer);               // attention, FFN or MoE, two norms
+ParameterBuckets embedding_parameters(const ModelSpec& m);  // word (and position) table
+ParameterBuckets head_parameters(const ModelSpec& m);       // final norm; V·h unless tied
 
 struct ParameterCount {
   std::int64_t total = 0;   // all parameters, tied weights once

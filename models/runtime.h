@@ -15,10 +15,10 @@
 namespace steploom {
 
 struct Runtime {
-  std::string name;                    // "megatron-core"
-  Picoseconds launch = 0;              // host time to issue one kernel
-  Picoseconds launch_collective = 0;   // host time to issue one collective
-  int hardware_connections = 32;       // CUDA_DEVICE_MAX_CONNECTIONS; 1: kernels start in issue order
+  std::string name;                   // "megatron-core"
+  Picoseconds launch = 0;             // host time to issue one kernel
+  Picoseconds launch_collective = 0;  // host time to issue one collective
+  int hardware_connections = 32;  // CUDA_DEVICE_MAX_CONNECTIONS; 1: kernels start in issue order
   // torch's ProcessGroupNCCL makes a collective wait for everything issued to the compute stream
   // before it, needed or not.
   bool collective_waits_for_issued = false;
@@ -29,8 +29,8 @@ struct Runtime {
   Bytes grad_bytes = 4;                // per parameter, as accumulated and reduced
   Bytes bucket_elements = 40'000'000;  // least gradient bucket, elements (Megatron: max of this ...
   Bytes bucket_elements_per_rank = 1'000'000;  // ... and this times the data-parallel size)
-  Bytes workspace = 0;                 // cuBLAS and allocator slack a device, bytes
-  Bytes communicator_buffers = 0;      // NCCL buffers per communicator a device, bytes
+  Bytes workspace = 0;                         // cuBLAS and allocator slack a device, bytes
+  Bytes communicator_buffers = 0;              // NCCL buffers per communicator a device, bytes
 };
 
 std::span<const Runtime> built_in_runtimes();

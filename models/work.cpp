@@ -37,7 +37,8 @@ constexpr std::array<KindRow, kOpKinds> kKinds{{
 
 constexpr std::array<std::string_view, kOpClasses> kClasses{
     "matmul", "grouped_matmul", "attention", "memory", "optimizer", "communication"};
-constexpr std::array<std::string_view, 4> kPhases{"forward", "data_grad", "weight_grad", "optimizer"};
+constexpr std::array<std::string_view, 4> kPhases{"forward", "data_grad", "weight_grad",
+                                                  "optimizer"};
 constexpr std::array<std::string_view, 3> kPrecisions{"bf16", "fp16", "fp32"};
 
 template <class Row, std::size_t N, class Enum>
@@ -47,11 +48,23 @@ const Row& row(const std::array<Row, N>& table, Enum e) {
 
 }  // namespace
 
-Bytes bytes_of(Precision p) { return p == Precision::fp32 ? 4 : 2; }
-std::string_view name_of(Precision p) { return row(kPrecisions, p); }
-std::string_view name_of(OpKind k) { return row(kKinds, k).name; }
-OpClass class_of(OpKind k) { return row(kKinds, k).group; }
-std::string_view name_of(OpClass c) { return row(kClasses, c); }
-std::string_view name_of(Phase p) { return row(kPhases, p); }
+Bytes bytes_of(Precision p) {
+  return p == Precision::fp32 ? 4 : 2;
+}
+std::string_view name_of(Precision p) {
+  return row(kPrecisions, p);
+}
+std::string_view name_of(OpKind k) {
+  return row(kKinds, k).name;
+}
+OpClass class_of(OpKind k) {
+  return row(kKinds, k).group;
+}
+std::string_view name_of(OpClass c) {
+  return row(kClasses, c);
+}
+std::string_view name_of(Phase p) {
+  return row(kPhases, p);
+}
 
 }  // namespace steploom

@@ -19,8 +19,8 @@ using Picoseconds = std::int64_t;
 
 enum class Precision : std::uint8_t { bf16, fp16, fp32 };
 
-Bytes bytes_of(Precision p);                 // 2, 2, 4
-std::string_view name_of(Precision p);       // "bf16"
+Bytes bytes_of(Precision p);            // 2, 2, 4
+std::string_view name_of(Precision p);  // "bf16"
 
 // Kernels that steploom can name. One row each in work.cpp: name and class.
 enum class OpKind : std::uint8_t {
@@ -43,18 +43,27 @@ enum class OpKind : std::uint8_t {
   all_gather,
   reduce_scatter,
   all_to_all,
-  send_recv,       // point to point, one direction
+  send_recv,  // point to point, one direction
 };
 inline constexpr int kOpKinds = static_cast<int>(OpKind::send_recv) + 1;
 
 // How reports group kinds.
-enum class OpClass : std::uint8_t { matmul, grouped_matmul, attention, memory, optimizer, communication };
+enum class OpClass : std::uint8_t {
+  matmul,
+  grouped_matmul,
+  attention,
+  memory,
+  optimizer,
+  communication
+};
 inline constexpr int kOpClasses = static_cast<int>(OpClass::communication) + 1;
 
-std::string_view name_of(OpKind k);   // "grouped_matmul"
+std::string_view name_of(OpKind k);  // "grouped_matmul"
 OpClass class_of(OpKind k);
 std::string_view name_of(OpClass c);  // "memory"
-inline bool is_communication(OpKind k) { return class_of(k) == OpClass::communication; }
+inline bool is_communication(OpKind k) {
+  return class_of(k) == OpClass::communication;
+}
 
 enum class Phase : std::uint8_t { forward, data_grad, weight_grad, optimizer };
 std::string_view name_of(Phase p);  // "forward"
@@ -69,14 +78,14 @@ struct Work {
   std::int64_t m = 0;
   std::int64_t n = 0;
   std::int64_t k = 0;
-  std::int64_t groups = 1;     // grouped_matmul: experts on this rank
+  std::int64_t groups = 1;  // grouped_matmul: experts on this rank
   // Attention only: m = query tokens of one sequence, n = sequences, and
-  std::int32_t heads = 0;      // query heads on this rank
-  std::int32_t kv_heads = 0;   // key-value heads on this rank
-  std::int32_t head_dim = 0;   // width of q and k per head
-  std::int32_t v_head_dim = 0; // width of v per head
-  double flops = 0;            // executed floating-point operations
-  Bytes bytes = 0;             // see above
+  std::int32_t heads = 0;       // query heads on this rank
+  std::int32_t kv_heads = 0;    // key-value heads on this rank
+  std::int32_t head_dim = 0;    // width of q and k per head
+  std::int32_t v_head_dim = 0;  // width of v per head
+  double flops = 0;             // executed floating-point operations
+  Bytes bytes = 0;              // see above
 };
 
 }  // namespace steploom
