@@ -1,0 +1,136 @@
+#include "planner/bounds.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "models/chunk_builder.h"
+#include "models/shapes.h"
+#include "planner/block.h"
+#include "planner/memory_parts.h"
+#include "planner/ranks.h"
+
+namespace steploom {
+namespace {
+
+constexpr auto kCompute = static_cast<std::size_t>(StreamKind::compute);
+
+// Longest path from the first compute operator's start to the last one's end. What does not follow
+// a compute operator of the block may have run before it, so it counts nothing.
+Picoseconds span(const Block& b) {
+  std::vector<Picoseconds> end(b.body.ops.size(), 0);
+  std::array<Picoseconds, kStreamKinds> stream{};
+  Picoseconds last = 0;
+  for (std::size_t i = 0; i < b.body.ops.size(); ++i) {
+    const OpTemplate& op = b.body.ops[i];
+    if (op.stream != kCompute && b.known[i][kCompute] == 0) continue;
+    Picoseconds start = stream[op.stream];
+    for (std::uint32_t d = 0; d < op.deps; ++d)
+      start = std::max(start, end[b.body.deps[op.first_dep + d]]);
+    end[i] = stream[op.stream] = start + op.duration;
+    if (op.stream == kCompute) last = end[i];
+  }
+  return last;
+}
+
+Bytes saved_bytes(const Chunk& chunk) {
+  std::vector<int> state(chunk.tensors.size(), 0);  // 1: written forward, 2: read backward too
+  for (OpId op = 0; op < chunk.forward.size(); ++op)
+    for (const TensorId t : chunk.forward.node(op).writes) state[t] = 1;
+  Bytes total = 0;
+  for (OpId op = 0; op < chunk.backward.size(); ++op)
+    for (const TensorId t : chunk.backward.node(op).reads)
+      if (state[t] == 1 && chunk.tensors[t].scope == TensorScope::micro_batch) {
+        state[t] = 2;
+        total += chunk.tensors[t].bytes;
+      }
+  return total;
+}
+
+}  // namespace
+
+BoundModel::Digest BoundModel::measure(Part part, const Layout& l) {
+  StageSpan span_of{0, 0, part == Part::embedding, part == Part::head, false, false};
+  if (part == Part::dense_layer || part == Part::moe_layer) {
+    span_of.layers = 1;
+    if (s_.model.has_moe())
+      while (s_.model.layer_is_moe[static_cast<std::size_t>(span_of.first_layer)] !=
+             (part == Part::moe_layer))
+        ++span_of.first_layer;
+  }
+  // Neighbours on both sides, so that the input comes from outside, as it does in a longer stage.
+  span_of.receives = part != Part::embedding;
+  span_of.sends = part != Part::head;
+  GroupShapes shapes{};
+  const auto set = [&](CommGroup g, int stride, int count) {
+    shapes[static_cast<std::size_t>(g)] = strided_shape(s_.cluster, 0, stride, count);
+  };
+  set(CommGroup::tp, 1, l.tp);
+  set(CommGroup::etp, 1, l.etp);
+  set(CommGroup::ep, l.etp, l.ep);
+  const Chunk chunk = build_chunk(s_.model, s_.work, l, s_.runtime, span_of);
+  return {span(lower_block("F", chunk.forward, s_.runtime, shapes, costs_)),
+          span(lower_block("B", chunk.backward, s_.runtime, shapes, costs_)), saved_bytes(chunk)};
+}
+
+const BoundModel::Digest& BoundModel::digest(Part part, const Layout& l) {
+  // A layer does not depend on pipeline, data parallelism or ZeRO.
+  Layout key = l;
+  key.pp = 1;
+  key.dp = 1;
+  key.zero = 0;
+  if (part != Part::moe_layer) key.ep = key.etp = 1;
+  const auto it = known_.find({part, key});
+  if (it != known_.end()) return it->second;
+  return known_.emplace(std::pair(part, key), measure(part, key)).first->second;
+}
+
+Picoseconds BoundModel::optimizer(const Layout& l) {
+  const StageSpan first = stage_span(s_.model, l, 0);
+  const StageParameters p = stage_parameters(s_.model, l, first);
+  const bool shard = l.zero == 1;
+  const std::int64_t own =
+      p.dense() / (shard ? l.dp : 1) + p.experts / (shard ? l.expert_dp() : 1);
+  const Bytes g = s_.runtime.grad_bytes;
+  const auto kernel = [&](OpKind kind, std::int64_t n, Bytes bytes) {
+    return costs_
+        .cost({streaming(kind, Phase::optimizer, s_.work.precision, n, 1, bytes), GroupShape{}})
+        .time;
+  };
+  return kernel(OpKind::grad_norm, own, own * g) +
+         kernel(OpKind::adam, own, own * (g + 24 + bytes_of(s_.work.precision))) +
+         kernel(OpKind::zero_fill, p.total() * g, p.total() * g);
+}
+
+Bound BoundModel::bound(const Layout& l) {
+  const std::int64_t m = l.micro_batches(s_.work.global_batch);
+  Picoseconds before_forward = 0, before_backward = 0, longest = 0;
+  Bytes memory = 0;
+  for (int stage = 0; stage < l.pp; ++stage) {
+    const StageSpan span_of = stage_span(s_.model, l, stage);
+    Digest sum;
+    const auto add = [&](Part part, std::int64_t times) {
+      if (times == 0) return;
+      const Digest& d = digest(part, l);
+      sum.forward += d.forward * times;
+      sum.backward += d.backward * times;
+      sum.saved += d.saved * times;
+    };
+    std::int64_t moe = 0;
+    if (s_.model.has_moe())
+      moe = std::count(s_.model.layer_is_moe.begin() + span_of.first_layer,
+                       s_.model.layer_is_moe.begin() + span_of.first_layer + span_of.layers, true);
+    add(Part::moe_layer, moe);
+    add(Part::dense_layer, span_of.layers - moe);
+    if (span_of.embedding) add(Part::embedding, 1);
+    if (span_of.head) add(Part::head, 1);
+    longest = std::max(longest,
+                       before_forward + m * (sum.forward + sum.backward) + before_backward);
+    before_forward += sum.forward;
+    before_backward += sum.backward;
+    const std::int64_t in_flight = std::min<std::int64_t>(l.pp - stage, m);
+    memory = std::max(memory, fixed_memory(s_, l, span_of, 0).fixed() + in_flight * sum.saved);
+  }
+  return {longest + optimizer(l), memory};
+}
+
+}  // namespace steploom

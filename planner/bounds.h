@@ -1,0 +1,51 @@
+// The first rung of the costing ladder: a closed-form lower bound on a step, in microseconds.
+//
+// A layer's forward (backward) span is the longest path from the start of its first operator on the
+// compute stream to the end of its last, on the best shapes its groups can have. On one device the
+// compute stream runs spans one after another, so with F_s and B_s the sums over stage s and m
+// micro-batches
+//
+//   T >= max_s ( Σ_{i<s} F_i + m·(F_s + B_s) + Σ_{i<s} B_i ) + optimizer of stage 0:
+//
+// stage s cannot start before the first micro-batch has passed the stages before it, nor stage 0 its
+// optimizer before the last gradient has come back. Likewise the memory of stage s is never less
+// than its fixed part plus min(p − s, m) times what one micro-batch leaves for its backward pass.
+#pragma once
+
+#include <map>
+#include <tuple>
+
+#include "models/layout.h"
+#include "planner/setting.h"
+#include "sim/cost_cache.h"
+
+namespace steploom {
+
+struct Bound {
+  Picoseconds step = 0;  // no replay of this layout is shorter
+  Bytes memory = 0;      // no device of the worst stage peaks lower
+};
+
+// Remembers the parts of layouts; one per thread. `costs` must belong to setting.costs.
+class BoundModel {
+ public:
+  BoundModel(const Setting& setting, CostCache& costs) : s_(setting), costs_(costs) {}
+  Bound bound(const Layout& layout);
+
+ private:
+  enum class Part : int { dense_layer, moe_layer, embedding, head };
+  struct Digest {
+    Picoseconds forward = 0;   // spans
+    Picoseconds backward = 0;
+    Bytes saved = 0;           // micro-batch tensors that the backward pass reads
+  };
+  const Digest& digest(Part part, const Layout& layout);
+  Digest measure(Part part, const Layout& layout);
+  Picoseconds optimizer(const Layout& layout);
+
+  const Setting& s_;
+  CostCache& costs_;
+  std::map<std::pair<Part, Layout>, Digest> known_;  // keyed by what a layer depends on
+};
+
+}  // namespace steploom

@@ -1,0 +1,136 @@
+#include "planner/search.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <limits>
+#include <memory>
+#include <thread>
+#include <tuple>
+
+#include "planner/bounds.h"
+#include "planner/lower.h"
+#include "planner/parallel.h"
+#include "sim/engine.h"
+#include "sim/relax.h"
+
+namespace steploom {
+namespace {
+
+constexpr std::size_t kBatch = 16;
+constexpr Picoseconds kNever = std::numeric_limits<Picoseconds>::max();
+
+// What one thread remembers.
+struct Worker {
+  explicit Worker(const Setting& s) : costs(s.costs), bounds(s, costs) {}
+  CostCache costs;
+  BoundModel bounds;
+};
+
+enum class Fate { pruned_bound, pruned_relaxed, out_of_memory, replayed };
+
+bool better(const Candidate& a, const Candidate& b) {
+  return std::tie(a.step, a.layout) < std::tie(b.step, b.layout);
+}
+
+Fate try_candidate(const Setting& s, const SearchOptions& o, Worker& w, Picoseconds to_beat,
+                   Candidate& c) {
+  if (c.closed_form >= to_beat) return Fate::pruned_bound;
+  const Lowered lowered = lower(s, c.layout, w.costs);
+  c.relaxed = relaxed_makespan(lowered.program);
+  if (c.relaxed >= to_beat) return Fate::pruned_relaxed;
+  ReplayOptions replaying;
+  replaying.contention = o.contention;
+  const Replay r = replay(lowered.program, replaying);
+  c.step = r.makespan;
+  c.memory = *std::max_element(r.peak_memory.begin(), r.peak_memory.end());
+  return c.memory > s.cluster.device.memory ? Fate::out_of_memory : Fate::replayed;
+}
+
+}  // namespace
+
+Candidate evaluate(const Setting& setting, const Layout& layout, CostCache& costs,
+                   const Contention* contention) {
+  Candidate c;
+  c.layout = layout;
+  c.closed_form = BoundModel(setting, costs).bound(layout).step;
+  const Lowered lowered = lower(setting, layout, costs);
+  c.relaxed = relaxed_makespan(lowered.program);
+  ReplayOptions replaying;
+  replaying.contention = contention;
+  const Replay r = replay(lowered.program, replaying);
+  c.step = r.makespan;
+  c.memory = *std::max_element(r.peak_memory.begin(), r.peak_memory.end());
+  return c;
+}
+
+SearchResult search(const Setting& s, const SearchOptions& o) {
+  const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
+  std::vector<std::unique_ptr<Worker>> workers;
+  for (unsigned i = 0; i < (o.threads == 0 ? cores : o.threads); ++i)
+    workers.push_back(std::make_unique<Worker>(s));
+
+  const Space space = enumerate_layouts(s);
+  SearchResult result;
+  result.enumerated = space.enumerated;
+  result.refused = space.refused;
+  result.valid = static_cast<std::int64_t>(space.valid.size());
+
+  std::vector<Bound> bounds(space.valid.size());
+  for_each_parallel(workers, bounds.size(), [&](std::unique_ptr<Worker>& w, std::size_t i) {
+    bounds[i] = w->bounds.bound(space.valid[i]);
+  });
+
+  std::vector<Candidate> open;
+  for (std::size_t i = 0; i < bounds.size(); ++i) {
+    if (bounds[i].memory > s.cluster.device.memory) {
+      ++result.out_of_memory;
+      if (!result.smallest || bounds[i].memory < result.smallest->second)
+        result.smallest = {space.valid[i], bounds[i].memory};
+      continue;
+    }
+    Candidate c;
+    c.layout = space.valid[i];
+    c.closed_form = bounds[i].step;
+    open.push_back(c);
+  }
+  std::sort(open.begin(), open.end(), [](const Candidate& a, const Candidate& b) {
+    return std::tie(a.closed_form, a.layout) < std::tie(b.closed_form, b.layout);
+  });
+
+  const auto top = static_cast<std::size_t>(std::max(1, o.top));
+  for (std::size_t at = 0; at < open.size(); at += kBatch) {
+    const Picoseconds to_beat = result.best.size() < top ? kNever : result.best.back().step;
+    if (open[at].closed_form >= to_beat) {
+      result.pruned_bound += static_cast<std::int64_t>(open.size() - at);
+      break;
+    }
+    const std::size_t n = std::min(kBatch, open.size() - at);
+    std::vector<Fate> fates(n);
+    for_each_parallel(workers, n, [&](std::unique_ptr<Worker>& w, std::size_t i) {
+      fates[i] = try_candidate(s, o, *w, to_beat, open[at + i]);
+    });
+    for (std::size_t i = 0; i < n; ++i) {
+      const Candidate& c = open[at + i];
+      switch (fates[i]) {
+        case Fate::pruned_bound: ++result.pruned_bound; break;
+        case Fate::pruned_relaxed: ++result.pruned_relaxed; break;
+        case Fate::out_of_memory:
+          ++result.out_of_memory;
+          if (!result.smallest || c.memory < result.smallest->second)
+            result.smallest = {c.layout, c.memory};
+          break;
+        case Fate::replayed:
+          ++result.replayed;
+          result.best.push_back(c);
+          break;
+      }
+    }
+    std::sort(result.best.begin(), result.best.end(), better);
+    if (result.best.size() > top) result.best.resize(top);
+    if (o.progress) o.progress(static_cast<double>(at + n) / static_cast<double>(open.size()));
+  }
+  if (!result.best.empty()) result.smallest.reset();
+  return result;
+}
+
+}  // namespace steploom

@@ -1,0 +1,59 @@
+// The search: the fastest layouts of the whole space, proven by bounds.
+//
+// Every valid layout gets its closed-form bound (bounds.h). Layouts are then taken in the order of
+// (bound, layout) in batches of fixed size: one whose bound does not beat the worst of the best K so
+// far is pruned; else it is lowered and relaxed, and pruned if that does not beat it; else it is
+// replayed in full. The best K are updated between batches only, so counts and answer do not depend
+// on the number of threads. When the next bound cannot beat them, the search is over and the answer
+// is optimal within the space.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "planner/setting.h"
+#include "planner/space.h"
+#include "sim/contention.h"
+
+namespace steploom {
+
+struct SearchOptions {
+  int top = 5;            // how many layouts to keep
+  unsigned threads = 0;   // 0: as many as there are cores
+  const Contention* contention = nullptr;  // tables for the replays
+  // Called between batches with the share of the space that is settled; may be empty.
+  std::function<void(double)> progress;
+};
+
+struct Candidate {
+  Layout layout;
+  Picoseconds closed_form = 0;  // first rung
+  Picoseconds relaxed = 0;      // second rung
+  Picoseconds step = 0;         // replayed
+  Bytes memory = 0;             // peak of the worst rank
+};
+
+struct SearchResult {
+  std::vector<Candidate> best;  // by step, then layout
+  std::int64_t enumerated = 0;
+  std::map<std::string_view, std::int64_t> refused;  // by rule
+  std::int64_t valid = 0;
+  std::int64_t out_of_memory = 0;   // by the closed-form floor or the replay's peak
+  std::int64_t pruned_bound = 0;    // closed form no better than the best K
+  std::int64_t pruned_relaxed = 0;  // relaxation no better
+  std::int64_t replayed = 0;        // in full
+  // The layout that needs the least memory, where none fits.
+  std::optional<std::pair<Layout, Bytes>> smallest;
+};
+
+SearchResult search(const Setting& setting, const SearchOptions& options);
+
+// One layout up all three rungs, unless it breaks a rule.
+Candidate evaluate(const Setting& setting, const Layout& layout, CostCache& costs,
+                   const Contention* contention);
+
+}  // namespace steploom

@@ -1,0 +1,28 @@
+// The space of layouts that a search goes through, and what the rules leave of it.
+//
+// Every combination of divisors: tp·pp of the devices, ep and etp of the devices (1 in a dense
+// model), sequence parallelism, ZeRO 0 or 1, every micro-batch that divides the global batch,
+// recompute none or full. Nothing is left out by a rule of thumb, so "best" means best of all.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "planner/setting.h"
+#include "models/layout.h"
+
+namespace steploom {
+
+struct Space {
+  std::vector<Layout> valid;                        // in canonical order
+  std::int64_t enumerated = 0;                      // combinations tried
+  std::map<std::string_view, std::int64_t> refused; // rule -> how many it refused
+  std::int64_t refused_total() const { return enumerated - static_cast<std::int64_t>(valid.size()); }
+};
+
+Space enumerate_layouts(const Setting& setting);
+
+}  // namespace steploom
