@@ -139,18 +139,34 @@ struct Program {
 
   // Derived by finalize(), which must be called once after building and before any use.
   std::uint32_t op_count = 0;
-  // Successors inside a block, CSR per block; slot edges in CSR by target and by source slot.
   struct Adjacency {
     std::vector<std::uint32_t> first;  // size n + 1
     std::vector<std::uint32_t> items;
   };
-  std::vector<Adjacency> block_successors;
-  Adjacency edges_into_slot;   // indices into edges, sorted by to_op
-  Adjacency edges_out_of_slot; // indices into edges, sorted by from_op
+  std::vector<Adjacency> block_successors;  // inside a block, by template index
+  Adjacency edges_into_slot;    // indices into edges, sorted by to_op
+  Adjacency edges_out_of_slot;  // indices into edges, sorted by from_op
+  std::vector<std::uint32_t> device_of_slot;
+  // Communication operators are numbered in id order; those of slot s begin at first_comm_op[s].
+  std::vector<std::uint32_t> first_comm_op;  // size slots + 1
+  std::vector<std::uint32_t> rendezvous_of;  // communication operator -> rendezvous
+  // A rendezvous: the k-th operators of a communicator's members. Numbered communicator after
+  // communicator, in order of k. A member that issues fewer operators is missing from the last ones.
+  Adjacency rendezvous_ops;                  // operator ids, by device
+  std::vector<std::uint32_t> communicator_of_rendezvous;
 };
 
-// Numbers the operators, sorts slot edges and fills the derived members. Structural faults
-// (an index out of range, a dependency on a later operator) throw Error.
+// Throws Error on a structural fault: an index out of range, a dependency on a later operator, an
+// operator that asks for more SMs than its device has, times beyond 2^61 ps in all.
+void validate(const Program& program);
+
+// Numbers the operators, sorts slot edges by target and fills the derived members; validates first.
 void finalize(Program& program);
+
+// "gpu0 · F 3 · layer 1 fc1": device, block, micro-batch and operator, for messages.
+std::string describe_op(const Program& program, std::uint32_t op);
+
+// The slot that an operator id belongs to.
+std::uint32_t slot_of_op(const Program& program, std::uint32_t op);
 
 }  // namespace steploom

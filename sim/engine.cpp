@@ -1,0 +1,32 @@
+#include "sim/engine.h"
+
+#include <algorithm>
+
+#include "sim/contention.h"
+#include "sim/deadlock.h"
+#include "sim/engine_plain.h"
+#include "sim/flat_program.h"
+#include "sim/memory_balance.h"
+
+namespace steploom {
+
+Replay replay(const Program& program, const ReplayOptions& options) {
+  const FlatProgram flat(program);
+  Replay result;
+  if (options.contention == nullptr) {
+    if (!replay_plain(flat, result.start, result.end))
+      throw_deadlock(flat, result.start, result.end);
+  }
+  if (!result.end.empty())
+    result.makespan = *std::max_element(result.end.begin(), result.end.end());
+  balance_memory(flat, options.record_memory, result);
+  return result;
+}
+
+std::size_t dynamic_bytes_per_op(const Program& program, const ReplayOptions& options) {
+  const FlatProgram flat(program);
+  (void)options;
+  return program.op_count == 0 ? 0 : plain_state_bytes(flat) / program.op_count;
+}
+
+}  // namespace steploom

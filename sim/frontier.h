@@ -1,0 +1,111 @@
+// The heads of the streams, and when they may start as far as order goes.
+//
+// A stream runs its operators in issue order, so at any moment only its *head* can start.
+// earliest() says when: at the latest of the end of the operator before it in the stream, the ends
+// of its dependencies and slot-edge sources, the moment the host has issued it and, with one
+// hardware connection, the start of the operator issued before it. SMs are the engine's affair.
+//
+// Ends are read from the array that the engine fills; while one is missing, the head remembers
+// which (`blocked_on`) and asking again costs one look.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "sim/flat_program.h"
+
+namespace steploom {
+
+struct StreamHead {
+  std::uint32_t slot = 0;
+  std::uint32_t position = 0;        // in the stream's list of this slot
+  std::uint32_t id = kNoOp;          // kNoOp: the stream has run all its operators
+  std::uint32_t blocked_on = kNoOp;  // an operator whose end it waits for
+  const FlatOp* op = nullptr;
+  Picoseconds free_at = 0;  // end of the operator before it
+};
+
+class Frontier {
+ public:
+  // `end`, by operator id, holds kUnknown until an operator has ended.
+  Frontier(const FlatProgram& flat, const Picoseconds* end);
+
+  // Streams are numbered device after device, as FlatProgram::first_stream says.
+  const StreamHead& head(std::uint32_t stream) const { return heads_[stream]; }
+  bool done(std::uint32_t stream) const { return heads_[stream].id == kNoOp; }
+
+  // When the head may start; kUnknown if something that it waits for has no end (or start) yet.
+  Picoseconds earliest(std::uint32_t device, std::uint32_t stream) {
+    StreamHead& h = heads_[stream];
+    if (h.blocked_on != kNoOp) {
+      if (end_[h.blocked_on] == kUnknown) return kUnknown;
+      h.blocked_on = kNoOp;
+    }
+    Host& host = hosts_[device];
+    const Picoseconds base = segment_base_[flat_.first_segment[h.slot] + h.op->segment];
+    if (base == kUnknown) return wait_for(h, host.waits_for);
+    Picoseconds at = std::max(base + h.op->issue, h.free_at);
+    if (host.one_connection) {
+      if (host.next_to_start != h.id) return kUnknown;
+      at = std::max(at, host.last_start);
+    }
+    const std::uint32_t slot_op = flat_.program.slots[h.slot].first_op;
+    for (std::uint32_t d = h.op->first_dep; d < h.op->first_dep + h.op->deps; ++d) {
+      const std::uint32_t from = slot_op + flat_.deps[d];
+      if (end_[from] == kUnknown) return wait_for(h, from);
+      at = std::max(at, end_[from]);
+    }
+    const std::vector<std::uint32_t>& edges = flat_.program.edges_into_slot.first;
+    if (edges[h.slot] != edges[h.slot + 1]) return after_edges(h, h.id - slot_op, at);
+    return at;
+  }
+
+  // The head has started: with one hardware connection the next in issue order may follow.
+  void started(std::uint32_t device, std::uint32_t stream, Picoseconds at) {
+    Host& host = hosts_[device];
+    if (!host.one_connection) return;
+    host.last_start = at;
+    host.next_to_start = heads_[stream].id + 1;
+  }
+
+  // The head's end is in `end`: the host goes on if it waited for it, and the next becomes head.
+  void finished(std::uint32_t device, std::uint32_t stream) {
+    StreamHead& h = heads_[stream];
+    if (hosts_[device].waits_for == h.id) issue(device);
+    h.free_at = end_[h.id];
+    ++h.position;
+    settle(device, stream);
+  }
+
+  // The operator that the device's host waits for, or kNoOp.
+  std::uint32_t host_waits_for(std::uint32_t device) const { return hosts_[device].waits_for; }
+
+  static std::size_t bytes(const FlatProgram& flat);
+
+ private:
+  struct Host {
+    std::uint32_t slot = 0;               // where issuing has got to
+    std::uint32_t segment = 0;            // in this slot
+    std::uint32_t waits_for = kNoOp;      // operator id
+    std::uint32_t next_to_start = kNoOp;  // one hardware connection: operator id
+    Picoseconds last_start = 0;
+    bool one_connection = false;
+  };
+
+  static Picoseconds wait_for(StreamHead& h, std::uint32_t op) {
+    h.blocked_on = op;
+    return kUnknown;
+  }
+  Picoseconds after_edges(StreamHead& h, std::uint32_t op, Picoseconds at);
+  void settle(std::uint32_t device, std::uint32_t stream);  // finds the stream's next operator
+  void issue(std::uint32_t device);  // issues up to the next host wait that has not ended
+
+  const FlatProgram& flat_;
+  const Picoseconds* end_;
+  std::vector<StreamHead> heads_;
+  std::vector<Host> hosts_;
+  std::vector<Picoseconds> segment_base_;
+};
+
+}  // namespace steploom
