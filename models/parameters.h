@@ -1,8 +1,9 @@
 // How many parameters a model has, and where a parallel layout can cut them.
 //
 // Three buckets, as Megatron-Core keeps them: tensor-sharded (attention and dense matrices, shared
-// experts, embeddings), replicated (norms, routers, gates, biases of row-parallel products) and
-// routed experts. Formulas: docs/how-it-works.md, "Parameters". Counts are exact integers.
+// experts, embeddings), replicated (norms, routers, position tables, MLA's down projections, biases
+// of row-parallel products) and routed experts. Formulas: docs/how-it-works.md, "Parameters".
+// Counts are exact integers.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,7 @@ struct ParameterBuckets {
   ParameterBuckets& operator+=(const ParameterBuckets& o);
 };
 
-ParameterBuckets attention_parameters(const ModelSpec& m);  // one layer, its norms excluded
+ParameterBuckets attention_parameters(const ModelSpec& m);  // one layer; not its two norms
 ParameterBuckets layer_parameters(const ModelSpec& m,
                                   int layer);               // attention, FFN or MoE, two norms
 ParameterBuckets embedding_parameters(const ModelSpec& m);  // word (and position) table
@@ -31,5 +32,8 @@ struct ParameterCount {
   std::int64_t active = 0;  // those that one token meets: top_k of the experts
 };
 ParameterCount count_parameters(const ModelSpec& m);
+
+// The vocabulary as Megatron-Core keeps it: rounded up to a multiple of 128 times tp.
+std::int64_t padded_vocab(std::int64_t vocab, int tp);
 
 }  // namespace steploom

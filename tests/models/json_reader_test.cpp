@@ -5,26 +5,14 @@
 
 #include <array>
 #include <fstream>
-#include <functional>
 
-#include "models/error.h"
+#include "tests/models/refusal.h"
 
 namespace steploom {
 namespace {
 
 using testing::ElementsAre;
 using testing::HasSubstr;
-
-Error::Where refusal(const std::function<void()>& act) {
-  try {
-    act();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.status(), ExitStatus::refused);
-    return error.where();
-  }
-  ADD_FAILURE() << "nothing was refused";
-  return {};
-}
 
 Error::Where parse_refusal(std::string_view text) {
   return refusal([text] { Json::parse(text, "t.json"); });

@@ -1,0 +1,139 @@
+#include "models/layout.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <optional>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "models/error.h"
+#include "models/nearest.h"
+
+namespace steploom {
+namespace {
+
+constexpr std::int64_t kMostDegree = 1'000'000;
+constexpr std::size_t kLeastGuessed = 3;  // letters; every two-letter key is near every other
+
+constexpr std::array<std::string_view, 8> kKeys{"tp",  "pp", "ep",   "etp",
+                                                "mbs", "sp", "zero", "recompute"};
+constexpr std::array<std::string_view, 2> kRecompute{"none", "full"};
+
+[[noreturn]] void refuse(std::string_view key, std::string expected, std::string_view found,
+                         std::string hint = "") {
+  throw Error({"layout", std::string(key), std::move(expected), fmt::format("'{}'", found),
+               std::move(hint)});
+}
+
+std::string_view trimmed(std::string_view text) {
+  const std::size_t first = text.find_first_not_of(" \t\n");
+  if (first == std::string_view::npos) return {};
+  return text.substr(first, text.find_last_not_of(" \t\n") - first + 1);
+}
+
+std::int64_t whole_number(std::string_view key, std::string_view value, std::int64_t least,
+                          std::int64_t most) {
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+  if (error != std::errc{} || end != value.data() + value.size() || number < least ||
+      number > most) {
+    refuse(key, fmt::format("an integer from {} to {}", least, most), value);
+  }
+  return number;
+}
+
+Recompute recompute_named(std::string_view value) {
+  for (std::size_t i = 0; i < kRecompute.size(); ++i) {
+    if (kRecompute[i] == value) return static_cast<Recompute>(i);
+  }
+  refuse("recompute", "none or full", value);
+}
+
+void set(Layout& l, std::optional<int>& etp, std::string_view key, std::string_view value) {
+  const auto degree = [&] { return static_cast<int>(whole_number(key, value, 1, kMostDegree)); };
+  if (key == "tp") {
+    l.tp = degree();
+  } else if (key == "pp") {
+    l.pp = degree();
+  } else if (key == "ep") {
+    l.ep = degree();
+  } else if (key == "etp") {
+    etp = degree();
+  } else if (key == "mbs") {
+    l.micro_batch = degree();
+  } else if (key == "sp") {
+    l.sp = whole_number(key, value, 0, 1) == 1;
+  } else if (key == "zero") {
+    l.zero = static_cast<int>(whole_number(key, value, 0, 3));
+  } else {
+    l.recompute = recompute_named(value);
+  }
+}
+
+}  // namespace
+
+std::string_view name_of(Recompute r) {
+  return kRecompute.at(static_cast<std::size_t>(r));
+}
+
+Layout parse_layout(std::string_view text, int devices, bool has_moe) {
+  Layout l;
+  std::optional<int> etp;
+  std::vector<std::string_view> seen;
+  std::string_view rest = trimmed(text);
+  while (!rest.empty()) {
+    const std::size_t comma = rest.find(',');
+    const std::string_view item = trimmed(rest.substr(0, comma));
+    const std::size_t equals = item.find('=');
+    if (equals == std::string_view::npos) refuse("", "key=value", item);
+    const std::string_view key = trimmed(item.substr(0, equals));
+    if (std::find(kKeys.begin(), kKeys.end(), key) == kKeys.end()) {
+      const std::string_view guessed = key.size() < kLeastGuessed ? "" : key;
+      refuse("", "a known key", key,
+             key == "dp" ? "dp follows from the devices, tp and pp" : nearest_hint(guessed, kKeys));
+    }
+    if (std::find(seen.begin(), seen.end(), key) != seen.end()) {
+      refuse(key, "each key once", item);
+    }
+    seen.push_back(key);
+    set(l, etp, key, trimmed(item.substr(equals + 1)));
+    if (comma == std::string_view::npos) break;
+    rest = trimmed(rest.substr(comma + 1));
+    if (rest.empty()) refuse("", "key=value after the last comma", "");
+  }
+  l.etp = etp.value_or(has_moe ? l.tp : 1);
+
+  const std::int64_t replica = std::int64_t{l.tp} * l.pp;
+  if (devices < 1 || devices % replica != 0) {
+    throw Error({"layout", "tp·pp", fmt::format("a divisor of the {} devices", devices),
+                 fmt::format("{}", replica), ""});
+  }
+  l.dp = static_cast<int>(devices / replica);
+  return l;
+}
+
+std::string to_text(const Layout& l) {
+  return fmt::format("tp={},pp={},ep={},etp={},mbs={},sp={},zero={},recompute={}", l.tp, l.pp, l.ep,
+                     l.etp, l.micro_batch, l.sp ? 1 : 0, l.zero, name_of(l.recompute));
+}
+
+std::string short_name(const Layout& l) {
+  std::string name = fmt::format("tp{} pp{}", l.tp, l.pp);
+  const auto add = [&name](std::string_view key, std::int64_t degree) {
+    if (degree != 1) name += fmt::format(" {}{}", key, degree);
+  };
+  add("ep", l.ep);
+  add("etp", l.etp);
+  add("dp", l.dp);
+  name += fmt::format(" zero{}", l.zero);
+  add("mbs", l.micro_batch);
+  if (l.sp) name += " sp";
+  if (l.recompute != Recompute::none) name += fmt::format(" recompute-{}", name_of(l.recompute));
+  return name;
+}
+
+}  // namespace steploom

@@ -1,0 +1,215 @@
+#include "models/layout_rules.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+
+namespace steploom {
+namespace {
+
+using Broken = std::optional<std::string>;
+
+// "1, 2, 4, 8, ...": the divisors of n that a degree may take.
+std::string divisors(std::int64_t n) {
+  constexpr int kMostListed = 8;
+  constexpr std::int64_t kMostTried = 4096;
+  std::string text;
+  int listed = 0;
+  for (std::int64_t d = 1; d <= std::min(n, kMostTried); ++d) {
+    if (n % d != 0) continue;
+    if (listed == kMostListed) return text + ", ...";
+    text += fmt::format("{}{}", listed == 0 ? "" : ", ", d);
+    ++listed;
+  }
+  return text;
+}
+
+Broken must_divide(std::string_view degree_name, std::int64_t degree, std::string_view what,
+                   std::int64_t n) {
+  if (n % degree == 0) return std::nullopt;
+  return fmt::format("{}={} does not divide {} {}; {} may be {}", degree_name, degree, n, what,
+                     degree_name, divisors(n));
+}
+
+bool any_layer(const ModelSpec& m, bool moe) {
+  return std::find(m.layer_is_moe.begin(), m.layer_is_moe.end(), moe) != m.layer_is_moe.end();
+}
+
+Broken mesh_fills_devices(const RuleContext& c) {
+  const Layout& l = c.layout;
+  const std::int64_t replica = std::int64_t{l.tp} * l.pp;
+  if (c.devices % replica != 0) {
+    return fmt::format("tp·pp={} does not divide {} devices; tp·pp may be {}", replica, c.devices,
+                       divisors(c.devices));
+  }
+  if (replica * l.dp == c.devices) return std::nullopt;
+  return fmt::format("tp·pp·dp={} of {} devices; dp must be {}", replica * l.dp, c.devices,
+                     c.devices / replica);
+}
+
+Broken expert_mesh_divides_devices(const RuleContext& c) {
+  const Layout& l = c.layout;
+  const std::int64_t mesh = std::int64_t{l.etp} * l.ep * l.pp;
+  if (c.devices % mesh == 0) return std::nullopt;
+  return fmt::format("etp·ep·pp={} does not divide {} devices; etp·ep must divide {}", mesh,
+                     c.devices, c.devices / l.pp);
+}
+
+Broken ep_needs_experts(const RuleContext& c) {
+  if (c.layout.ep == 1 || c.model.has_moe()) return std::nullopt;
+  return fmt::format("ep={}, but {} has no experts; ep must be 1", c.layout.ep, c.model.name);
+}
+
+Broken etp_needs_experts(const RuleContext& c) {
+  if (c.layout.etp == 1 || c.model.has_moe()) return std::nullopt;
+  return fmt::format("etp={}, but {} has no experts; etp must be 1", c.layout.etp, c.model.name);
+}
+
+Broken ep_divides_experts(const RuleContext& c) {
+  if (!c.model.has_moe()) return std::nullopt;
+  return must_divide("ep", c.layout.ep, "experts", c.model.moe->experts);
+}
+
+Broken tp_divides_heads(const RuleContext& c) {
+  return must_divide("tp", c.layout.tp, "attention heads", c.model.attention.heads);
+}
+
+Broken tp_divides_kv_heads(const RuleContext& c) {
+  return must_divide("tp", c.layout.tp, "key-value heads", c.model.attention.kv_heads);
+}
+
+Broken tp_divides_ffn(const RuleContext& c) {
+  if (!any_layer(c.model, false)) return std::nullopt;
+  return must_divide("tp", c.layout.tp, "columns of the feed-forward part", c.model.dense.width);
+}
+
+Broken tp_divides_shared_expert(const RuleContext& c) {
+  if (!c.model.has_moe()) return std::nullopt;
+  return must_divide("tp", c.layout.tp, "columns of the shared expert", c.model.moe->shared_width);
+}
+
+Broken etp_divides_expert(const RuleContext& c) {
+  if (!c.model.has_moe()) return std::nullopt;
+  return must_divide("etp", c.layout.etp, "columns of an expert", c.model.moe->expert.width);
+}
+
+Broken etp_excludes_expert_bias(const RuleContext& c) {
+  if (!c.model.has_moe() || !c.model.moe->expert.bias || c.layout.etp == 1) return std::nullopt;
+  return fmt::format("etp={}, but the experts of {} have biases; etp must be 1", c.layout.etp,
+                     c.model.name);
+}
+
+Broken sp_needs_tp(const RuleContext& c) {
+  if (!c.layout.sp || c.layout.tp > 1) return std::nullopt;
+  return "sp=1 with tp=1; choose sp=0 or tp > 1";
+}
+
+Broken moe_with_tp_needs_sp(const RuleContext& c) {
+  if (c.layout.tp == 1 || c.layout.sp || !c.model.has_moe()) return std::nullopt;
+  return fmt::format("{} has experts and tp={} without sequence parallelism; choose sp=1 or tp=1",
+                     c.model.name, c.layout.tp);
+}
+
+Broken tp_divides_sequence(const RuleContext& c) {
+  if (!c.layout.sp) return std::nullopt;
+  return must_divide("tp", c.layout.tp, "tokens of a sequence", c.workload.seq_length);
+}
+
+Broken pp_divides_layers(const RuleContext& c) {
+  return must_divide("pp", c.layout.pp, "layers", c.model.layers);
+}
+
+Broken batch_divides(const RuleContext& c) {
+  const std::int64_t together = c.layout.micro_batch * c.layout.dp;
+  if (c.workload.global_batch % together == 0) return std::nullopt;
+  return fmt::format("mbs·dp={}·{} does not divide the global batch {}; mbs·dp may be {}",
+                     c.layout.micro_batch, c.layout.dp, c.workload.global_batch,
+                     divisors(c.workload.global_batch));
+}
+
+Broken positions_cover_sequence(const RuleContext& c) {
+  if (!c.model.learned_positions || c.workload.seq_length <= c.model.max_positions) {
+    return std::nullopt;
+  }
+  return fmt::format("sequences of {} tokens, but {} has {} learned positions; choose at most {}",
+                     c.workload.seq_length, c.model.name, c.model.max_positions,
+                     c.model.max_positions);
+}
+
+Broken zero_is_known(const RuleContext& c) {
+  if (c.layout.zero == 0 || c.layout.zero == 1) return std::nullopt;
+  return fmt::format("zero={}; only the optimizer's state is sharded: zero may be 0, 1",
+                     c.layout.zero);
+}
+
+constexpr std::array kRules{
+    LayoutRule{"tp·pp divides devices",
+               "Megatron-Core 0.20, megatron/training/arguments.py, validate_args",
+               mesh_fills_devices},
+    LayoutRule{"ep needs experts",
+               "Megatron-Core 0.20, transformer_config.py, TransformerConfig.__post_init__",
+               ep_needs_experts},
+    LayoutRule{"etp needs experts", "steploom: Megatron-Core ignores etp in dense models",
+               etp_needs_experts},
+    LayoutRule{"etp·ep·pp divides devices",
+               "Megatron-Core 0.20, parallel_state.py, initialize_model_parallel",
+               expert_mesh_divides_devices},
+    LayoutRule{"ep divides experts",
+               "Megatron-Core 0.20, megatron/training/arguments.py, validate_args",
+               ep_divides_experts},
+    LayoutRule{"tp divides heads",
+               "Megatron-Core 0.20, transformer_config.py, TransformerConfig.__post_init__",
+               tp_divides_heads},
+    LayoutRule{"tp divides key-value heads",
+               "Megatron-Core 0.20, transformer_config.py, TransformerConfig.__post_init__",
+               tp_divides_kv_heads},
+    LayoutRule{"tp divides feed-forward width",
+               "Megatron-Core 0.20, tensor_parallel/layers.py, ColumnParallelLinear",
+               tp_divides_ffn},
+    LayoutRule{"tp divides shared expert width",
+               "Megatron-Core 0.20, tensor_parallel/layers.py, ColumnParallelLinear",
+               tp_divides_shared_expert},
+    LayoutRule{"etp divides expert width",
+               "Megatron-Core 0.20, tensor_parallel/layers.py, ColumnParallelLinear",
+               etp_divides_expert},
+    LayoutRule{"expert biases need etp 1",
+               "Megatron-Core 0.20, transformer_config.py, TransformerConfig.__post_init__",
+               etp_excludes_expert_bias},
+    LayoutRule{"sp needs tp",
+               "Megatron-Core 0.20, model_parallel_config.py, ModelParallelConfig.__post_init__",
+               sp_needs_tp},
+    LayoutRule{"experts with tp need sp",
+               "Megatron-Core 0.20, transformer/moe/moe_layer.py, MoELayer.forward",
+               moe_with_tp_needs_sp},
+    LayoutRule{"tp divides sequence",
+               "Megatron-Core 0.20, tensor_parallel/mappings.py, _split_along_first_dim",
+               tp_divides_sequence},
+    LayoutRule{"pp divides layers",
+               "Megatron-Core 0.20, transformer_block.py, get_num_layers_to_build",
+               pp_divides_layers},
+    LayoutRule{"mbs·dp divides global batch",
+               "Megatron-Core 0.20, num_microbatches_calculator.py, ConstantNumMicroBatches",
+               batch_divides},
+    LayoutRule{"learned positions cover sequence",
+               "Megatron-Core 0.20, megatron/training/arguments.py, validate_args",
+               positions_cover_sequence},
+    LayoutRule{"zero is 0 or 1",
+               "Megatron-Core 0.20, DistributedOptimizer shards the optimizer's state (ZeRO-1)",
+               zero_is_known},
+};
+
+}  // namespace
+
+std::span<const LayoutRule> layout_rules() {
+  return kRules;
+}
+
+std::optional<Refusal> refuse(const RuleContext& context) {
+  for (const LayoutRule& rule : kRules) {
+    if (auto message = rule.broken(context)) return Refusal{rule.name, *std::move(message)};
+  }
+  return std::nullopt;
+}
+
+}  // namespace steploom

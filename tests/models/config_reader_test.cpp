@@ -1,0 +1,347 @@
+#include "models/config_reader.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "models/embedded.h"
+#include "models/families.h"
+#include "models/parameters.h"
+#include "tests/models/refusal.h"
+
+namespace steploom {
+namespace {
+
+using testing::Contains;
+using testing::HasSubstr;
+
+ModelSpec read(const std::string& text) {
+  return read_model_config(Json::parse(text, "config.json"), "test");
+}
+
+// A small config of a family with one piece of text replaced, so that each test shows its change.
+std::string with(std::string text, const std::string& old, const std::string& now) {
+  const std::size_t at = text.find(old);
+  EXPECT_NE(at, std::string::npos) << old;
+  return text.replace(at, old.size(), now);
+}
+
+// The keys of a llama as the hub has them, harmless ones included.
+const std::string kLlama = R"({
+  "architectures": ["LlamaForCausalLM"], "attention_bias": false, "attention_dropout": 0.0,
+  "bos_token_id": 128000, "eos_token_id": [128001, 128008], "hidden_act": "silu",
+  "hidden_size": 64, "initializer_range": 0.02, "intermediate_size": 160,
+  "max_position_embeddings": 512, "mlp_bias": false, "model_type": "llama",
+  "num_attention_heads": 8, "num_hidden_layers": 3, "num_key_value_heads": 2,
+  "pad_token_id": null, "pretraining_tp": 1, "quantization_config": null, "rms_norm_eps": 1e-05,
+  "rope_scaling": {"factor": 8.0, "rope_type": "llama3"}, "rope_theta": 500000.0,
+  "tie_word_embeddings": false, "torch_dtype": "bfloat16", "transformers_version": "4.42.3",
+  "use_cache": true, "vocab_size": 1000, "_name_or_path": "x", "output_attentions": false,
+  "use_sliding_window": false, "sliding_window": null, "max_window_layers": 28})";
+
+const std::string kMixtral = R"({
+  "architectures": ["MixtralForCausalLM"], "attention_dropout": 0.0, "bos_token_id": 1,
+  "hidden_act": "silu", "hidden_size": 64, "intermediate_size": 96,
+  "max_position_embeddings": 512, "model_type": "mixtral", "num_attention_heads": 8,
+  "num_experts_per_tok": 2, "num_hidden_layers": 2, "num_key_value_heads": 4,
+  "num_local_experts": 8, "output_router_logits": false, "router_aux_loss_coef": 0.02,
+  "router_jitter_noise": 0.0, "sliding_window": null, "vocab_size": 1000})";
+
+const std::string kDeepseek = R"({
+  "architectures": ["DeepseekV3ForCausalLM"], "attention_bias": false, "attention_dropout": 0.0,
+  "auto_map": {"AutoConfig": "configuration_deepseek.DeepseekV3Config"}, "aux_loss_alpha": 0.001,
+  "bos_token_id": 0, "ep_size": 1, "first_k_dense_replace": 1, "hidden_act": "silu",
+  "hidden_size": 64, "initializer_range": 0.02, "intermediate_size": 160, "kv_lora_rank": 16,
+  "max_position_embeddings": 512, "model_type": "deepseek_v3", "moe_intermediate_size": 32,
+  "moe_layer_freq": 1, "n_group": 4, "n_routed_experts": 16, "n_shared_experts": 2,
+  "norm_topk_prob": true, "num_attention_heads": 4, "num_experts_per_tok": 4,
+  "num_hidden_layers": 3, "num_key_value_heads": 4, "num_nextn_predict_layers": 1,
+  "pretraining_tp": 1, "q_lora_rank": 24, "qk_nope_head_dim": 8, "qk_rope_head_dim": 4,
+  "rms_norm_eps": 1e-06, "routed_scaling_factor": 2.5, "scoring_func": "sigmoid",
+  "seq_aux": true, "tie_word_embeddings": false, "topk_group": 2, "topk_method": "noaux_tc",
+  "torch_dtype": "bfloat16", "use_cache": true, "v_head_dim": 10, "vocab_size": 1000})";
+
+const std::string kGpt2 = R"({
+  "activation_function": "gelu_new", "architectures": ["GPT2LMHeadModel"], "attn_pdrop": 0.1,
+  "bos_token_id": 50256, "embd_pdrop": 0.1, "initializer_range": 0.02,
+  "layer_norm_epsilon": 1e-05, "model_type": "gpt2", "n_ctx": 1024, "n_embd": 64, "n_head": 4,
+  "n_layer": 2, "n_positions": 128, "resid_pdrop": 0.1, "summary_type": "cls_index",
+  "task_specific_params": {"text-generation": {"do_sample": true}}, "vocab_size": 1000})";
+
+TEST(ConfigReader, ReadsALlamaWithAllItsHubKeys) {
+  const ModelSpec m = read(kLlama);
+  EXPECT_EQ(m.name, "test");
+  EXPECT_EQ(m.family, "llama");
+  EXPECT_EQ(m.hidden, 64);
+  EXPECT_EQ(m.layers, 3);
+  EXPECT_EQ(m.vocab, 1000);
+  EXPECT_EQ(m.max_positions, 512);
+  EXPECT_FALSE(m.tied_embeddings);
+  EXPECT_EQ(m.attention.heads, 8);
+  EXPECT_EQ(m.attention.kv_heads, 2);
+  EXPECT_EQ(m.attention.head_dim, 8);
+  EXPECT_EQ(m.attention.v_head_dim, 8);
+  EXPECT_TRUE(m.attention.rotary);
+  EXPECT_FALSE(m.attention.qkv_bias);
+  EXPECT_EQ(m.dense.width, 160);
+  EXPECT_TRUE(m.dense.gated);
+  EXPECT_FALSE(m.has_moe());
+  EXPECT_EQ(m.layer_is_moe, std::vector<bool>({false, false, false}));
+}
+
+TEST(ConfigReader, ReadsTheKeysOfTransformers5) {
+  std::string five = with(kLlama, R"("rope_scaling": {"factor": 8.0, "rope_type": "llama3"},)", "");
+  five = with(five, R"("rope_theta": 500000.0)",
+              R"("rope_parameters": {"rope_theta": 500000.0, "rope_type": "llama3"})");
+  five = with(five, "torch_dtype", "dtype");
+  EXPECT_EQ(count_parameters(read(five)).total, count_parameters(read(kLlama)).total);
+}
+
+TEST(ConfigReader, NullHeadKeysTakeTheirDefaults) {
+  const std::string text = with(kLlama, R"("num_key_value_heads": 2)",
+                                R"("num_key_value_heads": null, "head_dim": null)");
+  EXPECT_EQ(read(text).attention.kv_heads, 8);
+  EXPECT_EQ(read(text).attention.head_dim, 8);
+}
+
+TEST(ConfigReader, AGivenHeadDimNeedsNoDivision) {
+  const std::string text =
+      with(kLlama, R"("hidden_size": 64)", R"("hidden_size": 60, "head_dim": 16)");
+  EXPECT_EQ(read(text).attention.head_dim, 16);
+}
+
+TEST(ConfigReader, BiasesStandWhereTheFamilyPutsThem) {
+  const ModelSpec llama =
+      read(with(kLlama, R"("attention_bias": false)", R"("attention_bias": true)"));
+  EXPECT_TRUE(llama.attention.qkv_bias);
+  EXPECT_TRUE(llama.attention.out_bias);
+  EXPECT_TRUE(read(with(kLlama, R"("mlp_bias": false)", R"("mlp_bias": true)")).dense.bias);
+  const ModelSpec qwen2 =
+      read(with(kLlama, R"("model_type": "llama")", R"("model_type": "qwen2")"));
+  EXPECT_TRUE(qwen2.attention.qkv_bias);
+  EXPECT_FALSE(qwen2.attention.out_bias);
+  const ModelSpec qwen3 =
+      read(with(kLlama, R"("model_type": "llama")", R"("model_type": "qwen3")"));
+  EXPECT_FALSE(qwen3.attention.qkv_bias);
+  EXPECT_TRUE(qwen3.attention.qk_norm);
+  EXPECT_EQ(qwen3.attention.head_dim, 128);  // transformers' default for qwen3
+}
+
+TEST(ConfigReader, ReadsExpertsUnderEitherName) {
+  for (const std::string name : {"num_local_experts", "num_experts"}) {
+    const ModelSpec m = read(with(kMixtral, "num_local_experts", name));
+    ASSERT_TRUE(m.has_moe());
+    EXPECT_EQ(m.moe->experts, 8);
+    EXPECT_EQ(m.moe->top_k, 2);
+    EXPECT_EQ(m.moe->expert.width, 96);
+    EXPECT_EQ(m.moe->shared_width, 0);
+    EXPECT_FALSE(m.moe->correction_bias);
+    EXPECT_EQ(m.layer_is_moe, std::vector<bool>({true, true}));
+  }
+}
+
+TEST(ConfigReader, ReadsLatentAttentionAndSharedExperts) {
+  const ModelSpec m = read(kDeepseek);
+  EXPECT_EQ(m.attention.kind, AttentionKind::latent);
+  EXPECT_EQ(m.attention.head_dim, 12);
+  EXPECT_EQ(m.attention.v_head_dim, 10);
+  EXPECT_EQ(m.attention.q_lora_rank, 24);
+  EXPECT_EQ(m.attention.kv_lora_rank, 16);
+  ASSERT_TRUE(m.has_moe());
+  EXPECT_EQ(m.moe->experts, 16);
+  EXPECT_EQ(m.moe->shared_width, 64);
+  EXPECT_EQ(m.moe->groups, 4);
+  EXPECT_EQ(m.moe->top_groups, 2);
+  EXPECT_TRUE(m.moe->correction_bias);
+  EXPECT_EQ(m.dense.width, 160);
+  EXPECT_EQ(m.layer_is_moe, std::vector<bool>({false, true, true}));
+  EXPECT_EQ(
+      read(with(kDeepseek, R"("q_lora_rank": 24)", R"("q_lora_rank": null)")).attention.q_lora_rank,
+      0);
+  EXPECT_FALSE(read(with(kDeepseek, "noaux_tc", "group_limited_greedy")).moe->correction_bias);
+  EXPECT_EQ(read(with(kDeepseek, R"("moe_layer_freq": 1)", R"("moe_layer_freq": 2)")).layer_is_moe,
+            std::vector<bool>({false, false, true}));
+}
+
+TEST(ConfigReader, ReadsGpt2) {
+  const ModelSpec m = read(kGpt2);
+  EXPECT_EQ(m.dense.width, 256);  // n_inner absent: 4 · n_embd
+  EXPECT_FALSE(m.dense.gated);
+  EXPECT_TRUE(m.dense.bias);
+  EXPECT_TRUE(m.tied_embeddings);
+  EXPECT_TRUE(m.learned_positions);
+  EXPECT_TRUE(m.norm_bias);
+  EXPECT_FALSE(m.attention.rotary);
+  EXPECT_EQ(m.attention.head_dim, 16);
+}
+
+TEST(ConfigReader, FindsTheFamilyByArchitecture) {
+  EXPECT_EQ(read(with(kLlama, R"("model_type": "llama",)", "")).family, "llama");
+  const std::string kimi =
+      with(kDeepseek, R"("model_type": "deepseek_v3")", R"("model_type": "kimi_k2")");
+  EXPECT_EQ(read(kimi).family, "deepseek_v3");
+}
+
+TEST(ConfigReader, UnknownFamiliesListTheKnownOnes) {
+  std::string text = with(kLlama, R"("model_type": "llama")", R"("model_type": "lama")");
+  text = with(text, "LlamaForCausalLM", "LamaForCausalLM");
+  const auto where = refusal([&] { read(text); });
+  EXPECT_EQ(where.place, "/model_type");
+  EXPECT_EQ(where.found, "\"lama\"");
+  EXPECT_EQ(where.hint, "did you mean 'llama'?");
+  for (const Family& family : families()) {
+    EXPECT_THAT(where.expected, HasSubstr(std::string(family.model_type)));
+  }
+  EXPECT_THAT(refusal([] { read("{}"); }).expected, HasSubstr("the key 'model_type'"));
+  EXPECT_EQ(refusal([] { read("[]"); }).expected, "an object");
+  EXPECT_EQ(refusal([] { read(R"({"model_type": 3})"); }).expected, "a string");
+}
+
+struct BadValue {
+  const std::string* config;
+  std::string old;
+  std::string now;
+  std::string place;
+  std::string expected;
+};
+
+TEST(ConfigReader, RefusesImpossibleValues) {
+  const BadValue cases[] = {
+      {&kLlama, R"("num_hidden_layers": 3)", R"("num_hidden_layers": 0)", "/num_hidden_layers",
+       "an integer from 1 to 4096"},
+      {&kLlama, R"("hidden_size": 64)", R"("hidden_size": -64)", "/hidden_size",
+       "an integer from 1"},
+      {&kLlama, R"("vocab_size": 1000)", R"("vocab_size": 9223372036854775808)", "/vocab_size",
+       "an integer from 1"},
+      {&kLlama, R"("vocab_size": 1000)", R"("vocab_size": 1000.0)", "/vocab_size", "an integer"},
+      {&kLlama, R"("hidden_size": 64)", R"("hidden_size": "64")", "/hidden_size", "an integer"},
+      {&kLlama, R"("hidden_size": 64)", R"("hidden_size": 4294967296)", "/hidden_size",
+       "an integer from 1 to 1048576"},
+      {&kLlama, R"("intermediate_size": 160)", R"("intermediate_size": [160])",
+       "/intermediate_size", "an integer"},
+      {&kLlama, R"("num_attention_heads": 8)", R"("num_attention_heads": 6)",
+       "/num_attention_heads", "a divisor of hidden_size 64"},
+      {&kLlama, R"("num_key_value_heads": 2)", R"("num_key_value_heads": 3)",
+       "/num_key_value_heads", "a divisor of num_attention_heads 8"},
+      {&kLlama, R"("num_key_value_heads": 2)", R"("num_key_value_heads": 16)",
+       "/num_key_value_heads", "an integer from 1 to 8"},
+      {&kLlama, R"("tie_word_embeddings": false)", R"("tie_word_embeddings": 0)",
+       "/tie_word_embeddings", "true or false"},
+      {&kMixtral, R"("num_experts_per_tok": 2)", R"("num_experts_per_tok": 9)",
+       "/num_experts_per_tok", "at most the 8 experts"},
+      {&kMixtral, R"("num_local_experts": 8)", R"("num_local_experts": 0)", "/num_local_experts",
+       "an integer from 1"},
+      {&kDeepseek, R"("n_group": 4)", R"("n_group": 3)", "/n_group", "a divisor of the 16 experts"},
+      {&kDeepseek, R"("topk_group": 2)", R"("topk_group": 5)", "/topk_group",
+       "an integer from 1 to 4"},
+      {&kDeepseek, R"("num_experts_per_tok": 4)", R"("num_experts_per_tok": 9)", "/topk_group",
+       "groups that hold at least the 9 experts"},
+      {&kDeepseek, R"("first_k_dense_replace": 1)", R"("first_k_dense_replace": 3)",
+       "/first_k_dense_replace", "at least one of the 3 layers"},
+      {&kDeepseek, R"("attention_bias": false)", R"("attention_bias": true)", "/attention_bias",
+       "false for latent attention"},
+      {&kDeepseek, R"("moe_intermediate_size": 32)", R"("moe_intermediate_size": 1048576)",
+       "/n_shared_experts", "shared experts of at most 1048576 together"},
+      {&kGpt2, R"("n_head": 4)", R"("n_head": 5)", "/n_head", "a divisor of n_embd 64"},
+      {&kGpt2, R"("n_layer": 2)", R"("n_layer": true)", "/n_layer", "an integer"},
+  };
+  for (const BadValue& bad : cases) {
+    const auto where = refusal([&] { read(with(*bad.config, bad.old, bad.now)); });
+    EXPECT_EQ(where.reading, "config.json") << bad.now;
+    EXPECT_EQ(where.place, bad.place) << bad.now;
+    EXPECT_THAT(where.expected, HasSubstr(bad.expected)) << bad.now;
+    EXPECT_FALSE(where.found.empty()) << bad.now;
+  }
+}
+
+TEST(ConfigReader, RefusesModelsTooLargeToCount) {
+  std::string text = with(kMixtral, R"("hidden_size": 64)", R"("hidden_size": 1048576)");
+  text = with(text, R"("intermediate_size": 96)", R"("intermediate_size": 1048576)");
+  text = with(text, R"("num_local_experts": 8)", R"("num_local_experts": 16384)");
+  text = with(text, R"("num_hidden_layers": 2)", R"("num_hidden_layers": 4096)");
+  EXPECT_THAT(refusal([&] { read(text); }).expected, HasSubstr("1e+15 parameters"));
+}
+
+TEST(ConfigReader, NamesMisspeltShapeKeys) {
+  const auto misspelt = [](const std::string& config, const std::string& key,
+                           const std::string& wrong) {
+    const auto where = refusal([&] { read(with(config, '"' + key + '"', '"' + wrong + '"')); });
+    EXPECT_EQ(where.place, "/" + wrong);
+    EXPECT_EQ(where.hint, "did you mean '" + key + "'?");
+  };
+  misspelt(kLlama, "hidden_size", "hidden_sizes");
+  misspelt(kLlama, "num_key_value_heads", "num_key_value_head");  // optional, so easily missed
+  misspelt(kLlama, "tie_word_embeddings", "tie_words_embeddings");
+  misspelt(kMixtral, "num_experts_per_tok", "num_experts_per_token");
+  misspelt(kDeepseek, "q_lora_rank", "q_lora_ranks");
+  misspelt(kGpt2, "n_layer", "n_layers");
+}
+
+TEST(ConfigReader, NamesAMissingKey) {
+  EXPECT_EQ(refusal([] { read(with(kLlama, R"("hidden_size": 64, )", "")); }).expected,
+            "the key 'hidden_size'");
+  EXPECT_EQ(refusal([] { read(with(kMixtral, R"("num_local_experts": 8, )", "")); }).expected,
+            "the key 'num_local_experts'");
+}
+
+TEST(LoadModel, EveryShippedModelIsRead) {
+  ASSERT_EQ(model_names().size(), embedded_models().size());
+  ASSERT_GE(model_names().size(), 15U);
+  EXPECT_TRUE(std::is_sorted(model_names().begin(), model_names().end()));
+  for (const std::string& name : model_names()) {
+    const ModelSpec m = load_model(name);
+    EXPECT_EQ(m.name, name);
+    EXPECT_EQ(m.layer_is_moe.size(), static_cast<std::size_t>(m.layers)) << name;
+  }
+}
+
+TEST(LoadModel, EveryFamilyHasAShippedModel) {
+  std::vector<std::string> shipped;
+  for (const std::string& name : model_names()) shipped.push_back(load_model(name).family);
+  for (const Family& family : families()) {
+    EXPECT_THAT(shipped, Contains(std::string(family.model_type)));
+  }
+}
+
+TEST(LoadModel, AnUnknownNameGetsTheNearest) {
+  const auto where = refusal([] { load_model("mixtral8x7b"); });
+  EXPECT_EQ(where.found, "'mixtral8x7b'");
+  EXPECT_EQ(where.hint, "did you mean 'mixtral-8x7b'?");
+  EXPECT_THAT(refusal([] { load_model(""); }).hint, HasSubstr("llama-3.1-8b"));
+}
+
+class LoadModelFile : public testing::Test {
+ protected:
+  const std::filesystem::path folder_ =
+      std::filesystem::path(testing::TempDir()) / "steploom_config_reader_test" / "tiny-llama";
+  void SetUp() override { std::filesystem::create_directories(folder_); }
+  void TearDown() override { std::filesystem::remove_all(folder_.parent_path()); }
+  void write(const char* name, const std::string& text) const {
+    std::ofstream(folder_ / name) << text;
+  }
+};
+
+TEST_F(LoadModelFile, APathIsAFileOrItsDirectory) {
+  write("config.json", kLlama);
+  write("other.json", kGpt2);
+  EXPECT_EQ(load_model(folder_.string()).name, "tiny-llama");
+  EXPECT_EQ(load_model(folder_.string() + "/").name, "tiny-llama");
+  EXPECT_EQ(load_model((folder_ / "config.json").string()).name, "tiny-llama");
+  EXPECT_EQ(load_model((folder_ / "other.json").string()).name, "other");
+  EXPECT_EQ(load_model((folder_ / "other.json").string()).family, "gpt2");
+}
+
+TEST_F(LoadModelFile, RefusesMissingAndTruncatedFiles) {
+  EXPECT_EQ(refusal([&] { load_model((folder_ / "none.json").string()); }).found, "no such file");
+  EXPECT_EQ(refusal([&] { load_model(folder_.string()); }).reading,
+            (folder_ / "config.json").string());
+  write("cut.json", kLlama.substr(0, 200));
+  EXPECT_THAT(refusal([&] { load_model((folder_ / "cut.json").string()); }).place,
+              HasSubstr("line "));
+}
+
+}  // namespace
+}  // namespace steploom

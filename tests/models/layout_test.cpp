@@ -1,0 +1,141 @@
+#include "models/layout.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <random>
+#include <set>
+
+#include "tests/models/refusal.h"
+
+namespace steploom {
+namespace {
+
+using testing::HasSubstr;
+
+Error::Where parse_refusal(std::string_view text, int devices = 64) {
+  return refusal([&] { parse_layout(text, devices, true); });
+}
+
+TEST(Layout, ReadsKeysInAnyOrder) {
+  const Layout l =
+      parse_layout("sp=1, mbs=2,ep=8,recompute=full,pp=4 ,zero=0,tp=2,etp=1", 64, true);
+  EXPECT_EQ(l.tp, 2);
+  EXPECT_EQ(l.pp, 4);
+  EXPECT_EQ(l.ep, 8);
+  EXPECT_EQ(l.etp, 1);
+  EXPECT_EQ(l.dp, 8);
+  EXPECT_EQ(l.micro_batch, 2);
+  EXPECT_TRUE(l.sp);
+  EXPECT_EQ(l.zero, 0);
+  EXPECT_EQ(l.recompute, Recompute::full);
+}
+
+TEST(Layout, KeysLeftOutKeepTheirDefaults) {
+  Layout want;
+  want.dp = 64;
+  EXPECT_EQ(parse_layout("", 64, true), want);
+  EXPECT_EQ(parse_layout("  ", 64, false), want);
+}
+
+TEST(Layout, ExpertsAreCutLikeTheRestUnlessSaid) {
+  EXPECT_EQ(parse_layout("tp=4", 64, true).etp, 4);
+  EXPECT_EQ(parse_layout("etp=2,tp=4", 64, true).etp, 2);
+  EXPECT_EQ(parse_layout("tp=4", 64, false).etp, 1);  // a dense model has no experts
+}
+
+TEST(Layout, RefusesUnknownKeys) {
+  EXPECT_EQ(parse_refusal("recompue=full").hint, "did you mean 'recompute'?");
+  EXPECT_EQ(parse_refusal("tpp=2").hint, "did you mean 'tp'?");
+  EXPECT_EQ(parse_refusal("cp=2").hint, "known: tp, pp, ep, etp, mbs, sp, zero, recompute");
+  EXPECT_EQ(parse_refusal("dp=2").hint, "dp follows from the devices, tp and pp");
+  EXPECT_EQ(parse_refusal("=2").expected, "a known key");
+}
+
+TEST(Layout, RefusesBadItems) {
+  EXPECT_EQ(parse_refusal("tp=2,tp=2").expected, "each key once");
+  EXPECT_EQ(parse_refusal("tp").expected, "key=value");
+  EXPECT_EQ(parse_refusal("tp=2,,pp=2").expected, "key=value");
+  EXPECT_EQ(parse_refusal("tp=2,").expected, "key=value after the last comma");
+  EXPECT_EQ(parse_refusal("recompute=some").expected, "none or full");
+}
+
+TEST(Layout, RefusesBadNumbers) {
+  for (const char* value :
+       {"0", "-1", "1000001", "9223372036854775808", "2.0", "0x2", "two", "", "+2", "2 2", "1e3"}) {
+    const auto where = parse_refusal(std::string("tp=") + value);
+    EXPECT_EQ(where.place, "tp") << value;
+    EXPECT_EQ(where.expected, "an integer from 1 to 1000000") << value;
+    EXPECT_THAT(where.found, HasSubstr(value));
+  }
+  EXPECT_EQ(parse_refusal("sp=2").expected, "an integer from 0 to 1");
+  EXPECT_EQ(parse_refusal("zero=4").expected, "an integer from 0 to 3");
+}
+
+TEST(Layout, RefusesDegreesThatDoNotDivideTheDevices) {
+  EXPECT_EQ(parse_refusal("tp=3").expected, "a divisor of the 64 devices");
+  EXPECT_EQ(parse_refusal("tp=16,pp=8").found, "128");
+  EXPECT_EQ(parse_refusal("tp=1000000,pp=1000000").found, "1000000000000");
+  EXPECT_EQ(parse_refusal("", 0).expected, "a divisor of the 0 devices");
+}
+
+Layout random_layout(std::mt19937& random) {
+  const auto degree = [&random] { return 1 << (random() % 5); };
+  Layout l;
+  l.tp = degree();
+  l.pp = degree();
+  l.dp = degree();
+  l.ep = degree();
+  l.etp = degree();
+  l.micro_batch = degree();
+  l.zero = static_cast<int>(random() % 2);
+  l.sp = random() % 2 == 1;
+  l.recompute = random() % 2 == 1 ? Recompute::full : Recompute::none;
+  return l;
+}
+
+TEST(Layout, TextReadsBackAsTheSameLayout) {
+  std::mt19937 random(1);
+  for (int i = 0; i < 2000; ++i) {
+    const Layout l = random_layout(random);
+    EXPECT_EQ(parse_layout(to_text(l), l.devices(), random() % 2 == 1), l) << to_text(l);
+  }
+  EXPECT_EQ(to_text(Layout{}), "tp=1,pp=1,ep=1,etp=1,mbs=1,sp=0,zero=1,recompute=none");
+}
+
+TEST(Layout, ShortNamesLeaveOutDegreesOfOne) {
+  Layout l;
+  EXPECT_EQ(short_name(l), "tp1 pp1 zero1");
+  l.pp = 4;
+  l.ep = 8;
+  l.dp = 16;
+  EXPECT_EQ(short_name(l), "tp1 pp4 ep8 dp16 zero1");
+  l.sp = true;
+  l.micro_batch = 2;
+  l.zero = 0;
+  l.recompute = Recompute::full;
+  EXPECT_EQ(short_name(l), "tp1 pp4 ep8 dp16 zero0 mbs2 sp recompute-full");
+}
+
+TEST(Layout, DifferentLayoutsHaveDifferentShortNames) {
+  std::mt19937 random(2);
+  std::set<Layout> layouts;
+  std::set<std::string> names;
+  for (int i = 0; i < 2000; ++i) {
+    const Layout l = random_layout(random);
+    layouts.insert(l);
+    names.insert(short_name(l));
+  }
+  EXPECT_EQ(names.size(), layouts.size());
+}
+
+TEST(Layout, ExpertsFoldOverTensorAndDataParallelism) {
+  const Layout l = parse_layout("tp=2,pp=2,ep=8,etp=1", 64, true);
+  EXPECT_EQ(l.devices(), 64);
+  EXPECT_EQ(l.dp, 16);
+  EXPECT_EQ(l.expert_dp(), 4);
+  EXPECT_EQ(l.micro_batches(256), 16);
+}
+
+}  // namespace
+}  // namespace steploom
