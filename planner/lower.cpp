@@ -163,6 +163,7 @@ class Lowering {
       const ProcessGroup& g = table_.groups[fold_.first_communicator[c]];
       Communicator out;
       out.name = std::string(name_of(g.kind)) + " of rank " + std::to_string(g.ranks.front());
+      out.ranks = static_cast<std::uint32_t>(g.ranks.size());
       for (const int r : g.ranks) {
         const std::uint32_t d = fold_.class_of_rank[static_cast<std::size_t>(r)];
         if (std::find(out.members.begin(), out.members.end(), d) == out.members.end())

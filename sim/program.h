@@ -123,6 +123,7 @@ struct Communicator {
   std::string name;                    // "ep of stage 0"
   std::vector<std::uint32_t> members;  // devices
   std::vector<LinkUse> uses;
+  std::uint32_t ranks = 0;             // of the group; 0: as many as members (folded: often more)
 };
 
 struct Program {
