@@ -16,8 +16,6 @@
 namespace steploom {
 namespace {
 
-constexpr std::uint32_t kNoCommunicator = ~std::uint32_t{0};
-
 // The five blocks of a stage, costed for one combination of group shapes.
 enum BlockIndex : std::size_t { kForward, kFirstForward, kBackward, kLastBackward, kOptimizer, kBlocks };
 
