@@ -1,11 +1,17 @@
 // Durations from a profile and a cluster: the one place where a shape becomes picoseconds.
 //
-// Kernels come from the profile's surfaces; collectives inside a node from its latency and
-// bandwidth curves; collectives between nodes from NCCL's ring, tree and pairwise algorithms over
-// the cluster's links (marked modelled). Every formula has its source in docs/how-it-works.md.
+// Kernels come from the profile's surfaces (kernel_model.h); collectives inside a node from its
+// latency and bandwidth curves; collectives between nodes from NCCL's ring, tree and pairwise
+// algorithms over the cluster's links (collective_model.h; marked modelled). Every formula has its
+// source in docs/how-it-works.md.
+//
+// Backward is modelled: the profile's products are forward only. A data gradient is the same
+// surface at its own shape; a weight gradient too, plus reading and writing its fp32 sum. fp16 is
+// costed as bf16. fp32 products and fp32 attention are refused.
 #pragma once
 
 #include "sim/cluster.h"
+#include "sim/collective_model.h"
 #include "sim/cost.h"
 #include "sim/profile.h"
 
@@ -13,15 +19,21 @@ namespace steploom {
 
 class CostModel {
  public:
-  // Both must outlive the model.
+  // Both must outlive the model. Throws Error if the profile is of another device type.
   CostModel(const Profile& profile, const Cluster& cluster);
 
-  // Thread-safe. Never negative; 0 only for work of no size.
+  // Thread-safe. Never negative; 0 only for work of no size and collectives of one rank.
   Cost cost(const CostQuery& query) const;
 
  private:
+  Cost product(const Work& work) const;
+  Cost attention(const Work& work) const;
+  Cost moving(const Work& work) const;
+  Cost collective(const Work& work, const GroupShape& group) const;
+
   const Profile* profile_;
   const Cluster* cluster_;
+  CollectiveModel collectives_;
 };
 
 }  // namespace steploom

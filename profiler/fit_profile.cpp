@@ -1,0 +1,127 @@
+// fit_profile: the built-in profile of a GPU from measured tables (docs/accuracy.md).
+//
+// Reads a directory of tables, fits the surfaces and curves of sim/profile.h, writes them as JSON
+// and prints the leave-out errors: how wrong the fit is on points that it has not seen.
+#include <CLI/CLI.hpp>
+#include <array>
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "models/error.h"
+#include "profiler/fit_grouped.h"
+#include "profiler/fit_kernels.h"
+#include "profiler/fit_table.h"
+#include "sim/cluster.h"
+#include "sim/profile.h"
+
+namespace steploom {
+namespace {
+
+// What backward attention reaches, of the forward rate: FlashAttention-3 on an H100 SXM5, bf16,
+// head width 128, not causal, TFLOP/s read off figures 5 and 6 of arXiv 2407.08608.
+struct AttentionRates {
+  double tokens;
+  double forward;
+  double backward;
+};
+constexpr std::array<AttentionRates, 6> kFlashAttention3{{{512, 467, 316},
+                                                          {1024, 565, 424},
+                                                          {2048, 625, 501},
+                                                          {4096, 638, 542},
+                                                          {8192, 646, 559},
+                                                          {16384, 648, 561}}};
+
+Grid attention_backward() {
+  std::vector<double> knots;
+  std::vector<Point> points;
+  for (const AttentionRates& r : kFlashAttention3) knots.push_back(r.tokens);
+  const Axis axis = make_axis("tokens", knots);
+  for (std::size_t i = 0; i < kFlashAttention3.size(); ++i) {
+    const AttentionRates& r = kFlashAttention3[i];
+    points.push_back({{axis.log2_knots[i]}, r.forward, r.backward});
+  }
+  return fit_points({axis}, points, {0, 1e-9});
+}
+
+Profile fit(const std::filesystem::path& tables, const std::string& gpu, const std::string& date) {
+  const DeviceType device = load_cluster(gpu, 1).device;
+  Profile p;
+  p.name = gpu;
+  p.device = {gpu, device.sms, device.peak_flops, device.memory_bandwidth};
+  p.source =
+      "NVIDIA aiconfigurator (github.com/ai-dynamo/aiconfigurator, commit 095f58a), systems/data: "
+      "measured medians; memory-bound kernels from the same project's system file; backward "
+      "attention from FlashAttention-3 (arXiv 2407.08608), figures 5 and 6";
+  p.attribution = "Copyright NVIDIA Corporation and affiliates; Apache-2.0";
+  p.made = "fit_profile --tables DIR --gpu " + gpu + "; see docs/accuracy.md";
+  p.date = date;
+  p.software = {"TensorRT-LLM 1.3.0rc20", "NCCL 2.29.2"};
+  p.attention_backward = attention_backward();
+  p.memory = {0.8, 3};  // mem_bw_empirical_scaling_factor, mem_empirical_constant_latency
+  fit_matmul(p, read_table(tables / ("gemm_" + gpu + ".csv.gz")));
+  fit_grouped(p, read_table(tables / "moe_forward_bf16.csv.gz"));
+  fit_attention(p, read_table(tables / "attention_forward_causal.csv.gz"));
+  fit_collectives(p, read_table(tables / "nccl_single_node.csv"));
+  return p;
+}
+
+void write_beside(const std::filesystem::path& file, const std::string& text) {
+  std::filesystem::path unfinished = file;
+  unfinished += ".new";
+  std::ofstream out(unfinished, std::ios::binary);
+  out << text;
+  out.close();
+  if (!out) throw Error({unfinished.string(), "", "a file that can be written", "none", ""});
+  std::filesystem::rename(unfinished, file);
+}
+
+void print(const Profile& p) {
+  std::printf("%s, points left out of the fit, |predicted/measured - 1|\n", p.name.c_str());
+  std::printf("%-62s %6s %8s %8s %8s\n", "class", "n", "median", "95th", "worst");
+  for (const LeaveOut& l : p.leave_out) {
+    std::printf("%-62s %6lld %7.2f%% %7.2f%% %7.2f%%\n", l.what.c_str(),
+                static_cast<long long>(l.points), 100 * l.median, 100 * l.p95, 100 * l.worst);
+  }
+}
+
+std::string today() {
+  const std::chrono::year_month_day date(
+      std::chrono::floor<std::chrono::days>(std::chrono::system_clock::now()));
+  std::array<char, 48> text{};
+  std::snprintf(text.data(), text.size(), "%04d-%02u-%02u", static_cast<int>(date.year()),
+                static_cast<unsigned>(date.month()), static_cast<unsigned>(date.day()));
+  return text.data();
+}
+
+int run(int argc, char** argv) {
+  CLI::App app{"Fit a profile to measured tables and print its leave-out errors"};
+  std::string tables, gpu, out, date = today();
+  app.add_option("--tables", tables, "directory of the measured tables")->required();
+  app.add_option("--gpu", gpu, "device name, as of the built-in clusters")->required();
+  app.add_option("-o,--output", out, "the profile to write; none: print errors only");
+  app.add_option("--date", date, "date to put into the profile (ISO 8601)");
+  CLI11_PARSE(app, argc, argv);
+  const Profile profile = fit(tables, gpu, date);
+  print(profile);
+  if (!out.empty()) write_beside(out, to_json(profile));
+  return 0;
+}
+
+}  // namespace
+}  // namespace steploom
+
+int main(int argc, char** argv) {
+  try {
+    return steploom::run(argc, argv);
+  } catch (const steploom::Error& error) {
+    std::fprintf(stderr, "fit_profile: %s\n", error.what());
+    return static_cast<int>(error.status());
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "fit_profile: %s\n", error.what());
+    return 2;
+  }
+}

@@ -1,0 +1,73 @@
+// How long NCCL's collectives take, inside a node and between nodes.
+//
+// Sizes are S = Work::bytes, as nccl-tests counts; n ranks on N nodes, r on each (the most on one).
+// The *bus factor* f turns size into the traffic that an algorithm of least traffic puts on a
+// rank's link: 2(n−1)/n for all-reduce, (n−1)/n for all-gather, reduce-scatter and all-to-all
+// (nccl-tests, doc/PERFORMANCE.md); bus bandwidth is f·S/time.
+//
+// One node: the profile's curves. For n between measured numbers of ranks, bus bandwidth is
+// interpolated linearly in n at the same S; beyond them it is held. send_recv of S bytes takes as
+// long as an all-to-all of two ranks of 2S, which sends S to the peer.
+//
+// Several nodes, all modelled. E = what the r ranks of a node send out together (topology.h) times
+// kNicEfficiency; V = bus bandwidth inside the node, as measured, at r ranks and large S:
+//   ring       f·S / min(V, E) + (steps − hops)·(NVLink latency) + hops·(network latency),
+//              with steps 2(n−1) and hops 2(N−1) for all-reduce, n−1 and N−1 for the others
+//   tree       all-reduce only: the slower of 2(N−1)/N·S / (0.92·E) (a double binary tree; two
+//              nodes swap halves) and the node's own all-reduce, + 2·((r−1)·(NVLink latency) +
+//              log2(N)·(network latency))
+//   pairwise   all-to-all: the slower of (r−1)/n·S / V′ over NVLink and r·(n−r)/n·S / E over the
+//              NICs, which run at once, + a latency and kPeerLatency for every peer outside the
+//              node
+//   point to point  S / (E of one rank) + a latency
+// Each is the least over NCCL's protocols (LL, LL128, Simple), whose latencies and bandwidths are
+// those of NCCL's own tuning model; all-reduce takes the faster of ring and tree.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "sim/cluster.h"
+#include "sim/cost.h"
+#include "sim/profile.h"
+
+namespace steploom {
+
+// Of the NIC's line rate: 46 of 50 GB/s. NVIDIA names 46 to 48 GB/s as what to see from a 400 Gb/s
+// NIC (github.com/NVIDIA/nccl-tests/issues/290).
+inline constexpr double kNicEfficiency = 0.92;
+
+// Bytes on a rank's link over size: f above; 1 for send_recv.
+double bus_factor(OpKind collective, int ranks);
+
+class CollectiveModel {
+ public:
+  // `profile` must outlive the model.
+  CollectiveModel(const Profile& profile, const Cluster& cluster);
+
+  // Seconds. 0 for one rank or no bytes.
+  double seconds(OpKind collective, Bytes bytes, const GroupShape& group) const;
+
+  // Whether the curves were measured at this number of ranks.
+  bool is_measured(OpKind collective, const GroupShape& group) const;
+
+  // Seconds that the bottleneck link is busy if the group's traffic alone runs at its full rate:
+  // NVLink inside a node, the NICs between nodes.
+  double link_seconds(OpKind collective, Bytes bytes, const GroupShape& group) const;
+
+ private:
+  double inside_node(OpKind collective, double bytes, int ranks) const;
+  double bus_bandwidth(OpKind collective, int ranks) const;  // at large sizes, inside a node
+  double egress(const GroupShape& group) const;              // line rate of a node's ranks
+  double between_nodes(OpKind collective, double bytes, const GroupShape& group) const;
+
+  const Profile* profile_;
+  double nvlink_bandwidth_;
+  double nvlink_latency_;  // seconds
+  double nic_latency_;     // seconds
+  int nodes_per_leaf_;
+  std::vector<double> egress_under_leaf_;  // by ranks of a node
+  std::vector<double> egress_beyond_leaf_;
+};
+
+}  // namespace steploom

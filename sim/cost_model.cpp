@@ -1,0 +1,145 @@
+#include "sim/cost_model.h"
+
+#include <algorithm>
+#include <array>
+#include <string>
+
+#include "models/error.h"
+#include "sim/kernel_model.h"
+#include "sim/portable_math.h"
+
+namespace steploom {
+namespace {
+
+// Five products against two (FlashAttention-2, arXiv 2307.08691, section 3.2).
+constexpr double kAttentionBackwardFlops = 2.5;
+constexpr double kFp32 = 4;  // bytes
+
+constexpr std::uint32_t kWholeLink = 65535;
+
+// CTAs (channels) that NCCL gives a collective of unlimited size on Hopper. Assumed until measured.
+int most_ctas(OpKind collective, const GroupShape& group) {
+  switch (collective) {
+    case OpKind::send_recv:
+      return 4;
+    case OpKind::all_reduce:
+    case OpKind::all_to_all:
+      return 16;
+    default:
+      return group.nodes == 1 ? 24 : 16;
+  }
+}
+// NCCL takes channels away while each would get less than 512 threads × 64 bytes.
+constexpr Bytes kBytesPerCta = 512 * 64;
+
+std::uint16_t ctas_of(OpKind collective, Bytes bytes, const GroupShape& group) {
+  const Bytes most = most_ctas(collective, group);
+  return static_cast<std::uint16_t>(
+      std::clamp<Bytes>((bytes + kBytesPerCta - 1) / kBytesPerCta, 1, most));
+}
+
+void need_half_precision(const Work& work) {
+  if (work.precision != Precision::fp32) return;
+  throw Error({"cost model", std::string(name_of(work.kind)), "precision bf16 or fp16",
+               std::string(name_of(work.precision)), "profiles hold no fp32 products"});
+}
+
+}  // namespace
+
+CostModel::CostModel(const Profile& profile, const Cluster& cluster)
+    : profile_(&profile), cluster_(&cluster), collectives_(profile, cluster) {
+  if (profile.device.name == cluster.device.name) return;
+  throw Error({"profile " + profile.name, "/device/name",
+               "a profile of '" + cluster.device.name + "', the cluster's device",
+               "'" + profile.device.name + "'", ""});
+}
+
+Cost CostModel::product(const Work& w) const {
+  need_half_precision(w);
+  if (w.m <= 0 || w.n <= 0 || w.k <= 0) return {};
+  const bool grouped = w.kind == OpKind::grouped_matmul;
+  const bool weight_grad = w.phase == Phase::weight_grad;
+  const auto groups = static_cast<double>(grouped ? std::max<std::int64_t>(w.groups, 1) : 1);
+  ProductShape shape{static_cast<double>(w.m), static_cast<double>(w.n), static_cast<double>(w.k),
+                     groups};
+  // Tokens are shared out over the groups: m in a forward product, k in a weight gradient.
+  (weight_grad ? shape.k : shape.m) /= groups;
+  double seconds = grouped ? grouped_seconds(*profile_, shape) : matmul_seconds(*profile_, shape);
+  if (weight_grad) {
+    const double sums = shape.groups * shape.m * shape.n * 2 * kFp32;  // read and written
+    seconds += sums / (profile_->memory.bandwidth_factor * profile_->device.memory_bandwidth);
+  }
+  Cost cost;
+  cost.time = to_picoseconds(seconds);
+  cost.provenance = w.phase == Phase::forward ? Provenance::fitted : Provenance::modelled;
+  cost.sms = static_cast<std::uint16_t>(
+      std::min(static_cast<double>(profile_->device.sms), product_tiles(shape)));
+  return cost;
+}
+
+Cost CostModel::attention(const Work& w) const {
+  need_half_precision(w);
+  if (w.m <= 0 || w.n <= 0 || w.heads <= 0) return {};
+  const AttentionShape shape{static_cast<double>(w.m),        static_cast<double>(w.n),
+                             static_cast<double>(w.heads),    static_cast<double>(w.kv_heads),
+                             static_cast<double>(w.head_dim), static_cast<double>(w.v_head_dim)};
+  double seconds = attention_seconds(*profile_, shape);
+  const bool measured_width =
+      w.v_head_dim == w.head_dim &&
+      std::any_of(profile_->attention.begin(), profile_->attention.end(),
+                  [&](const AttentionSurface& one) { return one.head_dim == w.head_dim; });
+  Cost cost;
+  cost.provenance = measured_width ? Provenance::fitted : Provenance::modelled;
+  if (w.phase != Phase::forward) {
+    const std::array<double, 1> point{attention_point(shape)[0]};
+    seconds *=
+        kAttentionBackwardFlops / portable_exp2(octaves_at(profile_->attention_backward, point));
+    cost.provenance = Provenance::modelled;
+  }
+  cost.time = to_picoseconds(seconds);
+  cost.sms = static_cast<std::uint16_t>(profile_->device.sms);
+  return cost;
+}
+
+Cost CostModel::moving(const Work& w) const {
+  if (w.bytes <= 0) return {};
+  const MemoryKernels& memory = profile_->memory;
+  const double bandwidth = memory.bandwidth_factor * profile_->device.memory_bandwidth;
+  Cost cost;
+  cost.time = to_picoseconds(static_cast<double>(w.bytes) / bandwidth + memory.latency_us * 1e-6);
+  cost.sms = static_cast<std::uint16_t>(profile_->device.sms);
+  return cost;
+}
+
+Cost CostModel::collective(const Work& w, const GroupShape& group) const {
+  Cost cost;
+  if (group.ranks <= 1 || w.bytes <= 0) return cost;
+  const double seconds = collectives_.seconds(w.kind, w.bytes, group);
+  const double busy = collectives_.link_seconds(w.kind, w.bytes, group);
+  cost.time = to_picoseconds(seconds);
+  cost.provenance =
+      collectives_.is_measured(w.kind, group) ? Provenance::fitted : Provenance::modelled;
+  cost.sms = ctas_of(w.kind, w.bytes, group);
+  const double share = std::min(busy / seconds, 1.0);
+  cost.link_share = static_cast<std::uint16_t>(share * kWholeLink + 0.5);
+  return cost;
+}
+
+Cost CostModel::cost(const CostQuery& query) const {
+  const Work& work = query.work;
+  switch (class_of(work.kind)) {
+    case OpClass::matmul:
+    case OpClass::grouped_matmul:
+      return product(work);
+    case OpClass::attention:
+      return attention(work);
+    case OpClass::memory:
+    case OpClass::optimizer:
+      return moving(work);
+    case OpClass::communication:
+      return collective(work, query.group);
+  }
+  return {};
+}
+
+}  // namespace steploom

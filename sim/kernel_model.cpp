@@ -1,0 +1,88 @@
+#include "sim/kernel_model.h"
+
+#include <array>
+#include <cmath>
+#include <cstdlib>
+
+#include "sim/portable_math.h"
+
+namespace steploom {
+namespace {
+
+constexpr double kElement = 2;  // bytes of a 16-bit operand
+
+// The smallest tile of output that a tensor-core kernel computes.
+constexpr double kTileRows = 64;
+constexpr double kTileColumns = 8;
+
+double clamp_one(double x) {
+  return x < 1 ? 1 : x;
+}
+
+}  // namespace
+
+double product_tiles(const ProductShape& s) {
+  return s.groups * std::ceil(s.m / 128) * std::ceil(s.n / 256);
+}
+
+double product_base(const ProfiledDevice& device, const ProductShape& s) {
+  const double rows = s.m < kTileRows ? kTileRows : s.m;
+  const double columns = s.n < kTileColumns ? kTileColumns : s.n;
+  const double compute = 2 * s.groups * rows * columns * s.k / device.peak_flops;
+  const double bytes = kElement * s.groups * (s.m * s.k + s.k * s.n + s.m * s.n);
+  const double memory = bytes / device.memory_bandwidth;
+  return compute > memory ? compute : memory;
+}
+
+double attention_flops(const AttentionShape& s) {
+  return s.tokens * s.tokens * s.sequences * s.heads * (s.head_dim + s.v_head_dim);
+}
+
+double attention_base(const ProfiledDevice& device, const AttentionShape& s) {
+  const double rows = s.tokens * s.sequences;
+  const double bytes =
+      kElement * rows *
+      (s.heads * (s.head_dim + s.v_head_dim) + s.kv_heads * (s.head_dim + s.v_head_dim));
+  const double compute = attention_flops(s) / device.peak_flops;
+  const double memory = bytes / device.memory_bandwidth;
+  return compute > memory ? compute : memory;
+}
+
+std::array<double, 3> matmul_point(const ProductShape& s) {
+  return {portable_log2(clamp_one(s.m)), portable_log2(clamp_one(s.n)),
+          portable_log2(clamp_one(s.k))};
+}
+
+std::array<double, 4> grouped_point(const ProductShape& s) {
+  return {portable_log2(clamp_one(s.m)), portable_log2(clamp_one(s.n)),
+          portable_log2(clamp_one(s.k)), portable_log2(clamp_one(s.groups))};
+}
+
+std::array<double, 2> attention_point(const AttentionShape& s) {
+  return {portable_log2(clamp_one(s.tokens)), portable_log2(clamp_one(s.heads * s.sequences))};
+}
+
+double matmul_seconds(const Profile& profile, const ProductShape& shape) {
+  const double base = profile.matmul.launch_us * 1e-6 + product_base(profile.device, shape);
+  return base * portable_exp2(octaves_at(profile.matmul.grid, matmul_point(shape)));
+}
+
+double grouped_seconds(const Profile& profile, const ProductShape& shape) {
+  const Surface& surface = profile.grouped_matmul;
+  const double base = surface.launch_us * 1e-6 + product_base(profile.device, shape);
+  return base * portable_exp2(octaves_at(surface.grid, grouped_point(shape)));
+}
+
+double attention_seconds(const Profile& profile, const AttentionShape& shape) {
+  const AttentionSurface* nearest = nullptr;
+  for (const AttentionSurface& one : profile.attention) {
+    if (nearest == nullptr ||
+        std::abs(one.head_dim - shape.head_dim) < std::abs(nearest->head_dim - shape.head_dim)) {
+      nearest = &one;
+    }
+  }
+  const double base = nearest->surface.launch_us * 1e-6 + attention_base(profile.device, shape);
+  return base * portable_exp2(octaves_at(nearest->surface.grid, attention_point(shape)));
+}
+
+}  // namespace steploom

@@ -1,0 +1,55 @@
+// The physical bases that the profile's surfaces correct, and the kernels' times made from both.
+//
+// A base is a roofline: FLOPs at the peak rate or bytes at the memory bandwidth, whichever takes
+// longer. The surface carries the rest (main-loop efficiency, idle SMs, L2 reuse, power
+// throttling). Waves of tiles over the SMs are not in the base: with them, points left out of the
+// fit were predicted worse (cuBLAS cuts k to fill the last wave; docs/accuracy.md). The fit and the
+// cost model call the same functions, so that what was fitted is what is predicted. Times in
+// seconds, FLOPs count a multiply-add as two, 16-bit operands.
+#pragma once
+
+#include <cstdint>
+
+#include "sim/profile.h"
+
+namespace steploom {
+
+// `groups` products (m × k)·(k × n) with m rows each, in one kernel; 1: an ordinary product.
+struct ProductShape {
+  double m = 0;
+  double n = 0;
+  double k = 0;
+  double groups = 1;
+};
+
+// Causal attention of `tokens` tokens in each of `sequences` sequences.
+struct AttentionShape {
+  double tokens = 0;
+  double sequences = 0;
+  double heads = 0;
+  double kv_heads = 0;
+  double head_dim = 0;  // of q and k
+  double v_head_dim = 0;
+};
+
+// Without launch latency and without correction.
+double product_base(const ProfiledDevice& device, const ProductShape& shape);
+double attention_base(const ProfiledDevice& device, const AttentionShape& shape);
+
+// FLOPs of causal attention: half of 2·s²·(d_qk + d_v) a head and sequence.
+double attention_flops(const AttentionShape& shape);
+
+double matmul_seconds(const Profile& profile, const ProductShape& shape);
+double grouped_seconds(const Profile& profile, const ProductShape& shape);
+// The surface of the nearest measured head_dim; the base carries the difference.
+double attention_seconds(const Profile& profile, const AttentionShape& shape);
+
+// Points of the surfaces, for the fit.
+std::array<double, 3> matmul_point(const ProductShape& shape);
+std::array<double, 4> grouped_point(const ProductShape& shape);
+std::array<double, 2> attention_point(const AttentionShape& shape);
+
+// Output tiles of the most efficient kernel: how many SMs a product can use.
+double product_tiles(const ProductShape& shape);
+
+}  // namespace steploom

@@ -1,0 +1,103 @@
+// Profile: what is known of how long kernels and collectives take on one GPU type and its fabric.
+//
+// A built-in profile is a compact fit to published measurements (profiler/fit_profile.cpp,
+// docs/accuracy.md): a physical base with few constants, times 2^octaves from a Grid of corrections
+// (grid.h). It also says where its numbers come from and how wrong it was on points left out of the
+// fit. Profiles are read strictly from versioned JSON ("steploom_profile": 1). Times in
+// microseconds, bandwidths in bytes a second, rates in FLOP a second, unless a name says otherwise.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "models/work.h"
+#include "sim/grid.h"
+
+namespace steploom {
+
+// The device as the fit saw it: bases are computed from these numbers, never from a Cluster's.
+struct ProfiledDevice {
+  std::string name;             // "h100-sxm-80gb"
+  int sms = 0;                  // streaming multiprocessors
+  double peak_flops = 0;        // dense bf16, FLOP/s
+  double memory_bandwidth = 0;  // bytes/s
+};
+
+// One kernel class: time = (launch + base(shape)) · 2^octaves(shape).
+struct Surface {
+  double launch_us = 0;  // the least that a kernel takes
+  Grid grid;
+};
+
+// Forward attention at one width of q and k per head.
+struct AttentionSurface {
+  int head_dim = 0;
+  Surface surface;  // axes: tokens of a sequence, heads times sequences
+};
+
+// A collective inside one NVLink domain. The grid's one axis is bytes (as Work::bytes counts them)
+// and its values are the time itself, over one microsecond: log-log linear between knots, constant
+// below the first, in proportion to bytes above the last. Values never fall, so time never does.
+struct CollectiveCurve {
+  OpKind collective = OpKind::all_reduce;
+  int ranks = 0;  // members
+  Grid grid;
+};
+
+// Kernels that only move data: bytes / (factor · memory bandwidth) + latency.
+struct MemoryKernels {
+  double bandwidth_factor = 0;
+  double latency_us = 0;
+};
+
+// How far the fit was from measurements that it had not seen.
+struct LeaveOut {
+  std::string what;  // "bf16 products of 0.1 ms and more"
+  std::int64_t points = 0;
+  double median = 0;  // of |predicted/measured − 1|
+  double p95 = 0;     // 95th percentile
+  double worst = 0;
+};
+
+struct Profile {
+  std::string name;  // "h100-sxm-80gb"
+  ProfiledDevice device;
+  std::string source;                 // where the measurements come from
+  std::string attribution;            // whose they are, and under which licence
+  std::string made;                   // how the coefficients were made from them
+  std::string date;                   // of the coefficients, ISO 8601
+  std::vector<std::string> software;  // versions that were measured
+
+  Surface matmul;                           // axes m, n, k
+  Surface grouped_matmul;                   // axes: tokens of an expert, n, k, experts on the rank
+  std::vector<AttentionSurface> attention;  // by head_dim
+  Grid attention_backward;                  // axis tokens: backward rate (FLOP/s) over forward rate
+  MemoryKernels memory;
+  std::vector<CollectiveCurve> collectives;  // by (collective, ranks)
+  std::vector<LeaveOut> leave_out;
+
+  std::string digest;  // FNV-1a 64 of the text it was read from, 16 hexadecimal digits
+};
+
+std::vector<std::string_view> profile_names();  // built in, sorted
+
+// Throws Error naming the nearest known name.
+const Profile& built_in_profile(std::string_view name);
+
+// A built-in name, or the path of a JSON file (anything with '/' or ending in ".json").
+Profile load_profile(std::string_view name_or_path);
+
+// `reading` names the text in messages.
+Profile parse_profile(std::string_view text, std::string reading);
+
+// The JSON text that parse_profile reads back.
+std::string to_json(const Profile& profile);
+
+// FNV-1a 64 of a text as 16 hexadecimal digits.
+std::string digest_of(std::string_view text);
+
+}  // namespace steploom
