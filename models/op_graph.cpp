@@ -19,7 +19,12 @@ constexpr std::array<std::string_view, kCommGroups> kGroupNames{
 constexpr std::array<std::string_view, kStreamKinds> kStreamNames{
     "compute", "tp", "ep", "dp", "expert_dp", "pp_send", "pp_recv"};
 
-using Graph = boost::adjacency_list<boost::vecS, boost::vecS, boost::bidirectionalS, OpNode, TensorId>;
+// What an edge carries. A struct, for its initializer: Boost copies edges through one made by default.
+struct Carried {
+  TensorId tensor = 0;
+};
+using Graph =
+    boost::adjacency_list<boost::vecS, boost::vecS, boost::bidirectionalS, OpNode, Carried>;
 
 }  // namespace
 
@@ -46,7 +51,7 @@ OpId OpGraph::add(OpNode node) {
 
 void OpGraph::depend(OpId producer, OpId consumer, TensorId tensor) {
   assert(producer < consumer && consumer < size());
-  boost::add_edge(producer, consumer, tensor, impl_->graph);
+  boost::add_edge(producer, consumer, Carried{tensor}, impl_->graph);
 }
 
 std::size_t OpGraph::size() const { return boost::num_vertices(impl_->graph); }
@@ -55,14 +60,14 @@ const OpNode& OpGraph::node(OpId op) const { return impl_->graph[op]; }
 std::vector<OpGraph::Edge> OpGraph::predecessors(OpId op) const {
   std::vector<Edge> edges;
   for (const auto& e : boost::make_iterator_range(boost::in_edges(op, impl_->graph)))
-    edges.push_back({static_cast<OpId>(boost::source(e, impl_->graph)), impl_->graph[e]});
+    edges.push_back({static_cast<OpId>(boost::source(e, impl_->graph)), impl_->graph[e].tensor});
   return edges;
 }
 
 std::vector<OpGraph::Edge> OpGraph::successors(OpId op) const {
   std::vector<Edge> edges;
   for (const auto& e : boost::make_iterator_range(boost::out_edges(op, impl_->graph)))
-    edges.push_back({static_cast<OpId>(boost::target(e, impl_->graph)), impl_->graph[e]});
+    edges.push_back({static_cast<OpId>(boost::target(e, impl_->graph)), impl_->graph[e].tensor});
   return edges;
 }
 
