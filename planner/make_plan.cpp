@@ -12,6 +12,8 @@
 #include "planner/explain.h"
 #include "planner/knockout.h"
 #include "planner/robustness.h"
+#include "sim/critical_path.h"
+#include "sim/engine.h"
 
 namespace steploom {
 namespace {
@@ -109,7 +111,11 @@ Plan make_plan(const Setting& s, const Profile& profile, const PlanOptions& o) {
     plan.rows.push_back(describe(s, found.best[i], lowered, o.contention));
     plan.rows.back().stays_best = sure[i].stays_best;
     plan.rows.back().worst_regret = sure[i].worst_regret;
-    if (i == 0) plan.fitted_share = surely_known(lowered.program, o.contention);
+    if (i > 0) continue;
+    ReplayOptions replaying;
+    replaying.contention = o.contention;
+    const Replay r = replay(lowered.program, replaying);
+    plan.fitted_share = surely_known(critical_path(lowered.program, r));
   }
   plan.searched.enumerated = found.enumerated;
   for (const auto& [rule, count] : found.refused) plan.searched.refused[std::string(rule)] = count;

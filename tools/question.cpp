@@ -81,8 +81,8 @@ std::unique_ptr<Question> Question::from_plan(const Plan& plan, const QuestionFl
 
 std::string Question::headline() const {
   const ParameterCount n = count_parameters(model_);
-  std::string count = human_count(static_cast<double>(n.total)) + " parameters";
-  if (n.active != n.total) count += ", " + human_count(static_cast<double>(n.active)) + " active";
+  std::string count = count_text(static_cast<double>(n.total)) + " parameters";
+  if (n.active != n.total) count += ", " + count_text(static_cast<double>(n.active)) + " active";
   return fmt::format("{} · {} · {} × {} · sequence {} · batch {} · {} · {}", model_.name, count,
                      cluster_.devices(), cluster_.device.name, work_.seq_length, work_.global_batch,
                      name_of(work_.precision), setting_->runtime.name);
