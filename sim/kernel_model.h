@@ -41,7 +41,8 @@ double attention_flops(const AttentionShape& shape);
 
 double matmul_seconds(const Profile& profile, const ProductShape& shape);
 double grouped_seconds(const Profile& profile, const ProductShape& shape);
-// The surface of the nearest measured head_dim; the base carries the difference.
+// The surface of the nearest measured head_dim (the base carries the difference), and the time.
+const AttentionSurface& attention_surface(const Profile& profile, const AttentionShape& shape);
 double attention_seconds(const Profile& profile, const AttentionShape& shape);
 
 // Points of the surfaces, for the fit.
