@@ -20,7 +20,7 @@ struct Layout {
   int tp = 1;       // tensor parallel
   int pp = 1;       // pipeline parallel (stages)
   int ep = 1;       // expert parallel
-  int etp = 1;      // expert tensor parallel; parse_layout defaults it to tp
+  int etp = 1;      // expert tensor parallel; parse_layout: tp if there are experts
   int dp = 1;       // data parallel = devices / (tp·pp)
   int zero = 1;     // 0: optimizer state on every rank; 1: sharded over data parallel (ZeRO-1)
   bool sp = false;  // sequence parallel: norms and residuals split over tp along the sequence

@@ -30,7 +30,8 @@ std::string_view nearest_name(std::string_view word, std::span<const std::string
   std::size_t best = std::max<std::size_t>(1, word.size() / 3) + 1;
   std::string_view nearest;
   for (const std::string_view candidate : candidates) {
-    const auto [shorter, longer] = std::minmax(word.size(), candidate.size());
+    const std::size_t longer = std::max(word.size(), candidate.size());
+    const std::size_t shorter = std::min(word.size(), candidate.size());
     if (longer - shorter >= best) continue;
     const std::size_t distance = edit_distance(word, candidate);
     if (distance >= best) continue;

@@ -1,7 +1,11 @@
 #include "models/op_graph.h"
 
 #include <array>
+// g++ 12 sees a false "may be used uninitialized" in Boost's copy of an adjacency_list.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <boost/graph/adjacency_list.hpp>
+#pragma GCC diagnostic pop
 #include <boost/range/iterator_range.hpp>
 #include <cassert>
 #include <utility>

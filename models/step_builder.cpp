@@ -39,8 +39,11 @@ std::int64_t table_elements(const ModelSpec& m, const Layout& l) {
 }
 
 // Parameters outside the layers.
+std::int64_t position_elements(const ModelSpec& m) {
+  return m.learned_positions ? m.max_positions * m.hidden : 0;
+}
 std::int64_t embedding_elements(const ModelSpec& m, const Layout& l) {
-  return table_elements(m, l) + (m.learned_positions ? m.max_positions * m.hidden : 0);
+  return table_elements(m, l) + position_elements(m);
 }
 std::int64_t head_elements(const ModelSpec& m, const Layout& l, const StageSpan& stage) {
   const std::int64_t norm = m.hidden * (m.norm_bias ? 2 : 1);
@@ -297,7 +300,10 @@ StageParameters stage_parameters(const ModelSpec& m, const Layout& l, const Stag
     p.replicated += b.replicated;
     p.experts += experts_per_rank(l, b);
   }
-  if (stage.embedding) p.sharded += embedding_elements(m, l);
+  if (stage.embedding) {
+    p.sharded += table_elements(m, l);
+    p.replicated += position_elements(m);
+  }
   if (stage.head) {
     const std::int64_t norm = m.hidden * (m.norm_bias ? 2 : 1);
     p.replicated += norm;

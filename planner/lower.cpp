@@ -16,8 +16,6 @@
 namespace steploom {
 namespace {
 
-constexpr std::uint32_t kNoCommunicator = ~std::uint32_t{0};
-
 // The five blocks of a stage, costed for one combination of group shapes.
 enum BlockIndex : std::size_t { kForward, kFirstForward, kBackward, kLastBackward, kOptimizer, kBlocks };
 
@@ -162,6 +160,7 @@ class Lowering {
     for (std::uint32_t c = 0; c < fold_.first_communicator.size(); ++c) {
       const ProcessGroup& g = table_.groups[fold_.first_communicator[c]];
       Communicator out;
+      out.ranks = static_cast<std::uint32_t>(g.ranks.size());
       out.name = std::string(name_of(g.kind)) + " of rank " + std::to_string(g.ranks.front());
       out.ranks = static_cast<std::uint32_t>(g.ranks.size());
       for (const int r : g.ranks) {

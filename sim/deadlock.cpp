@@ -72,7 +72,8 @@ class Explainer {
         return {flat_.edge_source[e], "dependency"};
     if (const Wait wait = host(d, id); wait.op != kNoOp) return wait;
     assert(!sms_held_by_.empty());
-    return {sms_held_by_[flat_.first_stream[d] + op.stream], "SMs held"};
+    const std::uint32_t holder = sms_held_by_[flat_.first_stream[d] + op.stream];
+    return {holder, start_[holder] == kUnknown ? "before it in line for SMs" : "holds the SMs"};
   }
 
   // A member that has started waits for one that has not.

@@ -9,8 +9,9 @@
 namespace steploom {
 
 // Start and end by operator id, kUnknown where there is none. `sms_held_by`, by stream, is the
-// operator for whose SMs the stream's head waits, kNoOp if it waits for none; empty: nobody does.
-// Throws Error (ExitStatus::negative) that names the cycle; some operator must not have ended.
+// operator that holds the SMs for which the stream's head waits, or is before it in line; kNoOp if
+// it waits for none; empty: nobody does. Throws Error (ExitStatus::negative) that names the cycle;
+// some operator must not have ended.
 [[noreturn]] void throw_deadlock(const FlatProgram& flat, std::span<const Picoseconds> start,
                                  std::span<const Picoseconds> end,
                                  std::span<const std::uint32_t> sms_held_by = {});

@@ -71,7 +71,8 @@ void validate_placed(const Program& program, const Device& device, const BlockTe
       refuse(place_in(block, i), "a stream below " + number(device.streams) + on(),
              number(op.stream));
     const bool communicates = op.role != kNoRole;
-    if (communicates && op.role >= device.communicator_of_role.size())
+    if (communicates && (op.role >= device.communicator_of_role.size() ||
+                         device.communicator_of_role[op.role] == kNoCommunicator))
       refuse(place_in(block, i), "a communicator role" + on(), number(op.role));
     const int least = communicates ? op.sms_wanted : std::min(op.sms_least, op.sms_wanted);
     if (least > device.sms)
@@ -107,6 +108,7 @@ void validate_communicators(const Program& program) {
   }
   for (std::size_t d = 0; d < devices; ++d)
     for (const std::uint32_t c : program.devices[d].communicator_of_role) {
+      if (c == kNoCommunicator) continue;
       const std::string place = "device " + program.devices[d].name;
       if (c >= program.communicators.size()) refuse(place, "communicators that exist", number(c));
       const auto& members = program.communicators[c].members;
@@ -214,7 +216,8 @@ void index_rendezvous(Program& p) {
   p.rendezvous_of.resize(comm_ops);  // at first k, the count on this member's communicator
   std::vector<std::uint32_t> issued(p.communicators.size()), most(p.communicators.size(), 0);
   for (const Device& device : p.devices) {
-    for (const std::uint32_t c : device.communicator_of_role) issued[c] = 0;
+    for (const std::uint32_t c : device.communicator_of_role)
+      if (c != kNoCommunicator) issued[c] = 0;
     for (std::uint32_t s = device.first_slot; s < device.first_slot + device.slot_count; ++s) {
       std::uint32_t k = p.first_comm_op[s];
       for (const std::uint32_t i : communicating[p.slots[s].block]) {
@@ -226,7 +229,7 @@ void index_rendezvous(Program& p) {
       }
     }
     for (const std::uint32_t c : device.communicator_of_role)
-      most[c] = std::max(most[c], issued[c]);
+      if (c != kNoCommunicator) most[c] = std::max(most[c], issued[c]);
   }
 
   std::vector<std::uint32_t> first(p.communicators.size() + 1, 0);

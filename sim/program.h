@@ -49,6 +49,7 @@ struct Access {
 };
 
 inline constexpr std::uint16_t kNoRole = 0xffff;
+inline constexpr std::uint32_t kNoCommunicator = 0xffffffff;
 
 struct OpTemplate {
   Picoseconds duration = 0;   // alone on the device, at full speed
@@ -111,7 +112,7 @@ struct Device {
   Bytes static_bytes = 0;             // parameters, gradients, optimizer, buffers, workspace
   std::uint32_t first_slot = 0;       // its slots are contiguous in Program::slots
   std::uint32_t slot_count = 0;
-  std::vector<std::uint32_t> communicator_of_role;  // role -> communicator
+  std::vector<std::uint32_t> communicator_of_role;  // role -> communicator, or kNoCommunicator
 };
 
 struct LinkUse {

@@ -95,6 +95,7 @@ TEST(LayoutRules, ExpertTensorParallelismNeedsExperts) {
   expect_only(c, "etp needs experts");
   c = with_experts();
   c.layout.etp = 4;
+  c.layout.ep = 4;
   expect_kept(c);
 }
 

@@ -1,0 +1,140 @@
+#include "planner/knockout.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <set>
+
+#include "sim/engine.h"
+
+namespace steploom {
+namespace {
+
+bool is_pipeline(CommGroup g) {
+  return g == CommGroup::pp_forward_in || g == CommGroup::pp_forward_out ||
+         g == CommGroup::pp_backward_in || g == CommGroup::pp_backward_out;
+}
+
+Picoseconds makespan(const Program& program, const Contention* tables) {
+  ReplayOptions options;
+  options.contention = tables;
+  return replay(program, options).makespan;
+}
+
+// A copy in which `change` has edited every template operator.
+template <class Change>
+Program edited(const Program& program, const Change& change) {
+  Program copy = program;
+  for (BlockTemplate& block : copy.blocks)
+    for (std::size_t i = 0; i < block.ops.size(); ++i) change(block.ops[i], block.infos[i]);
+  return copy;
+}
+
+template <class Which>
+Picoseconds without(const Program& program, const Contention* tables, const Which& which) {
+  return makespan(edited(program,
+                         [&](OpTemplate& op, const OpInfo& info) {
+                           if (!is_communication(info.work.kind) || !which(info)) return;
+                           op.duration = 0;
+                           op.launch = 0;
+                         }),
+                  tables);
+}
+
+// Kernel time on each device's slots.
+std::vector<Picoseconds> loads(const Program& program) {
+  std::vector<Picoseconds> block_load;
+  for (const BlockTemplate& b : program.blocks) {
+    Picoseconds sum = 0;
+    for (const OpTemplate& op : b.ops)
+      if (op.role == kNoRole) sum += op.duration;
+    block_load.push_back(sum);
+  }
+  std::vector<Picoseconds> out;
+  for (const Device& d : program.devices) {
+    Picoseconds sum = 0;
+    for (std::uint32_t s = 0; s < d.slot_count; ++s)
+      sum += block_load[program.slots[d.first_slot + s].block];
+    out.push_back(sum);
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string name_of(const Collective& c) {
+  if (is_pipeline(c.group)) return "pp " + std::string(name_of(c.kind));
+  return std::string(name_of(c.group)) + " " + std::string(name_of(c.kind));
+}
+
+bool belongs(const OpInfo& info, const Collective& c) {
+  if (info.work.kind != c.kind) return false;
+  return is_pipeline(c.group) ? is_pipeline(info.group) : info.group == c.group;
+}
+
+std::vector<Collective> collectives_in(const Program& program) {
+  std::set<Collective> found;
+  for (const BlockTemplate& b : program.blocks)
+    for (const OpInfo& info : b.infos)
+      if (is_communication(info.work.kind))
+        found.insert({is_pipeline(info.group) ? CommGroup::pp_forward_out : info.group,
+                      info.work.kind});
+  return {found.begin(), found.end()};
+}
+
+Picoseconds step_without(const Program& program, const Collective& c, const Contention* tables) {
+  return without(program, tables, [&](const OpInfo& info) { return belongs(info, c); });
+}
+
+Picoseconds step_without_communication(const Program& program, const Contention* tables) {
+  return without(program, tables, [](const OpInfo&) { return true; });
+}
+
+Picoseconds step_without_bubble(const Program& program, const Contention* tables) {
+  return makespan(edited(program,
+                         [](OpTemplate& op, const OpInfo& info) {
+                           if (!is_pipeline(info.group)) return;
+                           op.role = kNoRole;  // nobody waits for a neighbour
+                           op.duration = 0;
+                           op.sms_wanted = 0;
+                           op.sms_least = 0;
+                         }),
+                  tables);
+}
+
+Picoseconds step_without_contention(const Program& program) { return makespan(program, nullptr); }
+
+Picoseconds step_without_host(const Program& program, const Contention* tables) {
+  return makespan(edited(program,
+                         [](OpTemplate& op, const OpInfo&) {
+                           op.launch = 0;
+                           op.host_waits = false;
+                         }),
+                  tables);
+}
+
+Picoseconds step_without_imbalance(const Program& program, const Contention* tables) {
+  const std::vector<Picoseconds> load = loads(program);
+  double total = 0, ranks = 0;
+  for (std::size_t d = 0; d < load.size(); ++d) {
+    total += static_cast<double>(load[d]) * program.devices[d].multiplicity;
+    ranks += program.devices[d].multiplicity;
+  }
+  const double mean = total / ranks;
+  Program copy = program;
+  std::vector<bool> scaled(copy.blocks.size(), false);
+  for (std::size_t d = 0; d < load.size(); ++d) {
+    const double factor = load[d] > 0 ? mean / static_cast<double>(load[d]) : 1;
+    const Device& device = copy.devices[d];
+    for (std::uint32_t s = 0; s < device.slot_count; ++s) {
+      const std::uint32_t block = copy.slots[device.first_slot + s].block;
+      if (scaled[block]) continue;
+      scaled[block] = true;
+      for (OpTemplate& op : copy.blocks[block].ops)
+        if (op.role == kNoRole)
+          op.duration = static_cast<Picoseconds>(static_cast<double>(op.duration) * factor);
+    }
+  }
+  return makespan(copy, tables);
+}
+
+}  // namespace steploom

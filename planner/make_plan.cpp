@@ -1,0 +1,132 @@
+#include "planner/make_plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "models/error.h"
+#include "models/flops.h"
+#include "models/layout_rules.h"
+#include "planner/explain.h"
+#include "planner/knockout.h"
+#include "planner/robustness.h"
+#include "sim/critical_path.h"
+#include "sim/engine.h"
+
+namespace steploom {
+namespace {
+
+double share(Picoseconds part, Picoseconds whole) {
+  return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0;
+}
+
+[[noreturn]] void nothing_fits(const Setting& s, const SearchResult& r) {
+  Error::Where where;
+  where.reading = fmt::format("{} on {} × {}", s.model.name, s.cluster.devices(), s.cluster.device.name);
+  where.expected = "a layout that keeps every rule and fits in memory";
+  if (r.valid == 0) {
+    const auto most = std::max_element(
+        r.refused.begin(), r.refused.end(),
+        [](const auto& a, const auto& b) { return a.second < b.second; });
+    where.found = fmt::format("none of {} layouts keeps every rule; \"{}\" alone refuses {}",
+                              r.enumerated, most->first, most->second);
+    where.hint = "change the number of nodes or the global batch";
+  } else {
+    constexpr double kGiB = 1024.0 * 1024 * 1024;
+    where.found = fmt::format("{} valid layouts, every one out of memory", r.valid);
+    where.hint = fmt::format(
+        "nearest is {} with at least {:.1f} GiB of {:.1f} GiB; use more nodes or a smaller model",
+        to_text(r.smallest->first), static_cast<double>(r.smallest->second) / kGiB,
+        static_cast<double>(s.cluster.device.memory) / kGiB);
+  }
+  throw Error(where, ExitStatus::negative);
+}
+
+}  // namespace
+
+void require_valid(const Setting& s, const Layout& layout, const std::string& reading) {
+  if (const auto refusal = refuse({s.model, s.work, layout, s.cluster.devices()}))
+    throw Error({reading, fmt::format("rule \"{}\"", refusal->rule), "", refusal->message, ""});
+}
+
+double executed_flops(const Program& p) {
+  std::vector<double> block;
+  for (const BlockTemplate& b : p.blocks) {
+    double sum = 0;
+    for (const OpInfo& info : b.infos) sum += info.work.flops;
+    block.push_back(sum);
+  }
+  double total = 0;
+  for (const Device& d : p.devices) {
+    double sum = 0;
+    for (std::uint32_t s = 0; s < d.slot_count; ++s) sum += block[p.slots[d.first_slot + s].block];
+    total += sum * d.multiplicity;
+  }
+  return total;
+}
+
+PlanRow describe(const Setting& s, const Candidate& c, const Lowered& lowered,
+                 const Contention* contention) {
+  const Program& p = lowered.program;
+  PlanRow row;
+  row.layout = c.layout;
+  row.closed_form = c.closed_form;
+  row.relaxed = c.relaxed;
+  row.step = c.step;
+  row.memory = c.memory;
+  const double seconds = static_cast<double>(c.step) * 1e-12;
+  const double device_seconds = seconds * s.cluster.devices();
+  const double peak = device_seconds * s.cluster.device.peak_flops;
+  row.tokens_per_second = static_cast<double>(s.work.tokens_per_step()) / device_seconds;
+  row.mfu = model_flops(s.model, s.work) / peak;
+  row.hfu = executed_flops(p) / peak;
+  row.bubble = share(c.step - step_without_bubble(p, contention), c.step);
+  row.exposed_communication = share(c.step - step_without_communication(p, contention), c.step);
+  return row;
+}
+
+Plan make_plan(const Setting& s, const Profile& profile, const PlanOptions& o) {
+  SearchOptions searching;
+  searching.top = o.top;
+  searching.threads = o.threads;
+  searching.contention = o.contention;
+  searching.progress = o.progress;
+  const SearchResult found = search(s, searching);
+  if (found.best.empty()) nothing_fits(s, found);
+
+  Plan plan;
+  plan.model = s.model;
+  plan.work = s.work;
+  plan.cluster = s.cluster;
+  plan.runtime = s.runtime.name;
+  plan.profile = profile.name;
+  plan.profile_digest = profile.digest;
+  plan.engine = engine_signature();
+  const std::vector<Robustness> sure = robustness(s, profile, found.best, o.contention, o.threads);
+  CostCache costs(s.costs);
+  for (std::size_t i = 0; i < found.best.size(); ++i) {
+    const Lowered lowered = lower(s, found.best[i].layout, costs);
+    plan.rows.push_back(describe(s, found.best[i], lowered, o.contention));
+    plan.rows.back().stays_best = sure[i].stays_best;
+    plan.rows.back().worst_regret = sure[i].worst_regret;
+    if (i > 0) continue;
+    ReplayOptions replaying;
+    replaying.contention = o.contention;
+    const Replay r = replay(lowered.program, replaying);
+    plan.fitted_share = surely_known(critical_path(lowered.program, r));
+  }
+  plan.searched.enumerated = found.enumerated;
+  for (const auto& [rule, count] : found.refused) plan.searched.refused[std::string(rule)] = count;
+  plan.searched.out_of_memory = found.out_of_memory;
+  plan.searched.pruned_bound = found.pruned_bound;
+  plan.searched.pruned_relaxed = found.pruned_relaxed;
+  plan.searched.replayed = found.replayed;
+  // Every layout was replayed, or a lower bound of it did not beat the rows: the best is optimal.
+  plan.bound = found.best.front().step;
+  plan.gap = 0;
+  return plan;
+}
+
+}  // namespace steploom

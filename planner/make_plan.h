@@ -1,0 +1,34 @@
+// From a setting to a Plan: search, then what each row's table shows.
+#pragma once
+
+#include <functional>
+
+#include "planner/lower.h"
+#include "planner/plan_file.h"
+#include "planner/search.h"
+#include "sim/profile.h"
+
+namespace steploom {
+
+struct PlanOptions {
+  int top = 5;
+  unsigned threads = 0;  // 0: as many as there are cores; no answer depends on it
+  const Contention* contention = nullptr;
+  std::function<void(double)> progress;  // share of the space that is settled
+};
+
+// Throws Error (ExitStatus::negative) if no layout keeps every rule and fits in memory, naming the
+// rules that refused the most and the layout that came nearest.
+Plan make_plan(const Setting& setting, const Profile& profile, const PlanOptions& options);
+
+// Replays one layout and fills everything but the sureness. Also for `simulate`.
+PlanRow describe(const Setting& setting, const Candidate& candidate, const Lowered& lowered,
+                 const Contention* contention);
+
+// FLOPs that all devices execute in a step, recomputation included.
+double executed_flops(const Program& program);
+
+// Throws Error with the rule's name and message if the layout breaks one.
+void require_valid(const Setting& setting, const Layout& layout, const std::string& reading);
+
+}  // namespace steploom

@@ -1,0 +1,295 @@
+#include "planner/plan_file.h"
+
+#include <nlohmann/json.hpp>
+
+#include <fstream>
+#include <limits>
+#include <type_traits>
+#include <utility>
+
+#include "models/atomic_file.h"
+#include "models/error.h"
+#include "models/json_reader.h"
+#include "models/runtime.h"
+
+namespace steploom {
+namespace {
+
+using Out = nlohmann::ordered_json;
+
+constexpr int kVersion = 1;
+constexpr double kMost = std::numeric_limits<double>::max();
+
+// The fields of each struct, named once for writing and reading: `f(name, member)`.
+template <class S, class F>
+void fields_of_attention(S& a, F&& f) {
+  f("latent", a.kind);
+  f("heads", a.heads);
+  f("kv_heads", a.kv_heads);
+  f("head_dim", a.head_dim);
+  f("v_head_dim", a.v_head_dim);
+  f("qkv_bias", a.qkv_bias);
+  f("out_bias", a.out_bias);
+  f("qk_norm", a.qk_norm);
+  f("rotary", a.rotary);
+  f("q_lora_rank", a.q_lora_rank);
+  f("kv_lora_rank", a.kv_lora_rank);
+  f("qk_nope_head_dim", a.qk_nope_head_dim);
+  f("qk_rope_head_dim", a.qk_rope_head_dim);
+}
+
+template <class S, class F>
+void fields_of_ffn(S& s, F&& f) {
+  f("width", s.width);
+  f("gated", s.gated);
+  f("bias", s.bias);
+}
+
+template <class S, class F>
+void fields_of_moe(S& m, F&& f) {
+  f("experts", m.experts);
+  f("top_k", m.top_k);
+  f("expert_width", m.expert.width);
+  f("expert_gated", m.expert.gated);
+  f("expert_bias", m.expert.bias);
+  f("shared_width", m.shared_width);
+  f("correction_bias", m.correction_bias);
+  f("groups", m.groups);
+  f("top_groups", m.top_groups);
+}
+
+template <class S, class F>
+void fields_of_model(S& m, F&& f) {
+  f("name", m.name);
+  f("family", m.family);
+  f("hidden", m.hidden);
+  f("layers", m.layers);
+  f("vocab", m.vocab);
+  f("max_positions", m.max_positions);
+  f("tied_embeddings", m.tied_embeddings);
+  f("learned_positions", m.learned_positions);
+  f("norm_bias", m.norm_bias);
+}
+
+template <class S, class F>
+void fields_of_cluster(S& c, F&& f) {
+  f("name", c.name);
+  f("device", c.device.name);
+  f("sms", c.device.sms);
+  f("memory", c.device.memory);
+  f("memory_bandwidth", c.device.memory_bandwidth);
+  f("peak_flops", c.device.peak_flops);
+  f("nodes", c.nodes);
+  f("devices_per_node", c.devices_per_node);
+  f("nics_per_node", c.nics_per_node);
+  f("nvlink_bandwidth", c.nvlink.bandwidth);
+  f("nvlink_latency_ps", c.nvlink.latency);
+  f("nic_bandwidth", c.nic.bandwidth);
+  f("nic_latency_ps", c.nic.latency);
+  f("nodes_per_leaf", c.nodes_per_leaf);
+  f("oversubscription", c.oversubscription);
+}
+
+template <class S, class F>
+void fields_of_row(S& r, F&& f) {
+  f("step_ps", r.step);
+  f("closed_form_ps", r.closed_form);
+  f("relaxed_ps", r.relaxed);
+  f("tokens_per_second_per_device", r.tokens_per_second);
+  f("mfu", r.mfu);
+  f("hfu", r.hfu);
+  f("memory_bytes", r.memory);
+  f("bubble", r.bubble);
+  f("exposed_communication", r.exposed_communication);
+  f("stays_best", r.stays_best);
+  f("worst_regret", r.worst_regret);
+}
+
+template <class S, class F>
+void fields_of_counts(S& c, F&& f) {
+  f("enumerated", c.enumerated);
+  f("out_of_memory", c.out_of_memory);
+  f("pruned_closed_form", c.pruned_bound);
+  f("pruned_relaxed", c.pruned_relaxed);
+  f("replayed", c.replayed);
+}
+
+struct Writer {
+  Out& out;
+  template <class T>
+  void operator()(const char* name, const T& value) const {
+    if constexpr (std::is_same_v<T, AttentionKind>)
+      out[name] = value == AttentionKind::latent;
+    else
+      out[name] = value;
+  }
+};
+
+// Reads the members and remembers their names, so that unknown ones can be refused.
+struct Reader {
+  const Json& in;
+  std::vector<std::string_view>& names;
+
+  template <class T>
+  void operator()(const char* name, T& value) const {
+    names.emplace_back(name);
+    const Json at = in.at(name);
+    if constexpr (std::is_same_v<T, AttentionKind>)
+      value = at.boolean() ? AttentionKind::latent : AttentionKind::grouped_query;
+    else if constexpr (std::is_same_v<T, std::string>)
+      value = at.text();
+    else if constexpr (std::is_same_v<T, bool>)
+      value = at.boolean();
+    else if constexpr (std::is_floating_point_v<T>)
+      value = at.number(0, kMost);
+    else
+      value = static_cast<T>(at.integer(0, std::numeric_limits<T>::max()));
+  }
+};
+
+template <class Visit>
+Out written(const Visit& visit) {
+  Out out = Out::object();
+  visit(Writer{out});
+  return out;
+}
+
+// `more`: names that the caller reads itself.
+template <class Visit>
+void read_object(const Json& in, std::vector<std::string_view> more, const Visit& visit) {
+  visit(Reader{in, more});
+  in.allow_only(more);
+}
+
+Out model_json(const ModelSpec& m) {
+  Out out = written([&](const Writer& w) { fields_of_model(m, w); });
+  out["attention"] = written([&](const Writer& w) { fields_of_attention(m.attention, w); });
+  out["dense"] = written([&](const Writer& w) { fields_of_ffn(m.dense, w); });
+  if (m.moe) out["moe"] = written([&](const Writer& w) { fields_of_moe(*m.moe, w); });
+  std::string kinds;
+  for (const bool moe : m.layer_is_moe) kinds += moe ? 'M' : 'd';
+  out["layer_kinds"] = kinds;
+  return out;
+}
+
+ModelSpec read_model(const Json& in) {
+  ModelSpec m;
+  read_object(in, {"attention", "dense", "moe", "layer_kinds"},
+              [&](const Reader& r) { fields_of_model(m, r); });
+  read_object(in.at("attention"), {}, [&](const Reader& r) { fields_of_attention(m.attention, r); });
+  read_object(in.at("dense"), {}, [&](const Reader& r) { fields_of_ffn(m.dense, r); });
+  if (const auto moe = in.find("moe")) {
+    m.moe.emplace();
+    read_object(*moe, {}, [&](const Reader& r) { fields_of_moe(*m.moe, r); });
+  }
+  const Json kinds = in.at("layer_kinds");
+  const std::string text = kinds.text();
+  if (text.size() != static_cast<std::size_t>(m.layers) ||
+      text.find_first_not_of("Md") != std::string::npos)
+    kinds.refuse("one letter a layer, d (dense) or M (experts)");
+  for (const char c : text) m.layer_is_moe.push_back(c == 'M');
+  return m;
+}
+
+Out row_json(const PlanRow& r) {
+  Out out = Out::object();
+  out["layout"] = to_text(r.layout);
+  out.update(written([&](const Writer& w) { fields_of_row(r, w); }));
+  return out;
+}
+
+Precision precision_named(const Json& in) {
+  const std::string text = in.text();
+  for (const Precision p : {Precision::bf16, Precision::fp16, Precision::fp32})
+    if (name_of(p) == text) return p;
+  in.refuse("bf16, fp16 or fp32");
+}
+
+std::int64_t positive(const Json& in) { return in.integer(1, std::int64_t{1} << 40); }
+
+}  // namespace
+
+std::int64_t SearchCounts::refused_total() const {
+  std::int64_t sum = 0;
+  for (const auto& [rule, count] : refused) sum += count;
+  return sum;
+}
+
+std::string engine_signature() { return "1"; }
+
+std::string to_json(const Plan& p) {
+  Out out = Out::object();
+  out["steploom_plan"] = kVersion;
+  out["engine"] = p.engine;
+  out["profile"] = {{"name", p.profile}, {"digest", p.profile_digest}};
+  out["model"] = model_json(p.model);
+  out["workload"] = {{"seq_length", p.work.seq_length},
+                     {"global_batch", p.work.global_batch},
+                     {"precision", name_of(p.work.precision)}};
+  out["cluster"] = written([&](const Writer& w) { fields_of_cluster(p.cluster, w); });
+  out["runtime"] = p.runtime;
+  out["rows"] = Out::array();
+  for (const PlanRow& r : p.rows) out["rows"].push_back(row_json(r));
+  out["searched"] = written([&](const Writer& w) { fields_of_counts(p.searched, w); });
+  out["searched"]["refused"] = p.searched.refused;
+  out["bound_ps"] = p.bound;
+  out["gap"] = p.gap;
+  out["fitted_share"] = p.fitted_share;
+  return out.dump(2) + "\n";
+}
+
+void save_plan(const Plan& plan, const std::filesystem::path& file) {
+  write_file_atomically(file, [&](std::ostream& out) { out << to_json(plan); });
+}
+
+Plan load_plan(const std::filesystem::path& file) {
+  const Json in = Json::load(file);
+  if (!in.is_object() || !in.has("steploom_plan"))
+    in.refuse("a plan written by `steploom plan -o`");
+  const Json version = in.at("steploom_plan");
+  if (version.integer() != kVersion) version.refuse("version " + std::to_string(kVersion));
+  constexpr std::string_view known[] = {"steploom_plan", "engine",  "profile",  "model", "workload",
+                                        "cluster",       "runtime", "rows",     "searched",
+                                        "bound_ps",      "gap",     "fitted_share"};
+  in.allow_only(known);
+  Plan p;
+  p.engine = in.at("engine").text();
+  p.profile = in.at("profile").at("name").text();
+  p.profile_digest = in.at("profile").at("digest").text();
+  p.model = read_model(in.at("model"));
+  const Json work = in.at("workload");
+  p.work.seq_length = positive(work.at("seq_length"));
+  p.work.global_batch = positive(work.at("global_batch"));
+  p.work.precision = precision_named(work.at("precision"));
+  validate(p.work, in.reading().c_str());
+  read_object(in.at("cluster"), {}, [&](const Reader& r) { fields_of_cluster(p.cluster, r); });
+  p.runtime = runtime_named(in.at("runtime").text()).name;
+  const Json rows = in.at("rows");
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    PlanRow row;
+    read_object(rows.at(i), {"layout"}, [&](const Reader& r) { fields_of_row(row, r); });
+    row.layout = parse_layout(rows.at(i).at("layout").text(), p.cluster.devices(), p.model.has_moe());
+    p.rows.push_back(row);
+  }
+  const Json searched = in.at("searched");
+  read_object(searched, {"refused"}, [&](const Reader& r) { fields_of_counts(p.searched, r); });
+  const Json refused = searched.at("refused");
+  for (const std::string& rule : refused.keys()) p.searched.refused[rule] = refused.at(rule).integer(0);
+  p.bound = in.at("bound_ps").integer(0);
+  p.gap = in.at("gap").number(0, 1);
+  p.fitted_share = in.at("fitted_share").number(0, 1);
+  return p;
+}
+
+void check_digests(const Plan& plan, const std::string& profile_digest, bool rebase,
+                   const std::string& reading) {
+  if (rebase) return;
+  if (plan.profile_digest != profile_digest)
+    throw Error({reading, "/profile/digest", profile_digest + " (profile " + plan.profile + " as it is now)",
+                 plan.profile_digest, "plan again, or pass --rebase to replay with the profile at hand"});
+  if (plan.engine != engine_signature())
+    throw Error({reading, "/engine", engine_signature(), plan.engine,
+                 "plan again, or pass --rebase to replay with this engine"});
+}
+
+}  // namespace steploom

@@ -1,0 +1,76 @@
+// plan.json: the decisions, never the Program.
+//
+// A plan holds the resolved question (model, workload, cluster, runtime), the rows of the answer
+// with their layouts, what was searched and how, and digests of the profile and of the engine.
+// Replaying a plan lowers it anew. A plan that was made with another profile or engine is refused
+// by check_digests() unless the user rebases it. The text is the same for any number of threads.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "models/layout.h"
+#include "models/model_spec.h"
+#include "models/workload.h"
+#include "sim/cluster.h"
+
+namespace steploom {
+
+// One ranked layout with what the table shows of it. Shares are of the step.
+struct PlanRow {
+  Layout layout;
+  Picoseconds closed_form = 0;       // the three rungs of the ladder
+  Picoseconds relaxed = 0;
+  Picoseconds step = 0;
+  double tokens_per_second = 0;      // per device
+  double mfu = 0;                    // model FLOPs over time and peak
+  double hfu = 0;                    // executed FLOPs likewise, recomputation included
+  Bytes memory = 0;                  // peak of the worst rank
+  double bubble = 0;                 // share saved if no stage waited for another
+  double exposed_communication = 0;  // share saved if all communication were free
+  double stays_best = 0;             // share of the draws in which it is the fastest row
+  double worst_regret = 0;           // most that it loses to the fastest row over the draws
+};
+
+// How the space was settled; the numbers add up to `enumerated`.
+struct SearchCounts {
+  std::int64_t enumerated = 0;
+  std::map<std::string, std::int64_t> refused;  // by rule
+  std::int64_t out_of_memory = 0;
+  std::int64_t pruned_bound = 0;    // the closed form does not beat the rows
+  std::int64_t pruned_relaxed = 0;  // the longest path does not
+  std::int64_t replayed = 0;
+
+  std::int64_t refused_total() const;
+  std::int64_t valid() const { return enumerated - refused_total(); }
+};
+
+struct Plan {
+  ModelSpec model;
+  Workload work;
+  Cluster cluster;
+  std::string runtime;
+  std::string profile;         // name
+  std::string profile_digest;
+  std::string engine;          // engine_signature() of the program that wrote it
+  std::vector<PlanRow> rows;   // best first
+  SearchCounts searched;
+  Picoseconds bound = 0;       // no layout of the space can be faster than this
+  double gap = 0;              // (best step - bound) / best step; 0: proven optimal in the space
+  double fitted_share = 0;     // of the best row's critical path: measured, interpolated, fitted
+};
+
+// Changes whenever costing or replaying the same plan may give other numbers.
+std::string engine_signature();
+
+std::string to_json(const Plan& plan);
+void save_plan(const Plan& plan, const std::filesystem::path& file);
+Plan load_plan(const std::filesystem::path& file);  // throws Error
+
+// Throws Error if the plan rests on another profile or engine, unless `rebase`.
+void check_digests(const Plan& plan, const std::string& profile_digest, bool rebase,
+                   const std::string& reading);
+
+}  // namespace steploom

@@ -1,0 +1,161 @@
+#include "sim/tensor_lifetimes.h"
+
+#include <algorithm>
+#include <unordered_map>
+
+namespace steploom {
+namespace {
+
+// Vector clocks of one device. The clock of an operator says, stream by stream, up to which
+// operator everything has ended when it starts; operators are counted from 1 in issue order.
+class Clocks {
+ public:
+  Clocks(const FlatProgram& flat, std::uint32_t device)
+      : flat_(flat), device_(flat.program.devices[device]), streams_(device_.streams) {
+    const Program& p = flat.program;
+    first_op_ = p.slots[device_.first_slot].first_op;
+    std::vector<std::uint32_t> last(streams_, 0);  // by stream: the latest operator, 0: none
+    std::vector<std::uint32_t> host(streams_, 0);
+    for (std::uint32_t s = device_.first_slot; s < device_.first_slot + device_.slot_count; ++s) {
+      const FlatOp* ops = flat.block_ops(s);
+      const std::uint32_t first = p.slots[s].first_op - first_op_;
+      std::uint32_t edge = p.edges_into_slot.first[s];
+      for (std::uint32_t i = 0; i < p.blocks[p.slots[s].block].ops.size(); ++i) {
+        const FlatOp& op = ops[i];
+        now_ = host;
+        if (device_.hardware_connections == 1 && count_ > 0) merge(count_);
+        if (last[op.stream] != 0) ended(last[op.stream]);
+        for (std::uint32_t d = op.first_dep; d < op.first_dep + op.deps; ++d)
+          ended(first + flat.deps[d] + 1);
+        for (; edge < p.edges_into_slot.first[s + 1] && p.edges[edge].to_op == i; ++edge)
+          ended(flat.edge_source[edge] - first_op_ + 1);
+        clocks_.insert(clocks_.end(), now_.begin(), now_.end());
+        stream_of_.push_back(op.stream);
+        last[op.stream] = ++count_;
+        if (!op.host_waits) continue;
+        ended(count_);
+        host = now_;
+      }
+    }
+  }
+
+  std::uint32_t number(std::uint32_t op) const { return op - first_op_ + 1; }
+  std::uint32_t op(std::uint32_t number) const { return number - 1 + first_op_; }
+  std::uint32_t streams() const { return streams_; }
+  std::uint32_t stream(std::uint32_t number) const { return stream_of_[number - 1]; }
+  // Has `earlier` ended whenever `later` starts?
+  bool knows(std::uint32_t later, std::uint32_t earlier) const {
+    return clock(later)[stream_of_[earlier - 1]] >= earlier;
+  }
+
+ private:
+  const std::uint32_t* clock(std::uint32_t number) const {
+    return &clocks_[std::size_t{number - 1} * streams_];
+  }
+  void merge(std::uint32_t number) {
+    for (std::uint32_t s = 0; s < streams_; ++s) now_[s] = std::max(now_[s], clock(number)[s]);
+  }
+  void ended(std::uint32_t number) {
+    merge(number);
+    std::uint32_t& known = now_[stream_of_[number - 1]];
+    known = std::max(known, number);
+  }
+
+  const FlatProgram& flat_;
+  const Device& device_;
+  std::uint32_t streams_ = 0, first_op_ = 0, count_ = 0;
+  std::vector<std::uint32_t> now_;
+  std::vector<std::uint32_t> clocks_;     // streams_ entries an operator
+  std::vector<std::uint16_t> stream_of_;  // by operator
+};
+
+class Lifetimes {
+ public:
+  Lifetimes(const FlatProgram& flat, std::uint32_t device,
+            const std::function<void(std::string)>& fault)
+      : p_(flat.program),
+        table_(p_.tensor_tables[p_.devices[device].tensor_table]),
+        clocks_(flat, device),
+        fault_(fault) {}
+
+  void visit(const Slot& slot) {
+    const std::vector<Access>& all = p_.blocks[slot.block].accesses;
+    for (std::size_t first = 0, last = 0; first < all.size(); first = last) {
+      while (last < all.size() && all[last].op == all[first].op) ++last;
+      for (const AccessMode mode : {AccessMode::read, AccessMode::write, AccessMode::free})
+        for (std::size_t i = first; i < last; ++i)
+          if (all[i].mode == mode) access(slot, all[i]);
+    }
+  }
+
+ private:
+  // One copy of a tensor: the latest write and the latest use on every stream (0: none).
+  struct Copy {
+    std::vector<std::uint32_t> write, use;
+    std::uint32_t freed_by = 0;
+    bool written = false;
+  };
+
+  void access(const Slot& slot, const Access& access) {
+    const ProgramTensor& tensor = table_[access.tensor];
+    const bool step = tensor.scope == TensorScope::step;
+    const std::uint64_t key = std::uint64_t{access.tensor} << 32 |
+                              static_cast<std::uint32_t>(step ? -1 : slot.micro_batch);
+    Copy& copy = copies_[key];
+    const std::uint32_t me = clocks_.number(slot.first_op + access.op);
+    if (copy.use.empty() || (access.mode == AccessMode::write && copy.freed_by != 0)) {
+      copy = Copy{};
+      copy.write.assign(clocks_.streams(), 0);
+      copy.use.assign(clocks_.streams(), 0);
+    }
+    const bool frees = access.mode == AccessMode::free;
+    const std::string what = std::string(frees ? "frees" : "reads") + " '" + tensor.name + "'";
+    if (copy.freed_by != 0) {
+      report(me, what + ", which " + name(copy.freed_by) + " has freed");
+      return;
+    }
+    if (access.mode == AccessMode::write) {
+      copy.written = true;
+      copy.write[clocks_.stream(me)] = me;
+    } else if (!copy.written && !step) {
+      report(me, what + ", which nothing has written before");
+    } else {
+      for (const std::uint32_t other : frees ? copy.use : copy.write)
+        if (other != 0 && other != me && !clocks_.knows(me, other))
+          report(me, what + (frees ? ", which " + name(other) + " may still use"
+                                   : ", but " + name(other) + " may not have written it yet"));
+    }
+    copy.use[clocks_.stream(me)] = me;
+    if (frees) copy.freed_by = me;
+  }
+
+  std::string name(std::uint32_t number) const {
+    return "'" + describe_op(p_, clocks_.op(number)) + "'";
+  }
+  void report(std::uint32_t number, const std::string& what) const {
+    fault_(name(number) + " " + what);
+  }
+
+  const Program& p_;
+  const std::vector<ProgramTensor>& table_;
+  Clocks clocks_;
+  const std::function<void(std::string)>& fault_;
+  std::unordered_map<std::uint64_t, Copy> copies_;  // looked up only, never walked
+};
+
+}  // namespace
+
+void check_lifetimes(const FlatProgram& flat, const std::function<void(std::string)>& fault) {
+  const Program& p = flat.program;
+  for (std::uint32_t d = 0; d < p.devices.size(); ++d) {
+    const Device& device = p.devices[d];
+    const auto begin = p.slots.begin() + device.first_slot;
+    const auto end = begin + device.slot_count;
+    const auto touches = [&p](const Slot& s) { return !p.blocks[s.block].accesses.empty(); };
+    if (std::none_of(begin, end, touches)) continue;
+    Lifetimes lifetimes(flat, d, fault);
+    for (auto slot = begin; slot != end; ++slot) lifetimes.visit(*slot);
+  }
+}
+
+}  // namespace steploom

@@ -1,0 +1,242 @@
+#include "models/chunk_builder.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+#include <string>
+
+#include "models/config_reader.h"
+#include "models/flops.h"
+#include "models/parameters.h"
+
+namespace steploom {
+namespace {
+
+struct Case {
+  const char* model;
+  const char* layout;
+  int devices;
+};
+
+Layout layout_of(const Case& c, const ModelSpec& m) {
+  return parse_layout(c.layout, c.devices, m.has_moe());
+}
+
+template <class Visit>
+void each_op(const OpGraph& g, const Visit& visit) {
+  for (OpId op = 0; op < g.size(); ++op) visit(g.node(op));
+}
+
+// FLOPs of one micro-batch on one rank of every stage, by what is counted.
+struct Counted {
+  double products = 0;   // matmul and grouped, routers apart
+  double attention = 0;  // forward only
+};
+
+Counted count(const ModelSpec& m, const Workload& w, const Layout& l) {
+  Counted sum;
+  for (int s = 0; s < l.pp; ++s) {
+    const Chunk chunk = build_chunk(m, w, l, runtime_named("megatron-core"), stage_span(m, l, s));
+    for (const OpGraph* g : {&chunk.forward, &chunk.backward})
+      each_op(*g, [&](const OpNode& n) {
+        if (n.recompute || n.name == "router") return;
+        if (n.work.kind == OpKind::attention && n.work.phase == Phase::forward)
+          sum.attention += n.work.flops;
+        if (n.work.kind == OpKind::matmul || n.work.kind == OpKind::grouped_matmul)
+          sum.products += n.work.flops;
+      });
+  }
+  return sum;
+}
+
+class FlopsOfGraphs : public testing::TestWithParam<Case> {};
+
+// What all ranks execute in a step, recomputation apart, is what the closed form credits: three
+// times the forward products, and three times the forward attention. Only MLA's down projections,
+// which every tensor-parallel rank repeats unless sp splits their rows, and vocabulary padding for
+// larger tp differ; the cases avoid both.
+TEST_P(FlopsOfGraphs, EqualTheClosedForm) {
+  const ModelSpec m = load_model(GetParam().model);
+  const Layout l = layout_of(GetParam(), m);
+  Workload w;
+  w.seq_length = 4096;
+  w.global_batch = 64;
+  const Counted c = count(m, w, l);
+  const double per_stage_ranks = l.tp * l.dp;
+  const double executed = (c.products + 3 * c.attention) * per_stage_ranks *
+                          static_cast<double>(l.micro_batches(w.global_batch));
+  EXPECT_NEAR(executed / model_flops(m, w), 1.0, 1e-3) << GetParam().layout;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Models, FlopsOfGraphs,
+    testing::Values(Case{"llama-2-7b", "tp=1", 1}, Case{"llama-2-7b", "tp=4,pp=2,sp=1", 16},
+                    Case{"llama-3.1-70b", "tp=8,pp=4", 64},
+                    Case{"mixtral-8x7b", "tp=1,ep=8", 8},
+                    Case{"mixtral-8x7b", "tp=2,sp=1,ep=4,pp=4,mbs=2", 64},
+                    Case{"mixtral-8x7b", "tp=2,sp=1,etp=2,ep=2,recompute=full", 8},
+                    Case{"mixtral-8x7b", "tp=4,sp=1,etp=1,ep=8", 8},
+                    Case{"deepseek-v3", "tp=1,ep=16", 16},
+                    Case{"deepseek-v3", "tp=2,sp=1,etp=1,ep=16", 16}));
+
+Chunk chunk_of(const char* model, const char* layout, int devices, const char* runtime = "megatron-core") {
+  const ModelSpec m = load_model(model);
+  const Layout l = parse_layout(layout, devices, m.has_moe());
+  return build_chunk(m, Workload{}, l, runtime_named(runtime), stage_span(m, l, 0));
+}
+
+const OpNode& named(const OpGraph& g, const std::string& name, int layer, Phase phase = Phase::forward) {
+  for (OpId op = 0; op < g.size(); ++op) {
+    const OpNode& n = g.node(op);
+    if (n.name == name && n.layer == layer && n.work.phase == phase && !n.recompute) return n;
+  }
+  throw std::runtime_error("no operator " + name);
+}
+
+// Mixtral, tp 2 with sp, ep 4: a rank holds 2048 of 4096 tokens, so 4096 routed rows, two experts.
+TEST(ChunkBuilder, ShapesOfAMixtralLayer) {
+  const Chunk c = chunk_of("mixtral-8x7b", "tp=2,sp=1,etp=1,ep=4", 8);
+  const Work qkv = named(c.forward, "qkv", 3).work;
+  EXPECT_EQ(qkv.m, 4096);
+  EXPECT_EQ(qkv.k, 4096);
+  EXPECT_EQ(qkv.n, (32 + 2 * 8) / 2 * 128);
+  const Work up = named(c.forward, "experts up", 3).work;
+  EXPECT_EQ(up.groups, 2);
+  EXPECT_EQ(up.m, 2048 * 2);
+  EXPECT_EQ(up.n, 2 * 14336);
+  const Work dispatch = named(c.forward, "dispatch", 3).work;
+  EXPECT_EQ(dispatch.bytes, Bytes{2048} * 2 * 4096 * 2);
+  const Work gather = named(c.forward, "qkv input gather", 3).work;
+  EXPECT_EQ(gather.kind, OpKind::all_gather);
+  EXPECT_EQ(gather.bytes, Bytes{4096} * 4096 * 2);
+  const Work attention = named(c.forward, "attention", 3).work;
+  EXPECT_EQ(attention.heads, 16);
+  EXPECT_EQ(attention.kv_heads, 4);
+  const Work down_grad = named(c.backward, "experts down", 3, Phase::weight_grad).work;
+  EXPECT_EQ(down_grad.m, 14336);
+  EXPECT_EQ(down_grad.n, 4096);
+  EXPECT_EQ(down_grad.k, 2048 * 2);
+}
+
+std::map<std::string, int> collectives(const OpGraph& g, int layer) {
+  std::map<std::string, int> count;
+  each_op(g, [&](const OpNode& n) {
+    if (n.layer == layer && is_communication(n.work.kind))
+      ++count[std::string(name_of(n.group)) + " " + std::string(name_of(n.work.kind))];
+  });
+  return count;
+}
+
+// Megatron-LM (arXiv 2205.05198, section 4.2.2): with sequence parallelism a layer has two
+// all-gathers and two reduce-scatters forward; backward the same mirrored, and two more all-gathers
+// of the inputs for the weight gradients. Without it, two all-reduces each way.
+TEST(ChunkBuilder, TensorParallelCollectivesOfALayer) {
+  using Count = std::map<std::string, int>;
+  const Chunk sp = chunk_of("llama-2-7b", "tp=2,sp=1", 2);
+  EXPECT_EQ(collectives(sp.forward, 5), (Count{{"tp all_gather", 2}, {"tp reduce_scatter", 2}}));
+  EXPECT_EQ(collectives(sp.backward, 5), (Count{{"tp all_gather", 4}, {"tp reduce_scatter", 2}}));
+  const Chunk plain = chunk_of("llama-2-7b", "tp=2", 2);
+  EXPECT_EQ(collectives(plain.forward, 5), (Count{{"tp all_reduce", 2}}));
+  EXPECT_EQ(collectives(plain.backward, 5), (Count{{"tp all_reduce", 2}}));
+  EXPECT_TRUE(collectives(chunk_of("llama-2-7b", "tp=1", 2).forward, 5).empty());
+}
+
+// Without dropout and with fused attention a dense layer keeps, in bytes a token of width h and
+// element size 2: two norm inputs, two normed inputs, q, k, v, attention's output, the hidden
+// activation (before and after SwiGLU): 2·(4h + 3h + h + 3f).
+TEST(ChunkBuilder, SavedActivationsOfALayer) {
+  const Chunk c = chunk_of("llama-2-7b", "tp=1", 1);
+  std::set<TensorId> written, saved;
+  each_op(c.forward, [&](const OpNode& n) {
+    if (n.layer == 5) written.insert(n.writes.begin(), n.writes.end());
+  });
+  each_op(c.backward, [&](const OpNode& n) {
+    for (const TensorId t : n.reads)
+      if (written.count(t)) saved.insert(t);
+  });
+  Bytes sum = 0;
+  for (const TensorId t : saved) sum += c.tensors[t].bytes;
+  EXPECT_EQ(sum, Bytes{4096} * 2 * (4 * 4096 + 3 * 4096 + 4096 + 3 * 11008));
+}
+
+TEST(ChunkBuilder, FullRecomputationKeepsOnlyTheInputAndRunsForwardAgain) {
+  const Chunk none = chunk_of("llama-2-7b", "tp=1", 1);
+  const Chunk full = chunk_of("llama-2-7b", "tp=1,recompute=full", 1);
+  const auto flops = [](const OpGraph& g) {
+    double sum = 0;
+    each_op(g, [&](const OpNode& n) {
+      if (n.layer >= 0 && n.layer < 32) sum += n.work.flops;
+    });
+    return sum;
+  };
+  EXPECT_DOUBLE_EQ(flops(full.backward), flops(none.backward) + flops(none.forward));
+  std::set<TensorId> forward_writes;
+  each_op(full.forward, [&](const OpNode& n) {
+    if (n.layer == 5) forward_writes.insert(n.writes.begin(), n.writes.end());
+  });
+  int saved = 0;
+  each_op(full.backward, [&](const OpNode& n) {
+    for (const TensorId t : n.reads) saved += static_cast<int>(forward_writes.erase(t));
+  });
+  EXPECT_EQ(saved, 1);
+}
+
+Bytes bytes_over(const OpGraph& g, CommGroup group, OpKind kind) {
+  Bytes sum = 0;
+  each_op(g, [&](const OpNode& n) {
+    if (n.group == group && n.work.kind == kind) sum += n.work.bytes;
+  });
+  return sum;
+}
+
+// Every parameter's gradient is reduced once and gathered once: 4 and 2 bytes.
+TEST(ChunkBuilder, BucketsCoverEveryParameterOnce) {
+  const ModelSpec m = load_model("mixtral-8x7b");
+  const Layout l = parse_layout("tp=2,sp=1,etp=1,ep=4,pp=2", 64, true);
+  for (int s = 0; s < 2; ++s) {
+    const StageSpan span = stage_span(m, l, s);
+    const Chunk c = build_chunk(m, Workload{}, l, runtime_named("megatron-core"), span);
+    const StageParameters p = stage_parameters(m, l, span);
+    EXPECT_EQ(bytes_over(c.last_backward, CommGroup::dp, OpKind::reduce_scatter), 4 * p.dense());
+    EXPECT_EQ(bytes_over(c.last_backward, CommGroup::expert_dp, OpKind::reduce_scatter), 4 * p.experts);
+    EXPECT_EQ(bytes_over(c.first_forward, CommGroup::dp, OpKind::all_gather), 2 * p.dense());
+    EXPECT_EQ(bytes_over(c.first_forward, CommGroup::expert_dp, OpKind::all_gather), 2 * p.experts);
+    EXPECT_EQ(bytes_over(c.backward, CommGroup::dp, OpKind::reduce_scatter), 0);
+  }
+}
+
+TEST(ChunkBuilder, StagesHoldTheWholeModel) {
+  for (const char* model : {"llama-3.1-8b", "mixtral-8x7b", "gpt2-xl"}) {
+    const ModelSpec m = load_model(model);
+    for (const int pp : {1, 2, 4}) {
+      Layout l;
+      l.pp = pp;
+      std::int64_t sum = 0;
+      for (int s = 0; s < pp; ++s) sum += stage_parameters(m, l, stage_span(m, l, s)).total();
+      // Tied tables stand twice when first and last stage differ; tables are padded to 128.
+      const std::int64_t table = padded_vocab(m.vocab, 1) * m.hidden;
+      const std::int64_t padding = table - m.vocab * m.hidden;
+      const std::int64_t copies = m.tied_embeddings && pp == 1 ? 1 : 2;
+      const std::int64_t extra = m.tied_embeddings && pp > 1 ? table - padding : 0;
+      EXPECT_EQ(sum, count_parameters(m).total + extra + copies * padding) << model << " pp " << pp;
+    }
+  }
+}
+
+// A bucket is reduced right after the last gradient that it holds, not at the end.
+TEST(ChunkBuilder, GradientBucketsOverlapTheBackwardPass) {
+  const Chunk c = chunk_of("llama-2-7b", "tp=1", 8);
+  OpId first = 0, last_kernel = 0;
+  int buckets = 0;
+  for (OpId op = 0; op < c.last_backward.size(); ++op) {
+    const OpNode& n = c.last_backward.node(op);
+    if (n.group == CommGroup::dp && buckets++ == 0) first = op;
+    if (n.stream == StreamKind::compute) last_kernel = op;
+  }
+  EXPECT_GT(buckets, 30);
+  EXPECT_LT(first, last_kernel / 10);
+}
+
+}  // namespace
+}  // namespace steploom

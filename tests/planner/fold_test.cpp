@@ -1,0 +1,96 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstdint>
+
+#include "planner/lower.h"
+#include "planner/space.h"
+#include "sim/check.h"
+#include "sim/engine.h"
+#include "tests/planner/planning.h"
+
+namespace steploom {
+namespace {
+
+std::uint64_t next(std::uint64_t& state) {  // xorshift64
+  state ^= state << 13;
+  state ^= state >> 7;
+  state ^= state << 17;
+  return state;
+}
+
+// Nodes of 8 and of 6: with 6, groups of 2 and 4 straddle nodes, so ranks of one stage differ.
+struct FoldCase {
+  int nodes;
+  int per_node;
+  int layouts;
+};
+
+class Folding : public testing::TestWithParam<FoldCase> {};
+
+// Folded equals unfolded to the picosecond, in time and in memory, over random layouts.
+TEST_P(Folding, ChangesNoTime) {
+  World world(small_moe(), GetParam().nodes, 1024, 48);
+  world.cluster.devices_per_node = GetParam().per_node;
+  world.cluster.nics_per_node = GetParam().per_node;
+  const Space space = enumerate_layouts(world.setting);
+  ASSERT_GT(space.valid.size(), 200U);
+  const Contention tables = neutral_contention(kOpClasses);
+  std::uint64_t random = 20261122 + static_cast<std::uint64_t>(GetParam().per_node);
+  for (int i = 0; i < GetParam().layouts; ++i) {
+    const Layout& l = space.valid[next(random) % space.valid.size()];
+    const Lowered small = lower(world.setting, l, world.cache);
+    const Lowered whole = lower(world.setting, l, world.cache, steploom::Folding::unfolded);
+    ASSERT_EQ(whole.program.devices.size(), static_cast<std::size_t>(l.devices()));
+    std::int32_t ranks = 0;
+    for (const Device& d : small.program.devices) ranks += d.multiplicity;
+    ASSERT_EQ(ranks, l.devices());
+    for (const Contention* c : {static_cast<const Contention*>(nullptr), &tables}) {
+      ReplayOptions options;
+      options.contention = c;
+      const Replay a = replay(small.program, options);
+      const Replay b = replay(whole.program, options);
+      EXPECT_EQ(a.makespan, b.makespan) << to_text(l) << (c ? " contended" : " plain");
+      EXPECT_EQ(*std::max_element(a.peak_memory.begin(), a.peak_memory.end()),
+                *std::max_element(b.peak_memory.begin(), b.peak_memory.end()))
+          << to_text(l);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Clusters, Folding,
+                         testing::Values(FoldCase{2, 8, 120}, FoldCase{4, 6, 60},
+                                         FoldCase{3, 8, 40}));
+
+// Two pipeline stages of 64 ranks fold to two devices when every group lies alike.
+TEST(Fold, AlignedStagesBecomeOneDeviceEach) {
+  World world("mixtral-8x7b", 8, 4096, 256);
+  EXPECT_EQ(lower(world.setting, world.layout("tp=1,pp=4,ep=8"), world.cache).program.devices.size(),
+            4U);
+}
+
+// tp 4 on nodes of 6: ranks 4 to 7 straddle two nodes, ranks 0 to 3 do not.
+TEST(Fold, StraddlingGroupsKeepRanksApart) {
+  World world(small_moe(), 2, 1024, 48);
+  world.cluster.devices_per_node = 6;
+  world.cluster.nics_per_node = 6;
+  const Lowered l = lower(world.setting, world.layout("tp=4,sp=1,etp=1,pp=1"), world.cache);
+  EXPECT_GT(l.program.devices.size(), 1U);
+}
+
+TEST(Lower, ProgramsPassTheCheck) {
+  World world(small_moe(), 2, 1024, 48);
+  const Space space = enumerate_layouts(world.setting);
+  std::uint64_t random = 7;
+  for (int i = 0; i < 40; ++i) {
+    const Layout& l = space.valid[next(random) % space.valid.size()];
+    for (const char* runtime : {"megatron-core", "steploom"}) {
+      const Setting s{world.model, world.work, runtime_named(runtime), world.cluster, world.costs};
+      const auto faults = check(lower(s, l, world.cache).program);
+      EXPECT_TRUE(faults.empty()) << to_text(l) << " " << runtime << ": " << faults.front();
+    }
+  }
+}
+
+}  // namespace
+}  // namespace steploom

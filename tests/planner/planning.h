@@ -1,0 +1,71 @@
+// A setting for planner tests: shipped model, built-in cluster, its profile.
+#pragma once
+
+#include <string>
+
+#include "models/config_reader.h"
+#include "planner/setting.h"
+#include "sim/profile.h"
+
+namespace steploom {
+
+struct World {
+  World(const std::string& model_name, int nodes, std::int64_t seq, std::int64_t batch,
+        const std::string& runtime_name = "megatron-core",
+        const std::string& cluster_name = "h100-sxm-80gb")
+      : World(load_model(model_name), nodes, seq, batch, runtime_name, cluster_name) {}
+
+  World(ModelSpec m, int nodes, std::int64_t seq, std::int64_t batch,
+        const std::string& runtime_name = "megatron-core",
+        const std::string& cluster_name = "h100-sxm-80gb")
+      : model(std::move(m)),
+        cluster(load_cluster(cluster_name, nodes)),
+        profile(built_in_profile(cluster_name)),
+        costs(profile, cluster),
+        setting{model, work, runtime_named(runtime_name), cluster, costs},
+        cache(costs) {
+    work.seq_length = seq;
+    work.global_batch = batch;
+  }
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
+
+  Layout layout(const std::string& text) const {
+    return parse_layout(text, cluster.devices(), model.has_moe());
+  }
+
+  ModelSpec model;
+  Workload work;
+  Cluster cluster;
+  const Profile& profile;
+  CostModel costs;
+  Setting setting;
+  CostCache cache;
+};
+
+// A small model with everything in it: a dense first layer, experts, a shared expert.
+inline ModelSpec small_moe(int layers = 4) {
+  ModelSpec m;
+  m.name = "small-moe";
+  m.family = "test";
+  m.hidden = 1024;
+  m.layers = layers;
+  m.vocab = 32000;
+  m.max_positions = 4096;
+  m.attention.heads = 16;
+  m.attention.kv_heads = 8;
+  m.attention.head_dim = 64;
+  m.attention.v_head_dim = 64;
+  m.dense.width = 4096;
+  MoeSpec moe;
+  moe.experts = 8;
+  moe.top_k = 2;
+  moe.expert.width = 2048;
+  moe.shared_width = 2048;
+  m.moe = moe;
+  m.layer_is_moe.assign(static_cast<std::size_t>(layers), true);
+  m.layer_is_moe[0] = false;
+  return m;
+}
+
+}  // namespace steploom

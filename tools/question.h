@@ -1,0 +1,62 @@
+// The question that most verbs ask: a model, a workload, a cluster and a runtime, from flags or from
+// a plan file, with the profile that answers it.
+#pragma once
+
+#include <CLI/App.hpp>
+#include <memory>
+#include <string>
+
+#include "planner/plan_file.h"
+#include "planner/setting.h"
+#include "sim/contention.h"
+#include "sim/profile.h"
+
+namespace steploom {
+
+// As typed. Empty or 0 where not given.
+struct QuestionFlags {
+  std::string model;    // name, config.json, or plan.json where a verb takes one
+  std::string cluster;
+  std::string profile;  // default: the one named after the cluster's device
+  std::string precision = "bf16";
+  std::string runtime = "megatron-core";
+  int nodes = 0;
+  std::int64_t seq_length = 0;
+  std::int64_t global_batch = 0;
+  bool rebase = false;
+};
+
+// Adds --cluster, --nodes, --seq-length, --global-batch, --precision, --runtime, --profile.
+void add_question_flags(CLI::App& verb, QuestionFlags& flags);
+void add_rebase_flag(CLI::App& verb, QuestionFlags& flags);
+
+// A Question owns what a Setting refers to.
+class Question {
+ public:
+  // From flags, or from the plan in `plan` with its flags left out.
+  static std::unique_ptr<Question> from_flags(const QuestionFlags& flags);
+  static std::unique_ptr<Question> from_plan(const Plan& plan, const QuestionFlags& flags,
+                                             const std::string& reading);
+
+  const Setting& setting() const { return *setting_; }
+  const Profile& profile() const { return profile_; }
+  const Contention* contention() const { return &contention_; }
+  std::string headline() const;  // "mixtral-8x7b · 46.7 B parameters, 12.9 B active · 64 × …"
+
+ private:
+  Question() = default;
+  void finish(const std::string& runtime, const std::string& profile);
+
+  ModelSpec model_;
+  Workload work_;
+  Cluster cluster_;
+  Profile profile_;
+  Contention contention_;
+  std::unique_ptr<CostModel> costs_;
+  std::unique_ptr<Setting> setting_;
+};
+
+// Is the argument a plan file (a JSON object with "steploom_plan") rather than a model?
+bool is_plan_file(const std::string& argument);
+
+}  // namespace steploom
