@@ -210,9 +210,7 @@ TEST(ChromeTrace, AnEmptyTimelineIsStillATrace) {
 // On one thread of one process nothing overlaps; flows come in pairs, inside their kernels.
 TEST(ChromeTrace, KeepsTheRulesOfTheFormat) {
   for (std::uint64_t seed = 1; seed <= 40; ++seed) {
-    Program program = testing::random_program(seed);
-    finalize(program);
-    const Json trace = written(timeline_of(program));
+    const Json trace = written(timeline_of(testing::random_program(seed)));
     std::map<std::pair<std::int64_t, std::int64_t>, std::vector<std::pair<double, double>>> spans;
     for (const Json& e : events(trace, "X")) {
       const double start = e.at("ts").number(0, kForever);
