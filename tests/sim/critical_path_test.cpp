@@ -163,54 +163,50 @@ Picoseconds sum(const auto& parts) {
   return std::accumulate(parts.begin(), parts.end(), Picoseconds{0});
 }
 
-// Segments tile [0, makespan]; an operator's lie inside its own time; nothing waits for SMs where
-// there is no contention.
+// Segments tile [0, makespan] and add up; an operator's lie inside its own time.
+void expect_tiles(const Program& program, const Replay& result, std::uint64_t seed) {
+  const CriticalPath path = critical_path(program, result);
+  Picoseconds at = 0;
+  for (const PathSegment& s : path.segments) {
+    ASSERT_EQ(s.start, at) << "seed " << seed;
+    ASSERT_GT(s.end, s.start) << "seed " << seed;
+    at = s.end;
+    if (s.idle) {
+      ASSERT_LE(s.end, result.start[s.op]) << "seed " << seed;
+    } else {
+      ASSERT_GE(s.start, result.start[s.op]) << "seed " << seed;
+      ASSERT_LE(s.end, result.end[s.op]) << "seed " << seed;
+    }
+  }
+  ASSERT_EQ(at, result.makespan) << "seed " << seed;
+  const Picoseconds idle = path.host + path.waiting;
+  ASSERT_EQ(sum(path.by_class) + idle, at) << "seed " << seed;
+  ASSERT_EQ(sum(path.by_kind) + idle, at) << "seed " << seed;
+  ASSERT_EQ(sum(path.by_provenance) + idle, at) << "seed " << seed;
+}
+
 TEST(CriticalPath, TilesTheStepOfAnyProgram) {
   for (std::uint64_t seed = 1; seed <= 300; ++seed) {
-    Program program = testing::random_program(seed);
-    finalize(program);
+    const Program program = testing::random_program(seed);
     const Replay result = replay(program);
-    const CriticalPath path = critical_path(program, result);
-    Picoseconds at = 0;
-    for (const PathSegment& s : path.segments) {
-      ASSERT_EQ(s.start, at) << "seed " << seed;
-      ASSERT_GT(s.end, s.start) << "seed " << seed;
-      at = s.end;
-      if (s.idle) {
-        ASSERT_EQ(s.cause, Cause::host) << "seed " << seed;
-        ASSERT_LE(s.end, result.start[s.op]) << "seed " << seed;
-      } else {
-        ASSERT_GE(s.start, result.start[s.op]) << "seed " << seed;
-        ASSERT_LE(s.end, result.end[s.op]) << "seed " << seed;
-      }
-    }
-    ASSERT_EQ(at, result.makespan) << "seed " << seed;
-    ASSERT_EQ(sum(path.by_class) + path.host, at) << "seed " << seed;
-    ASSERT_EQ(sum(path.by_kind) + path.host, at) << "seed " << seed;
-    ASSERT_EQ(sum(path.by_provenance) + path.host, at) << "seed " << seed;
+    expect_tiles(program, result, seed);
+    // Nothing waits for SMs where there is no contention.
+    ASSERT_EQ(critical_path(program, result).waiting, 0) << "seed " << seed;
   }
 }
 
-// Later starts than any dependency explains (as with contention) still tile.
-TEST(CriticalPath, TilesWithDelays) {
-  for (std::uint64_t seed = 1; seed <= 100; ++seed) {
-    Program program = testing::random_program(seed);
-    finalize(program);
-    Replay result = replay(program);
-    // Everything twice as late, so every operator starts later than its reasons.
-    for (std::size_t op = 0; op < result.end.size(); ++op) {
-      result.start[op] += (result.start[op] + result.makespan) / 2;
-      result.end[op] += (result.end[op] + result.makespan) / 2;
-    }
-    result.makespan += result.makespan;
-    const CriticalPath path = critical_path(program, result);
-    Picoseconds at = 0;
-    for (const PathSegment& s : path.segments) {
-      ASSERT_EQ(s.start, at) << "seed " << seed;
-      at = s.end;
-    }
-    ASSERT_EQ(at, result.makespan) << "seed " << seed;
+TEST(CriticalPath, TilesTheStepUnderContention) {
+  Picoseconds waiting = 0;
+  for (std::uint64_t seed = 1; seed <= 300; ++seed) {
+    const Program program = testing::random_program(seed);
+    const Contention contention = testing::random_contention(seed);
+    ReplayOptions options;
+    options.contention = &contention;
+    const Replay result = replay(program, options);
+    expect_tiles(program, result, seed);
+    waiting += critical_path(program, result).waiting;
   }
+  EXPECT_GT(waiting, 0);  // it did happen
 }
 
 }  // namespace
