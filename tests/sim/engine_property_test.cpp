@@ -67,6 +67,63 @@ TEST(EngineProperty, LoadIsALowerBound) {
   }
 }
 
+// Links carry no more than they can: the work drawn on each fits into the makespan.
+TEST(EngineProperty, LinksAreALowerBound) {
+  for (std::uint64_t seed = 0; seed < 100; ++seed) {
+    const Program p = testing::random_program(seed);
+    const Contention tables = testing::random_contention(seed);
+    ReplayOptions options;
+    options.contention = &tables;
+    const Picoseconds makespan = replay(p, options).makespan;
+    std::vector<double> load(p.links, 0);
+    for (std::size_t k = 0; k < p.communicator_of_rendezvous.size(); ++k) {
+      double work = 0, share = 0;  // the longest member's, the largest member's
+      for (std::uint32_t i = p.rendezvous_ops.first[k]; i < p.rendezvous_ops.first[k + 1]; ++i) {
+        const Slot& slot = p.slots[slot_of_op(p, p.rendezvous_ops.items[i])];
+        const OpTemplate& op = p.blocks[slot.block].ops[p.rendezvous_ops.items[i] - slot.first_op];
+        if (op.eager && !op.sender) continue;
+        work = std::max(work, static_cast<double>(op.duration));
+        share = std::max(share, op.link_share / 65535.0);
+      }
+      for (const LinkUse& use : p.communicators[p.communicator_of_rendezvous[k]].uses)
+        load[use.link] += work * share * use.share / kFullRate;
+    }
+    // Every operator's weight is rounded down, by less than one in 65536 of the link.
+    for (const double sum : load)
+      EXPECT_LE(sum, static_cast<double>(makespan) * 1.001 + 1000) << "seed " << seed;
+  }
+}
+
+// At no instant do the operators that run on a device need more SMs than it has.
+TEST(EngineProperty, SmsAreNeverOversold) {
+  for (std::uint64_t seed = 0; seed < 200; ++seed) {
+    const Program p = testing::random_program(seed);
+    const Contention tables = testing::random_contention(seed);
+    ReplayOptions options;
+    options.contention = &tables;
+    const Replay r = replay(p, options);
+    for (const Device& device : p.devices) {
+      std::vector<std::pair<Picoseconds, int>> changes;  // frees sort before takes
+      for (std::uint32_t s = device.first_slot; s < device.first_slot + device.slot_count; ++s)
+        for (std::uint32_t i = 0; i < p.blocks[p.slots[s].block].ops.size(); ++i) {
+          const OpTemplate& op = p.blocks[p.slots[s].block].ops[i];
+          const int least =
+              op.role != kNoRole ? op.sms_wanted : std::min(op.sms_least, op.sms_wanted);
+          const std::uint32_t id = p.slots[s].first_op + i;
+          if (r.start[id] == r.end[id]) continue;
+          changes.emplace_back(r.start[id], least);
+          changes.emplace_back(r.end[id], -least);
+        }
+      std::sort(changes.begin(), changes.end());
+      int held = 0;
+      for (const auto& [time, sms] : changes) {
+        held += sms;
+        ASSERT_LE(held, device.sms) << "seed " << seed;
+      }
+    }
+  }
+}
+
 // Every operator starts after what it depends on has ended, streams run one operator at a time, and
 // the members of a rendezvous end together (an eager receiver no earlier than its sender).
 void expect_consistent(const Program& p, const Replay& r, std::uint64_t seed) {
