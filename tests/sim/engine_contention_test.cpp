@@ -20,6 +20,11 @@ void PrintTo(const Span& s, std::ostream* out) {
   *out << s.start << " to " << s.end;
 }
 
+// Whole microseconds, or -1.
+Picoseconds whole_us(Picoseconds t) {
+  return t % kMicrosecond == 0 ? t / kMicrosecond : -1;
+}
+
 // Replays with the tables of the text, or neutral ones; times in picoseconds or microseconds.
 struct Contended {
   explicit Contended(std::string_view text) {
@@ -36,7 +41,7 @@ struct Contended {
   }
   Span us(std::string_view op) const {
     const Span s = ps("gpu", op);
-    return {s.start / kMicrosecond, s.end / kMicrosecond};
+    return {whole_us(s.start), whole_us(s.end)};
   }
   Program program;
   Replay result;
