@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "models/error.h"
 #include "sim/contention.h"
 #include "sim/engine.h"
 #include "sim/relax.h"
@@ -122,6 +123,53 @@ TEST(EngineProperty, SmsAreNeverOversold) {
       }
     }
   }
+}
+
+// Programs whose members enter collectives in any order, with CTAs that may not fit side by side:
+// each ends or is refused with a chain of operators that wait, and all evaluations agree on which
+// (with SMs more may deadlock).
+TEST(EngineProperty, EveryProgramEndsOrIsExplained) {
+  const auto outcome = [](const auto& evaluate) {
+    try {
+      evaluate();
+      return std::string();
+    } catch (const Error& e) {
+      EXPECT_EQ(e.status(), ExitStatus::negative);
+      EXPECT_NE(e.where().found.find("waits for"), std::string::npos) << e.what();
+      return std::string(e.what());
+    }
+  };
+  int ended = 0, stuck = 0, stuck_for_sms = 0;
+  for (std::uint64_t seed = 0; seed < 400; ++seed) {
+    Program p = testing::random_program(seed);
+    testing::Random random(seed);
+    std::vector<OpTemplate*> communicating;  // of one device
+    const Device& device = p.devices[random.below(static_cast<std::uint32_t>(p.devices.size()))];
+    for (std::uint32_t s = 0; s < device.slot_count; ++s)
+      for (OpTemplate& op : p.blocks[p.slots[device.first_slot + s].block].ops)
+        if (op.role != kNoRole) communicating.push_back(&op);
+    for (BlockTemplate& block : p.blocks)
+      for (OpTemplate& op : block.ops) {
+        op.eager = op.sender = false;
+        if (op.role != kNoRole) op.sms_wanted = static_cast<std::uint16_t>(op.sms_wanted * 3);
+      }
+    for (std::uint32_t swaps = random.below(3); swaps > 0 && communicating.size() > 1; --swaps) {
+      const std::uint32_t i = random.below(static_cast<std::uint32_t>(communicating.size() - 1));
+      std::swap(communicating[i]->role, communicating[i + 1]->role);
+    }
+    finalize(p);
+    const Contention tables = testing::random_contention(seed);
+    ReplayOptions options;
+    options.contention = &tables;
+    const std::string plain = outcome([&] { replay(p); });
+    EXPECT_EQ(outcome([&] { relax(p); }), plain) << "seed " << seed;
+    const std::string contended = outcome([&] { replay(p, options); });
+    EXPECT_TRUE(plain.empty() || !contended.empty());
+    ++(!plain.empty() ? stuck : !contended.empty() ? stuck_for_sms : ended);
+  }
+  EXPECT_GT(ended, 30);
+  EXPECT_GT(stuck, 30);
+  EXPECT_GT(stuck_for_sms, 3);
 }
 
 // Every operator starts after what it depends on has ended, streams run one operator at a time, and
