@@ -17,9 +17,9 @@
 // with its own pass over memory the products would have to run at 92 % of peak, which no dense
 // product does.
 //
-// Some layer shapes run on a far slower kernel (several times the roofline, at any size): the
-// engine had no tuned kernel for them. They say nothing of a grouped product as training libraries
-// run it, and whole shapes are left out if any of their points is beyond kFellBack times its base.
+// Some layer shapes run at several times the roofline at any size, presumably on a kernel that was
+// not tuned for them. They say nothing of a grouped product as training libraries run it, and whole
+// shapes are left out if any of their points is beyond kFellBack times its base.
 #pragma once
 
 #include <cstdint>

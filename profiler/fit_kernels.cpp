@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -130,6 +131,7 @@ void fit_attention(Profile& profile, const Table& table) {
                     kv_heads = table.column("kv_heads"), head_dim = table.column("head_dim"),
                     us = table.column("us");
   std::map<int, std::vector<Point>> by_dim;
+  std::map<int, std::set<double>> ungrouped;  // heads that were measured with a key-value head each
   for (std::size_t row = 0; row < table.rows.size(); ++row) {
     if (table.rows[row][gpu] != profile.device.name) continue;
     const double dim = table.number(row, head_dim);
@@ -145,11 +147,16 @@ void fit_attention(Profile& profile, const Table& table) {
     p.base_us = kAttentionLaunchUs + attention_base(profile.device, shape) * 1e6;
     p.us = table.number(row, us);
     by_dim[static_cast<int>(dim)].push_back(p);
+    if (shape.heads == shape.kv_heads) ungrouped[static_cast<int>(dim)].insert(shape.heads);
   }
   for (const auto& [dim, points] : by_dim) {
+    // How heads share keys matters a little, where it was measured for more than one head.
+    const std::vector<double> grouping =
+        ungrouped[dim].size() > 1 ? std::vector<double>{1, 4, 16, 96} : std::vector<double>{1};
     const std::vector<Axis> axes{
         make_axis("tokens", {512, 1024, 2048, 4096, 8192, 16384}),
-        make_axis("heads_sequences", {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1536})};
+        make_axis("heads_sequences", {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1536}),
+        make_axis("heads_per_kv_head", grouping)};
     const Smoothing smoothing{0.03, 1e-3};
     profile.attention.push_back({dim, {kAttentionLaunchUs, fit_points(axes, points, smoothing)}});
     const std::vector<double> predicted =

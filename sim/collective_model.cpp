@@ -10,9 +10,10 @@
 namespace steploom {
 namespace {
 
-// NCCL's tuning model (src/graph/tuning.cc, ncclTunerConstantsDefaults; microseconds): per protocol, the
-// latency of a call and of each step over NVLink and over the network. The steps' latencies there
-// include the wire; it is taken out here (kWire...) and put back from the cluster's links.
+// NCCL's tuning model (src/graph/tuning.cc, ncclTunerConstantsDefaults; microseconds): per
+// protocol, the latency of a call and of each step over NVLink and over the network. The steps'
+// latencies there include the wire; it is taken out here (kWire...) and put back from the cluster's
+// links.
 struct Protocol {
   double ring_base, ring_nvlink, ring_net;
   double tree_base, tree_nvlink, tree_net;

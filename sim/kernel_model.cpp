@@ -58,8 +58,10 @@ std::array<double, 4> grouped_point(const ProductShape& s) {
           portable_log2(clamp_one(s.k)), portable_log2(clamp_one(s.groups))};
 }
 
-std::array<double, 2> attention_point(const AttentionShape& s) {
-  return {portable_log2(clamp_one(s.tokens)), portable_log2(clamp_one(s.heads * s.sequences))};
+std::array<double, 3> attention_point(const AttentionShape& s) {
+  const double kv_heads = clamp_one(s.kv_heads);
+  return {portable_log2(clamp_one(s.tokens)), portable_log2(clamp_one(s.heads * s.sequences)),
+          portable_log2(clamp_one(s.heads / kv_heads))};
 }
 
 double matmul_seconds(const Profile& profile, const ProductShape& shape) {

@@ -48,7 +48,7 @@ double attention_seconds(const Profile& profile, const AttentionShape& shape);
 // Points of the surfaces, for the fit.
 std::array<double, 3> matmul_point(const ProductShape& shape);
 std::array<double, 4> grouped_point(const ProductShape& shape);
-std::array<double, 2> attention_point(const AttentionShape& shape);
+std::array<double, 3> attention_point(const AttentionShape& shape);
 
 // Output tiles of the most efficient kernel: how many SMs a product can use.
 double product_tiles(const ProductShape& shape);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <vector>
 
 #include "models/error.h"
 
@@ -44,6 +45,8 @@ TEST(Grid, SaysHowFarOutsideAPointIs) {
   EXPECT_EQ(octaves_outside(grid.axes, Point2{1, 2}), 0);
   EXPECT_EQ(octaves_outside(grid.axes, Point2{-1, 2}), 1);
   EXPECT_EQ(octaves_outside(grid.axes, Point2{3, 7}), 3);
+  const std::vector<Axis> one_knot{make_axis("x", {4}), make_axis("y", {1, 2})};
+  EXPECT_EQ(octaves_outside(one_knot, Point2{9, 0}), 0);
 }
 
 TEST(Grid, CornerWeightsSumToOne) {
