@@ -127,6 +127,17 @@ TEST(Contention, HoldersThatHandOverAtOnceOrNever) {
   EXPECT_EQ(Contended(graph + std::string("wave=3us persistent")).us("a2a"), (Span{20, 25}));
 }
 
+// A collective hands nothing over: its CTAs talk to each other to the end.
+TEST(Contention, CollectivesHandNothingOver) {
+  const Contended at(R"(
+    device gpu sms=20
+    comm self gpu
+    op first on gpu one 10us comm=self ctas=16
+    op second on gpu two 5us comm=self ctas=16
+  )");
+  EXPECT_EQ(at.us("second"), (Span{10, 15}));
+}
+
 // SMs of several holders are handed over together, when enough have come to a boundary: 30 CTAs
 // need both kernels' (25 SMs to spare each, since a kernel keeps one): boundaries at 4 and 6 us.
 TEST(Contention, SeveralHoldersHandOverTogether) {
