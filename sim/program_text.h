@@ -1,6 +1,6 @@
 // A small language for Programs, written by hand in tests and examples.
 //
-//     device gpu0 sms=132 connections=1        # streams appear when operators name them
+//     device gpu0 sms=132 connections=1        # streams are numbered as operators name them
 //     device gpu1
 //     comm   ep gpu0 gpu1 link nvlink:0.5      # uses half of a link at full speed
 //     class  gemm
