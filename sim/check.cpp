@@ -1,7 +1,6 @@
 #include "sim/check.h"
 
 #include <algorithm>
-#include <cassert>
 
 #include "models/error.h"
 #include "sim/contention.h"
@@ -105,7 +104,6 @@ std::vector<std::string> check(const Program& program) {
     faults.add(e.what());
     return faults.take();
   }
-  assert(program.device_of_slot.size() == program.slots.size() && "finalize() comes first");
   const FlatProgram flat(program);
   check_lifetimes(flat, [&faults](std::string text) { faults.add(std::move(text)); });
   check_communicators(program, faults);

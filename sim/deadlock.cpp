@@ -70,7 +70,7 @@ class Explainer {
     for (std::uint32_t e = p_.edges_into_slot.first[s]; e < p_.edges_into_slot.first[s + 1]; ++e)
       if (p_.edges[e].to_op == id - first && end_[flat_.edge_source[e]] == kUnknown)
         return {flat_.edge_source[e], "dependency"};
-    if (const Wait wait = host(d, id); wait.op != kNoOp) return wait;
+    if (Wait wait = host(d, id); wait.op != kNoOp) return wait;
     assert(!sms_held_by_.empty());
     const std::uint32_t holder = sms_held_by_[flat_.first_stream[d] + op.stream];
     return {holder, start_[holder] == kUnknown ? "before it in line for SMs" : "holds the SMs"};

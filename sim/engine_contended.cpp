@@ -137,7 +137,6 @@ class ContendedEngine {
       }
       started_.clear();
       const SmPool::Admission admission = pool_.admit(d, now_, started_);
-      if (admission.changed) to_rate_.mark(d);
       if (admission.asker != kNoOp) events_.set(admission.asker, admission.ask_at);
       for (const std::uint32_t s : started_) {
         begin(d, s);
@@ -152,6 +151,7 @@ class ContendedEngine {
     frontier_.started(d, s, now_);
     events_.set(s, kUnknown);
     doing_[s] = Doing::running;
+    to_rate_.mark(d);
     flows_.arrive(s);
     const std::uint32_t communicator =
         h.op->role == kNoRole ? kNoOp : flat_.program.devices[d].communicator_of_role[h.op->role];

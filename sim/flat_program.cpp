@@ -1,6 +1,7 @@
 #include "sim/flat_program.h"
 
 #include <algorithm>
+#include <cassert>
 
 namespace steploom {
 namespace {
@@ -37,6 +38,7 @@ void add_block(FlatProgram& flat, const BlockTemplate& block) {
     out.lists = std::max(out.lists, std::uint32_t{op.stream} + 1);
     flat.ops.push_back(op);
   }
+  assert(out.waits <= 0xffff);
   out.tail = host;
   for (std::uint32_t stream = 0; stream < out.lists; ++stream) {
     flat.list_first.push_back(static_cast<std::uint32_t>(flat.list_items.size()));
@@ -50,6 +52,7 @@ void add_block(FlatProgram& flat, const BlockTemplate& block) {
 }  // namespace
 
 FlatProgram::FlatProgram(const Program& p) : program(p) {
+  assert(p.device_of_slot.size() == p.slots.size() && "finalize() comes first");
   for (const BlockTemplate& block : p.blocks) add_block(*this, block);
   ops.emplace_back();  // so that a pointer to an empty block's operators can be taken
   first_stream.push_back(0);

@@ -58,7 +58,7 @@ void Frontier::issue(std::uint32_t device) {
         host.waits_for = id;
         return;
       }
-      next = std::max(next + flat_.ops[block.first_op + index].issue, end_[id]);
+      next = end_[id];
       ++host.segment;
     } else {
       next += block.tail;

@@ -22,7 +22,7 @@ namespace steploom {
 
 struct LinkDraw {
   std::uint32_t link = 0;
-  std::uint64_t weight = 0;  // of the link's capacity at full speed; below 2^40
+  std::uint64_t weight = 0;  // of the link's capacity at full speed; below 2^32
 };
 
 class LinkSharing {

@@ -63,7 +63,7 @@ struct OpTemplate {
   std::uint16_t role = kNoRole; // communicator role of its device; kNoRole: a kernel
   std::uint16_t kernel_class = 0;  // row of the contention tables
   std::uint16_t sms_wanted = 0;    // SMs it can use; a collective: its CTA count
-  std::uint16_t sms_least = 1;     // the fewest it can start on; a collective: its CTA count
+  std::uint16_t sms_least = 1;     // kernels: the fewest it can start on (a collective needs all)
   std::uint16_t link_share = 0;    // of its communicator's link uses, what it draws at full speed
   std::int8_t priority = 0;        // lower is admitted first, as CUDA's stream priorities
   bool persistent = false;    // its blocks stay to the end instead of retiring in waves
@@ -162,6 +162,8 @@ struct Program {
 void validate(const Program& program);
 
 // Numbers the operators, sorts slot edges by target and fills the derived members; validates first.
+// What the engine merely adds up (times, SMs, classes, shares, bytes, link uses) may be changed
+// afterwards without finalizing again, within what validate() allows; structure may not.
 void finalize(Program& program);
 
 // "gpu0 · F 3 · layer 1 fc1": device, block, micro-batch and operator, for messages.

@@ -66,7 +66,7 @@ class Parser {
     };
     Device device;
     std::vector<OpenSlot> slots;
-    std::map<std::string_view, std::uint16_t> streams, roles;
+    std::map<std::string_view, std::uint16_t> roles;
     std::map<std::string_view, std::uint32_t> tensors;
     std::map<std::string_view, std::pair<std::uint32_t, std::uint32_t>> ops;  // slot, index
     std::vector<SlotEdge> edges;  // slots as numbered on this device
@@ -242,9 +242,10 @@ class Parser {
     Building& b = devices_[look_up(device_index_, words[3], "a device")];
     if (b.slots.empty()) b.slots.emplace_back().block.name = "step";
     OpTemplate op;
-    const auto stream = b.streams.try_emplace(words[4], b.device.streams);
-    if (stream.second) ++b.device.streams;
+    const auto stream = streams_.try_emplace(words[4], program_.stream_names.size());
+    if (stream.second) program_.stream_names.emplace_back(words[4]);
     op.stream = stream.first->second;
+    b.device.streams = std::max<std::uint16_t>(b.device.streams, op.stream + 1);
     op.duration = time(words[5]);
     BlockTemplate& block = b.slots.back().block;
     op.first_dep = static_cast<std::uint32_t>(block.deps.size());
@@ -368,7 +369,7 @@ class Parser {
   Program program_;
   std::vector<Building> devices_;
   std::map<std::string_view, std::uint32_t> device_index_, comm_index_, links_;
-  std::map<std::string_view, std::uint16_t> classes_;
+  std::map<std::string_view, std::uint16_t> classes_, streams_;
   std::map<std::uint16_t, Points> share_;
   std::map<std::pair<std::uint16_t, std::uint16_t>, Points> beside_;
 };

@@ -1,6 +1,6 @@
 // A small language for Programs, written by hand in tests and examples.
 //
-//     device gpu0 sms=132 connections=1        # streams appear when operators name them
+//     device gpu0 sms=132 connections=1        # streams are numbered as operators name them
 //     device gpu1
 //     comm   ep gpu0 gpu1 link nvlink:0.5      # uses half of a link at full speed
 //     class  gemm
@@ -28,8 +28,8 @@
 //
 // `after` names operators of the same device; of an earlier slot, it becomes a slot edge. Times
 // are decimal with ps, ns, us or ms; BYTES may end in K, M or G (binary); SHARE and RATE are
-// decimals, 1 = 65536. `ctas` is `sms` of a communication operator; it is priority that `prio`
-// sets.
+// decimals, 1 = 65536. `ctas` is another word for `sms`. An operator with `comm` draws all of its
+// communicator's share of the links unless `link` gives a part.
 #pragma once
 
 #include <optional>

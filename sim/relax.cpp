@@ -59,7 +59,6 @@ class Sweep {
     std::uint32_t edge = kNoOp;       // next slot edge into this slot; kNoOp: slot not begun
     std::uint32_t host_wait = kNoOp;  // the operator that makes `base` unknown
     Picoseconds base = 0;             // host time at the beginning of the segment
-    Picoseconds issued = 0;           // when `host_wait` was issued
     Picoseconds last_start = 0;
   };
 
@@ -68,8 +67,7 @@ class Sweep {
     for (std::uint32_t s = flat_.first_stream[device]; s < flat_.first_stream[device + 1]; ++s)
       if (stream_end_[s] == kUnknown) stream_end_[s] = end_[pending_[s]];
     Place& at = places_[device];
-    if (at.base == kUnknown && end_[at.host_wait] != kUnknown)
-      at.base = std::max(at.issued, end_[at.host_wait]);
+    if (at.base == kUnknown) at.base = end_[at.host_wait];
   }
 
   void sweep(std::uint32_t d) {
@@ -128,9 +126,8 @@ class Sweep {
       }
       ends[i] = streams[op.stream] = end;
       if (op.host_waits) {
-        at.issued = base + op.issue;
         at.host_wait = first_op + i;
-        base = std::max(at.issued, end);
+        base = end;
       }
     }
     at.base = base;

@@ -46,7 +46,7 @@ SlowDown::SlowDown(const FlatProgram& flat, const Contention& contention)
       needs.kernel_class = op.kernel_class;
       needs.link_share = op.link_share;
       needs.priority = op.priority;
-      needs.hands_over = !op.persistent && !needs.collective;
+      needs.hands_over = !op.persistent;
       needs.aggressor = aggressors
                             .try_emplace({op.kernel_class, op.sms_wanted},
                                          static_cast<std::uint32_t>(aggressors.size()))

@@ -21,7 +21,7 @@ struct KernelNeeds {
   std::uint16_t kernel_class = 0;
   std::uint16_t link_share = 0;
   std::int8_t priority = 0;
-  bool hands_over = false;  // gives SMs up at its wave boundaries
+  bool hands_over = false;  // gives up what it has above its least at its wave boundaries
   bool collective = false;
 };
 

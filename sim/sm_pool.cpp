@@ -123,7 +123,6 @@ SmPool::Admission SmPool::admit(std::uint32_t device, Picoseconds now,
           blocked ? 0 : std::min<std::uint32_t>(of.free, use.wanted - use.held);
       use.held = static_cast<std::uint16_t>(use.held + more);
       of.free -= more;
-      result.changed |= more > 0;
     } else if (use.wanted == 0 || (!blocked && of.free >= use.needs->sms_least)) {
       start(of, s, std::min<std::uint32_t>(of.free, use.wanted), now);
       started.push_back(s);
@@ -148,7 +147,6 @@ SmPool::Admission SmPool::admit(std::uint32_t device, Picoseconds now,
   // Who handed SMs over stands in line for others.
   for (const std::uint32_t s : residents(device))
     if (uses_[s].held < uses_[s].wanted) stand_in_line(of, s);
-  result.changed |= !started.empty();
   return result;
 }
 

@@ -28,9 +28,8 @@ class SmPool {
   void enqueue(std::uint32_t device, std::uint32_t stream, const KernelNeeds& needs,
                Picoseconds now, std::uint32_t op);
 
-  // What admit() did and when it wants to be asked again.
+  // When admit() wants to be asked again.
   struct Admission {
-    bool changed = false;           // residents, or the SMs that they hold
     std::uint32_t asker = kNoOp;    // stream of the collective that waits for waves
     Picoseconds ask_at = kUnknown;  // when they will have come to their boundaries
   };

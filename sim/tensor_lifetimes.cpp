@@ -11,7 +11,7 @@ namespace {
 class Clocks {
  public:
   Clocks(const FlatProgram& flat, std::uint32_t device)
-      : flat_(flat), device_(flat.program.devices[device]), streams_(device_.streams) {
+      : device_(flat.program.devices[device]), streams_(device_.streams) {
     const Program& p = flat.program;
     first_op_ = p.slots[device_.first_slot].first_op;
     std::vector<std::uint32_t> last(streams_, 0);  // by stream: the latest operator, 0: none
@@ -61,7 +61,6 @@ class Clocks {
     known = std::max(known, number);
   }
 
-  const FlatProgram& flat_;
   const Device& device_;
   std::uint32_t streams_ = 0, first_op_ = 0, count_ = 0;
   std::vector<std::uint32_t> now_;

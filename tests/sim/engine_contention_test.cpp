@@ -127,6 +127,17 @@ TEST(Contention, HoldersThatHandOverAtOnceOrNever) {
   EXPECT_EQ(Contended(graph + std::string("wave=3us persistent")).us("a2a"), (Span{20, 25}));
 }
 
+// A collective hands nothing over: its CTAs talk to each other to the end.
+TEST(Contention, CollectivesHandNothingOver) {
+  const Contended at(R"(
+    device gpu sms=20
+    comm self gpu
+    op first on gpu one 10us comm=self ctas=16
+    op second on gpu two 5us comm=self ctas=16
+  )");
+  EXPECT_EQ(at.us("second"), (Span{10, 15}));
+}
+
 // SMs of several holders are handed over together, when enough have come to a boundary: 30 CTAs
 // need both kernels' (25 SMs to spare each, since a kernel keeps one): boundaries at 4 and 6 us.
 TEST(Contention, SeveralHoldersHandOverTogether) {
@@ -304,14 +315,13 @@ TEST(Contention, ACircularWaitForSmsIsNamed) {
     FAIL() << "no deadlock";
   } catch (const Error& e) {
     EXPECT_EQ(e.status(), ExitStatus::negative);
-    EXPECT_STREQ(
-        e.what(),
-        "replay: expected every operator to end, found a deadlock: "
-        "gpu · step 0 · x [stream 0] waits for peer · step 0 · x [stream 0] (rendezvous on "
-        "x); peer · step 0 · x [stream 0] waits for peer · step 0 · y [stream 1] (holds the "
-        "SMs); peer · step 0 · y [stream 1] waits for gpu · step 0 · y [stream 1] "
-        "(rendezvous on y); gpu · step 0 · y [stream 1] waits for gpu · step 0 · x [stream "
-        "0] (holds the SMs)");
+    EXPECT_STREQ(e.what(),
+                 "replay: expected every operator to end, found a deadlock: "
+                 "gpu · step 0 · x [one] waits for peer · step 0 · x [one] (rendezvous on "
+                 "x); peer · step 0 · x [one] waits for peer · step 0 · y [two] (holds the "
+                 "SMs); peer · step 0 · y [two] waits for gpu · step 0 · y [two] "
+                 "(rendezvous on y); gpu · step 0 · y [two] waits for gpu · step 0 · x [one] "
+                 "(holds the SMs)");
   }
 }
 
@@ -335,17 +345,17 @@ TEST(Contention, AWaitInLineIsNamed) {
     FAIL() << "no deadlock";
   } catch (const Error& e) {
     EXPECT_STREQ(e.where().found.c_str(),
-                 "a deadlock: gpu · step 0 · x [stream 0] waits for peer · step 0 · x [stream 0] "
+                 "a deadlock: gpu · step 0 · x [one] waits for peer · step 0 · x [one] "
                  "(rendezvous "
-                 "on c); peer · step 0 · x [stream 0] waits for peer · step 0 · r [stream 0] "
+                 "on c); peer · step 0 · x [one] waits for peer · step 0 · r [one] "
                  "(stream order); "
-                 "peer · step 0 · r [stream 0] waits for gpu · step 0 · s [stream 3] (rendezvous "
+                 "peer · step 0 · r [one] waits for gpu · step 0 · s [four] (rendezvous "
                  "on d); gpu · "
-                 "step 0 · s [stream 3] waits for gpu · step 0 · k [stream 2] (dependency); gpu · "
+                 "step 0 · s [four] waits for gpu · step 0 · k [three] (dependency); gpu · "
                  "step 0 · k "
-                 "[stream 2] waits for gpu · step 0 · y [stream 1] (before it in line for SMs); "
+                 "[three] waits for gpu · step 0 · y [two] (before it in line for SMs); "
                  "gpu · step 0 "
-                 "· y [stream 1] waits for gpu · step 0 · x [stream 0] (holds the SMs)");
+                 "· y [two] waits for gpu · step 0 · x [one] (holds the SMs)");
   }
 }
 

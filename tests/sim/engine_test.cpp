@@ -195,13 +195,33 @@ TEST(Engine, ADeadlockIsNamed) {
       op d on gpu1 comm 1us comm=x
     )");
   });
-  EXPECT_EQ(
-      text,
-      "replay: expected every operator to end, found a deadlock: "
-      "gpu0 · step 0 · a [stream 0] waits for gpu1 · step 0 · d [stream 0] (rendezvous on x); "
-      "gpu1 · step 0 · d [stream 0] waits for gpu1 · step 0 · c [stream 0] (stream order); "
-      "gpu1 · step 0 · c [stream 0] waits for gpu0 · step 0 · b [stream 0] (rendezvous on y); "
-      "gpu0 · step 0 · b [stream 0] waits for gpu0 · step 0 · a [stream 0] (stream order)");
+  EXPECT_EQ(text,
+            "replay: expected every operator to end, found a deadlock: "
+            "gpu0 · step 0 · a [comm] waits for gpu1 · step 0 · d [comm] (rendezvous on x); "
+            "gpu1 · step 0 · d [comm] waits for gpu1 · step 0 · c [comm] (stream order); "
+            "gpu1 · step 0 · c [comm] waits for gpu0 · step 0 · b [comm] (rendezvous on y); "
+            "gpu0 · step 0 · b [comm] waits for gpu0 · step 0 · a [comm] (stream order)");
+}
+
+// Who only waits for the cycle is not in it: `z` comes first, and is not named.
+TEST(Engine, OnlyTheCycleIsNamed) {
+  const std::string text = refusal([] {
+    Replayed(R"(
+      device gpu0
+      device gpu1
+      comm w gpu0 gpu1
+      comm x gpu0 gpu1
+      comm y gpu0 gpu1
+      op z on gpu0 other 1us comm=w
+      op a on gpu0 comm 1us comm=x
+      op b on gpu0 comm 1us comm=y
+      op c on gpu1 comm 1us comm=y
+      op d on gpu1 comm 1us comm=x
+      op z on gpu1 comm 1us comm=w
+    )");
+  });
+  EXPECT_THAT(text, ::testing::HasSubstr("c [comm] waits for gpu0"));
+  EXPECT_THAT(text, ::testing::Not(::testing::HasSubstr(" z ")));
 }
 
 // A member that never comes is no cycle: the message says who is missing.
@@ -214,7 +234,7 @@ TEST(Engine, AMissingMemberIsNamed) {
       op a on gpu0 comm 1us comm=x
     )");
   });
-  EXPECT_THAT(text, ::testing::HasSubstr("a [stream 0] waits for gpu1, which issues no such"));
+  EXPECT_THAT(text, ::testing::HasSubstr("a [comm] waits for gpu1, which issues no such"));
 }
 
 // The host that waits for a collective whose peer waits for what this host has not issued yet.

@@ -65,6 +65,16 @@ TEST(Program, SlotEdgesBySourceAndTarget) {
   EXPECT_THAT(sources, ElementsAre(0, 1, 2));
 }
 
+// In whatever order edges are given.
+TEST(Program, EdgesAreSorted) {
+  Program p = two_slots();
+  std::swap(p.edges[0], p.edges[2]);
+  finalize(p);
+  std::vector<std::uint32_t> targets;
+  for (const SlotEdge& edge : p.edges) targets.push_back(edge.to_op);
+  EXPECT_THAT(targets, ElementsAre(0, 1, 1));
+}
+
 // The k-th operator of every member; gpu1 issues one fewer on x and is missing from the second.
 TEST(Program, Rendezvous) {
   const Program p = parse_program(R"(

@@ -45,7 +45,8 @@ TEST(ProgramText, EveryWord) {
   EXPECT_EQ(p.devices[0].streams, 2);
   EXPECT_EQ(p.devices[1].sms, 132);
   EXPECT_EQ(p.devices[1].hardware_connections, 32);
-  EXPECT_EQ(p.devices[1].streams, 1);
+  EXPECT_EQ(p.devices[1].streams, 2);
+  EXPECT_THAT(p.stream_names, ElementsAre("compute", "comm"));
   EXPECT_EQ(p.links, 2u);
   ASSERT_EQ(p.communicators.size(), 1u);
   EXPECT_THAT(p.communicators[0].members, ElementsAre(0, 1));
