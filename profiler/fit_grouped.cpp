@@ -35,7 +35,7 @@ struct Layers {
   std::vector<ExpertLayer> fell_back;  // on a slow kernel
 };
 
-Layers read_layers(const ProfiledDevice& device, const Table& table) {
+Layers read_layers(const ProfiledDevice& device, const MeasuredTable& table) {
   const char* const names[] = {"tokens", "hidden", "expert_ffn", "top_k", "experts", "tp", "ep"};
   std::vector<std::size_t> columns;
   for (const char* name : names) columns.push_back(table.column(name));
@@ -104,7 +104,7 @@ void fit_layers(Profile& profile, const std::vector<ExpertLayer>& layers, const 
   }
 }
 
-void fit_grouped(Profile& profile, const Table& table) {
+void fit_grouped(Profile& profile, const MeasuredTable& table) {
   const Layers all = read_layers(profile.device, table);
   const std::vector<ExpertLayer>& layers = all.tuned;
   if (layers.empty()) {
