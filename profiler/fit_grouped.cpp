@@ -1,5 +1,6 @@
 #include "profiler/fit_grouped.h"
 
+#include <algorithm>
 #include <map>
 #include <string>
 #include <utility>
@@ -29,9 +30,12 @@ double base_us(const ProfiledDevice& device, const ExpertLayer& layer) {
          (product_base(device, layer.up) + product_base(device, layer.down)) * 1e6;
 }
 
-// Layers by shape, tokens aside; those that fell back on a slow kernel are left out.
-std::vector<ExpertLayer> tuned_layers(const ProfiledDevice& device, const Table& table,
-                                      std::int64_t& left_out) {
+struct Layers {
+  std::vector<ExpertLayer> tuned;
+  std::vector<ExpertLayer> fell_back;  // on a slow kernel
+};
+
+Layers read_layers(const ProfiledDevice& device, const MeasuredTable& table) {
   const char* const names[] = {"tokens", "hidden", "expert_ffn", "top_k", "experts", "tp", "ep"};
   std::vector<std::size_t> columns;
   for (const char* name : names) columns.push_back(table.column(name));
@@ -46,17 +50,13 @@ std::vector<ExpertLayer> tuned_layers(const ProfiledDevice& device, const Table&
     layer.us = table.number(row, us);
     by_shape[{v.begin() + 1, v.end()}].push_back(layer);
   }
-  std::vector<ExpertLayer> result;
+  Layers result;
   for (const auto& [shape, layers] : by_shape) {
-    bool fell_back = false;
-    for (const ExpertLayer& layer : layers) {
-      fell_back = fell_back || layer.us > kFellBack * base_us(device, layer);
-    }
-    if (fell_back) {
-      left_out += static_cast<std::int64_t>(layers.size());
-    } else {
-      result.insert(result.end(), layers.begin(), layers.end());
-    }
+    const bool fell_back = std::any_of(layers.begin(), layers.end(), [&](const ExpertLayer& layer) {
+      return layer.us > kFellBack * base_us(device, layer);
+    });
+    std::vector<ExpertLayer>& to = fell_back ? result.fell_back : result.tuned;
+    to.insert(to.end(), layers.begin(), layers.end());
   }
   return result;
 }
@@ -104,15 +104,15 @@ void fit_layers(Profile& profile, const std::vector<ExpertLayer>& layers, const 
   }
 }
 
-void fit_grouped(Profile& profile, const Table& table) {
-  std::int64_t left_out = 0;
-  const std::vector<ExpertLayer> layers = tuned_layers(profile.device, table, left_out);
+void fit_grouped(Profile& profile, const MeasuredTable& table) {
+  const Layers all = read_layers(profile.device, table);
+  const std::vector<ExpertLayer>& layers = all.tuned;
   if (layers.empty()) {
     throw Error(
         {table.reading, "", "balanced expert layers on " + profile.device.name, "none", ""});
   }
   const Folds folds = scattered_folds(layers.size());
-  const std::vector<double> predicted = leave_out(folds, [&](int fold) {
+  std::vector<double> predicted = leave_out(folds, [&](int fold) {
     Profile without;
     without.device = profile.device;
     fit_layers(without, layers, folds, fold);
@@ -129,9 +129,14 @@ void fit_grouped(Profile& profile, const Table& table) {
   }
   profile.leave_out.push_back(
       score("expert layers of 0.1 ms and more", measured, predicted, is_long));
-  profile.leave_out.push_back(score("expert layers, all with a tuned kernel (" +
-                                        std::to_string(left_out) + " points without left out)",
-                                    measured, predicted));
+  profile.leave_out.push_back(
+      score("expert layers, all but those that fell back", measured, predicted));
+  for (const ExpertLayer& layer : all.fell_back) {
+    measured.push_back(layer.us);
+    predicted.push_back(layer_us(profile, layer));  // no fit has seen it
+  }
+  profile.leave_out.push_back(
+      score("expert layers, those that fell back too", measured, predicted));
 }
 
 }  // namespace steploom

@@ -54,6 +54,6 @@ void fit_layers(Profile& profile, const std::vector<ExpertLayer>& layers, const 
                 int without = -1);
 
 // Reads the balanced rows of the profile's device, fits, and adds the leave-out errors.
-void fit_grouped(Profile& profile, const Table& table);
+void fit_grouped(Profile& profile, const MeasuredTable& table);
 
 }  // namespace steploom

@@ -40,12 +40,12 @@ std::vector<bool> at_least(const std::vector<Point>& points, double us) {
   return result;
 }
 
-void need(const std::vector<Point>& points, const Table& table, const std::string& what) {
+void need(const std::vector<Point>& points, const MeasuredTable& table, const std::string& what) {
   if (!points.empty()) return;
   throw Error({table.reading, "", "measurements of " + what, "none", ""});
 }
 
-OpKind collective_named(const Table& table, std::size_t row, const std::string& name) {
+OpKind collective_named(const MeasuredTable& table, std::size_t row, const std::string& name) {
   static const std::map<std::string, OpKind> known{{"all_reduce", OpKind::all_reduce},
                                                    {"all_gather", OpKind::all_gather},
                                                    {"reduce_scatter", OpKind::reduce_scatter},
@@ -79,7 +79,7 @@ std::vector<double> predict_points(const Grid& grid, const std::vector<Point>& p
   return us;
 }
 
-void fit_matmul(Profile& profile, const Table& table) {
+void fit_matmul(Profile& profile, const MeasuredTable& table) {
   const std::size_t dtype = table.column("dtype"), m = table.column("m"), n = table.column("n"),
                     k = table.column("k"), us = table.column("us");
   std::vector<Point> points;
@@ -125,7 +125,7 @@ void fit_matmul(Profile& profile, const Table& table) {
             whole_predicted));
 }
 
-void fit_attention(Profile& profile, const Table& table) {
+void fit_attention(Profile& profile, const MeasuredTable& table) {
   const std::size_t gpu = table.column("gpu"), batch = table.column("batch"),
                     seq = table.column("seq"), heads = table.column("heads"),
                     kv_heads = table.column("kv_heads"), head_dim = table.column("head_dim"),
@@ -135,12 +135,12 @@ void fit_attention(Profile& profile, const Table& table) {
   for (std::size_t row = 0; row < table.rows.size(); ++row) {
     if (table.rows[row][gpu] != profile.device.name) continue;
     const double dim = table.number(row, head_dim);
-    const AttentionShape shape{table.number(row, seq),
-                               table.number(row, batch),
-                               table.number(row, heads),
-                               table.number(row, kv_heads),
-                               dim,
-                               dim};
+    const AttentionSize shape{table.number(row, seq),
+                              table.number(row, batch),
+                              table.number(row, heads),
+                              table.number(row, kv_heads),
+                              dim,
+                              dim};
     Point p;
     const auto at = attention_point(shape);
     std::copy(at.begin(), at.end(), p.log2_point.begin());
@@ -169,7 +169,7 @@ void fit_attention(Profile& profile, const Table& table) {
   if (by_dim.empty()) need({}, table, "attention on " + profile.device.name);
 }
 
-void fit_collectives(Profile& profile, const Table& table) {
+void fit_collectives(Profile& profile, const MeasuredTable& table) {
   const std::size_t gpu = table.column("gpu"), name = table.column("collective"),
                     gpus = table.column("gpus"), bytes = table.column("bytes"),
                     us = table.column("us");

@@ -28,8 +28,8 @@ std::vector<double> predict_points(const Grid& grid, const std::vector<Point>& p
 
 // Each adds its surface to the profile and its leave-out errors to profile.leave_out. The profile's
 // device must be set. The table may hold other GPUs' rows.
-void fit_matmul(Profile& profile, const Table& table);
-void fit_attention(Profile& profile, const Table& table);
-void fit_collectives(Profile& profile, const Table& table);
+void fit_matmul(Profile& profile, const MeasuredTable& table);
+void fit_attention(Profile& profile, const MeasuredTable& table);
+void fit_collectives(Profile& profile, const MeasuredTable& table);
 
 }  // namespace steploom

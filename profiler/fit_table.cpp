@@ -27,14 +27,14 @@ std::string place_of(std::size_t row) {
 
 }  // namespace
 
-std::size_t Table::column(std::string_view name) const {
+std::size_t MeasuredTable::column(std::string_view name) const {
   for (std::size_t c = 0; c < columns.size(); ++c) {
     if (columns[c] == name) return c;
   }
   throw Error({reading, "line 1", "a column '" + std::string(name) + "'", "none", ""});
 }
 
-double Table::number(std::size_t row, std::size_t column) const {
+double MeasuredTable::number(std::size_t row, std::size_t column) const {
   const std::string& cell = rows[row][column];
   double value = 0;
   const auto [end, fault] = std::from_chars(cell.data(), cell.data() + cell.size(), value);
@@ -44,8 +44,8 @@ double Table::number(std::size_t row, std::size_t column) const {
   return value;
 }
 
-Table parse_table(std::string_view text, std::string reading) {
-  Table table;
+MeasuredTable parse_table(std::string_view text, std::string reading) {
+  MeasuredTable table;
   table.reading = std::move(reading);
   while (!text.empty()) {
     const std::size_t end = text.find('\n');
@@ -68,7 +68,7 @@ Table parse_table(std::string_view text, std::string reading) {
   return table;
 }
 
-Table read_table(const std::filesystem::path& file) {
+MeasuredTable read_table(const std::filesystem::path& file) {
   // zlib reads plain files through the same calls.
   const std::unique_ptr<gzFile_s, int (*)(gzFile)> in(gzopen(file.c_str(), "rb"), gzclose);
   if (!in) throw Error({file.string(), "", "a readable table", "none", ""});

@@ -8,7 +8,7 @@
 
 namespace steploom {
 
-struct Table {
+struct MeasuredTable {
   std::string reading;  // the file's name, for messages
   std::vector<std::string> columns;
   std::vector<std::vector<std::string>> rows;
@@ -18,7 +18,7 @@ struct Table {
 };
 
 // Throws Error if the file cannot be read or a row is too short or too long.
-Table read_table(const std::filesystem::path& file);
-Table parse_table(std::string_view text, std::string reading);
+MeasuredTable read_table(const std::filesystem::path& file);
+MeasuredTable parse_table(std::string_view text, std::string reading);
 
 }  // namespace steploom

@@ -91,9 +91,9 @@ Cost CostModel::product(const Work& w) const {
 Cost CostModel::attention(const Work& w) const {
   need_half_precision(w);
   if (w.m <= 0 || w.n <= 0 || w.heads <= 0) return {};
-  const AttentionShape shape{static_cast<double>(w.m),        static_cast<double>(w.n),
-                             static_cast<double>(w.heads),    static_cast<double>(w.kv_heads),
-                             static_cast<double>(w.head_dim), static_cast<double>(w.v_head_dim)};
+  const AttentionSize shape{static_cast<double>(w.m),        static_cast<double>(w.n),
+                            static_cast<double>(w.heads),    static_cast<double>(w.kv_heads),
+                            static_cast<double>(w.head_dim), static_cast<double>(w.v_head_dim)};
   double seconds = attention_seconds(*profile_, shape);
   const auto at = attention_point(shape);
   const AttentionSurface& nearest = attention_surface(*profile_, shape);

@@ -34,11 +34,11 @@ double product_base(const ProfiledDevice& device, const ProductShape& s) {
   return compute > memory ? compute : memory;
 }
 
-double attention_flops(const AttentionShape& s) {
+double attention_flops(const AttentionSize& s) {
   return s.tokens * s.tokens * s.sequences * s.heads * (s.head_dim + s.v_head_dim);
 }
 
-double attention_base(const ProfiledDevice& device, const AttentionShape& s) {
+double attention_base(const ProfiledDevice& device, const AttentionSize& s) {
   const double rows = s.tokens * s.sequences;
   const double bytes =
       kElement * rows *
@@ -58,7 +58,7 @@ std::array<double, 4> grouped_point(const ProductShape& s) {
           portable_log2(clamp_one(s.k)), portable_log2(clamp_one(s.groups))};
 }
 
-std::array<double, 3> attention_point(const AttentionShape& s) {
+std::array<double, 3> attention_point(const AttentionSize& s) {
   const double kv_heads = clamp_one(s.kv_heads);
   return {portable_log2(clamp_one(s.tokens)), portable_log2(clamp_one(s.heads * s.sequences)),
           portable_log2(clamp_one(s.heads / kv_heads))};
@@ -75,7 +75,7 @@ double grouped_seconds(const Profile& profile, const ProductShape& shape) {
   return base * portable_exp2(octaves_at(surface.grid, grouped_point(shape)));
 }
 
-const AttentionSurface& attention_surface(const Profile& profile, const AttentionShape& shape) {
+const AttentionSurface& attention_surface(const Profile& profile, const AttentionSize& shape) {
   return *std::min_element(profile.attention.begin(), profile.attention.end(),
                            [&](const AttentionSurface& a, const AttentionSurface& b) {
                              return std::abs(a.head_dim - shape.head_dim) <
@@ -83,7 +83,7 @@ const AttentionSurface& attention_surface(const Profile& profile, const Attentio
                            });
 }
 
-double attention_seconds(const Profile& profile, const AttentionShape& shape) {
+double attention_seconds(const Profile& profile, const AttentionSize& shape) {
   const Surface& surface = attention_surface(profile, shape).surface;
   const double base = surface.launch_us * 1e-6 + attention_base(profile.device, shape);
   return base * portable_exp2(octaves_at(surface.grid, attention_point(shape)));

@@ -23,7 +23,7 @@ struct ProductShape {
 };
 
 // Causal attention of `tokens` tokens in each of `sequences` sequences.
-struct AttentionShape {
+struct AttentionSize {
   double tokens = 0;
   double sequences = 0;
   double heads = 0;
@@ -34,21 +34,21 @@ struct AttentionShape {
 
 // Without launch latency and without correction.
 double product_base(const ProfiledDevice& device, const ProductShape& shape);
-double attention_base(const ProfiledDevice& device, const AttentionShape& shape);
+double attention_base(const ProfiledDevice& device, const AttentionSize& shape);
 
 // FLOPs of causal attention: half of 2·s²·(d_qk + d_v) a head and sequence.
-double attention_flops(const AttentionShape& shape);
+double attention_flops(const AttentionSize& shape);
 
 double matmul_seconds(const Profile& profile, const ProductShape& shape);
 double grouped_seconds(const Profile& profile, const ProductShape& shape);
 // The surface of the nearest measured head_dim (the base carries the difference), and the time.
-const AttentionSurface& attention_surface(const Profile& profile, const AttentionShape& shape);
-double attention_seconds(const Profile& profile, const AttentionShape& shape);
+const AttentionSurface& attention_surface(const Profile& profile, const AttentionSize& shape);
+double attention_seconds(const Profile& profile, const AttentionSize& shape);
 
 // Points of the surfaces, for the fit.
 std::array<double, 3> matmul_point(const ProductShape& shape);
 std::array<double, 4> grouped_point(const ProductShape& shape);
-std::array<double, 3> attention_point(const AttentionShape& shape);
+std::array<double, 3> attention_point(const AttentionSize& shape);
 
 // Output tiles of the most efficient kernel: how many SMs a product can use.
 double product_tiles(const ProductShape& shape);

@@ -60,7 +60,7 @@ TEST(FitGrouped, FindsTheEfficiencyOfASingleProduct) {
   const ProductShape shape{512, 2048, 4096, 16};
   const double truth = (5e-6 + product_base(device(), shape)) / kRate;
   EXPECT_NEAR(grouped_seconds(p, shape) / truth, 1, 0.03);
-  ASSERT_EQ(p.leave_out.size(), 2u);
+  ASSERT_EQ(p.leave_out.size(), 3u);
   EXPECT_LT(p.leave_out[1].median, 0.02);
   EXPECT_EQ(p.leave_out[1].points, 490);
 }
@@ -72,7 +72,9 @@ TEST(FitGrouped, LeavesOutShapesThatFellBack) {
   p.device = device();
   fit_grouped(p, parse_table(text, "toy.csv"));
   EXPECT_EQ(p.leave_out[1].points, 14);
-  EXPECT_NE(p.leave_out[1].what.find("7 points"), std::string::npos) << p.leave_out[1].what;
+  // They still count where all are counted, four times as slow as predicted.
+  EXPECT_EQ(p.leave_out[2].points, 21);
+  EXPECT_NEAR(p.leave_out[2].worst, 0.75, 0.05);
 }
 
 TEST(FitGrouped, RefusesTablesWithoutThisGpu) {

@@ -63,7 +63,7 @@ TEST(FitKernels, FindsAnEfficiencyThatGrowsWithTheSequence) {
   for (double seq = 512; seq <= 16384; seq *= 2) {
     for (double batch = 1; batch <= 16; batch *= 2) {
       for (const double heads : {8.0, 16.0, 32.0}) {
-        const AttentionShape shape{seq, batch, heads, 8, 128, 128};
+        const AttentionSize shape{seq, batch, heads, 8, 128, 128};
         const double us = (8 + attention_base(device(), shape) * 1e6) / rate(seq);
         text += "toy," + cell(batch) + "," + cell(seq) + "," + cell(heads) + ",8,128," + cell(us) +
                 "\nother,1,512,8,8,128,1\n";
@@ -74,7 +74,7 @@ TEST(FitKernels, FindsAnEfficiencyThatGrowsWithTheSequence) {
   fit_attention(p, parse_table(text, "toy.csv"));
   ASSERT_EQ(p.attention.size(), 1u);
   EXPECT_EQ(p.attention[0].head_dim, 128);
-  const AttentionShape between{3000, 2, 24, 8, 128, 128};
+  const AttentionSize between{3000, 2, 24, 8, 128, 128};
   const double truth = (8e-6 + attention_base(device(), between)) / rate(3000);
   EXPECT_NEAR(attention_seconds(p, between) / truth, 1, 0.02);
   EXPECT_LT(median_of(p, "attention forward, head width 128, all"), 0.02);

@@ -25,7 +25,7 @@ std::string refusal(const std::function<void()>& act) {
 }
 
 TEST(FitTable, ReadsCells) {
-  const Table t = parse_table("gpu,m,us\nh100,128,2.5\r\nh200,256,3\n", "t.csv");
+  const MeasuredTable t = parse_table("gpu,m,us\nh100,128,2.5\r\nh200,256,3\n", "t.csv");
   ASSERT_EQ(t.rows.size(), 2u);
   EXPECT_EQ(t.rows[1][t.column("gpu")], "h200");
   EXPECT_EQ(t.number(0, t.column("us")), 2.5);
@@ -38,7 +38,7 @@ TEST(FitTable, ReadsGzip) {
   const gzFile out = gzopen(file.c_str(), "wb");
   gzwrite(out, text.data(), static_cast<unsigned>(text.size()));
   gzclose(out);
-  const Table t = read_table(file);
+  const MeasuredTable t = read_table(file);
   std::filesystem::remove(file);
   ASSERT_EQ(t.rows.size(), 2u);
   EXPECT_EQ(t.number(1, 1), 4);
@@ -46,7 +46,7 @@ TEST(FitTable, ReadsGzip) {
 
 TEST(FitTable, SaysWhereATableIsWrong) {
   EXPECT_THAT(refusal([] { parse_table("a,b\n1,2\n3\n", "t.csv"); }), HasSubstr("t.csv: line 3"));
-  const Table t = parse_table("a,b\n1,x\n", "t.csv");
+  const MeasuredTable t = parse_table("a,b\n1,x\n", "t.csv");
   EXPECT_THAT(refusal([&] { t.number(0, 1); }), HasSubstr("found 'x'"));
   EXPECT_THAT(refusal([&] { t.column("c"); }), HasSubstr("a column 'c'"));
   EXPECT_THAT(refusal([] { read_table("no/such/table.csv"); }), HasSubstr("no/such/table.csv"));
