@@ -130,9 +130,7 @@ std::string short_name(const Layout& l) {
   add("etp", l.etp);
   add("dp", l.dp);
   name += fmt::format(" zero{}", l.zero);
-  add("mbs", l.micro_batch);
   if (l.sp) name += " sp";
-  if (l.recompute != Recompute::none) name += fmt::format(" recompute-{}", name_of(l.recompute));
   return name;
 }
 

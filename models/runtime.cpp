@@ -36,6 +36,7 @@ Runtime megatron_core() {
                                // Blackwell (megatron/training/arguments.py, validate_args)
   r.collective_waits_for_issued =
       true;                         // ProcessGroupNCCL::syncStream records on the current stream
+  r.kernels_wait_for_receives = true;  // p2p_communication.py waits before the pass begins
   r.host_waits_for_routing = true;  // tokens_per_expert goes to the host (token_dispatcher.py)
   r.overlap_grad_reduce = true;     // --overlap-grad-reduce, in every public recipe
   r.overlap_param_gather = true;    // --overlap-param-gather, likewise
@@ -56,6 +57,7 @@ Runtime own_executor() {
   r.launch_collective = 8'000 * kNanosecond;  // one NCCL call: assumed until measured
   r.hardware_connections = 32;                // CUDA's most; set by the executor
   r.collective_waits_for_issued = false;
+  r.kernels_wait_for_receives = false;
   r.host_waits_for_routing = false;
   r.overlap_grad_reduce = true;
   r.overlap_param_gather = true;

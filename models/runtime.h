@@ -22,6 +22,9 @@ struct Runtime {
   // torch's ProcessGroupNCCL makes a collective wait for everything issued to the compute stream
   // before it, needed or not.
   bool collective_waits_for_issued = false;
+  // Megatron-Core awaits a receive before it issues anything of the pass that needs it, so that
+  // recomputation does not run while the gradient is on its way.
+  bool kernels_wait_for_receives = false;
   // The host reads how many tokens each expert got before it can issue the expert products.
   bool host_waits_for_routing = false;
   bool overlap_grad_reduce = true;     // reduce a bucket as soon as its last gradient is there

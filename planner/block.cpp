@@ -42,6 +42,11 @@ class BlockLowering {
     const auto id = static_cast<std::uint32_t>(b_.body.ops.size());
     OpTemplate op = op_template(node, runtime_, cost);
     const std::int32_t compute = b_.last[static_cast<std::size_t>(StreamKind::compute)];
+    if (node.stream == StreamKind::compute && runtime_.kernels_wait_for_receives && receive_ >= 0) {
+      deps.push_back(static_cast<std::uint32_t>(receive_));
+      receive_ = -1;
+    }
+    if (node.stream == StreamKind::pp_recv) receive_ = static_cast<std::int32_t>(id);
     if (op.role != kNoRole) {
       if (compute < 0) b_.leading.push_back(id);
       if (compute >= 0 && runtime_.collective_waits_for_issued)
@@ -66,8 +71,8 @@ class BlockLowering {
     b_.known.push_back(clock);
     b_.sequence.push_back(before < 0 ? 1 : b_.sequence[static_cast<std::size_t>(before)] + 1);
     b_.last[op.stream] = static_cast<std::int32_t>(id);
-    for (const TensorId t : node.writes) b_.body.accesses.push_back({id, t, AccessMode::write});
     for (const TensorId t : node.reads) b_.body.accesses.push_back({id, t, AccessMode::read});
+    for (const TensorId t : node.writes) b_.body.accesses.push_back({id, t, AccessMode::write});
     b_.body.infos.push_back({node.name, node.work, node.group, node.layer, node.recompute,
                              cost.provenance});
     b_.body.ops.push_back(op);
@@ -76,6 +81,7 @@ class BlockLowering {
  private:
   Block& b_;
   const Runtime& runtime_;
+  std::int32_t receive_ = -1;  // that no kernel waits for yet
 };
 
 // First operator at or after every use of a tensor in the block at whose end all of them are over.
@@ -92,15 +98,15 @@ std::uint32_t free_point(const Block& b, const std::vector<std::uint32_t>& uses)
 
 struct Uses {
   std::vector<std::vector<std::uint32_t>> by_tensor;  // operators that touch it, ascending
-  std::vector<std::int64_t> first_write;              // or -1
+  std::vector<std::int64_t> made_by;                  // the writer that no reader precedes, or -1
 };
 
 Uses uses_in(const Block& b, std::size_t tensors) {
   Uses u{std::vector<std::vector<std::uint32_t>>(tensors), std::vector<std::int64_t>(tensors, -1)};
   for (const Access& a : b.body.accesses) {
     if (a.mode == AccessMode::free) continue;
+    if (a.mode == AccessMode::write && u.by_tensor[a.tensor].empty()) u.made_by[a.tensor] = a.op;
     u.by_tensor[a.tensor].push_back(a.op);
-    if (a.mode == AccessMode::write && u.first_write[a.tensor] < 0) u.first_write[a.tensor] = a.op;
   }
   return u;
 }
@@ -154,8 +160,7 @@ void place_tensors(const Chunk& chunk, const std::vector<Block*>& forwards,
     for (TensorId t = 0; t < n; ++t) {
       const Tensor& tensor = chunk.tensors[t];
       if (tensor.scope != TensorScope::micro_batch || u.by_tensor[t].empty()) continue;
-      if (u.first_write[t] >= 0 && (forward || u.by_tensor[t].front() >= u.first_write[t]))
-        b.body.ops[static_cast<std::size_t>(u.first_write[t])].alloc += tensor.bytes;
+      if (u.made_by[t] >= 0) b.body.ops[static_cast<std::size_t>(u.made_by[t])].alloc += tensor.bytes;
       if (!forward || !read_later[t]) free_in(b, free_point(b, u.by_tensor[t]), t, tensor.bytes);
     }
     sort_accesses(b);

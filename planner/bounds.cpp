@@ -14,15 +14,18 @@ namespace {
 
 constexpr auto kCompute = static_cast<std::size_t>(StreamKind::compute);
 
-// Longest path from the first compute operator's start to the last one's end. What does not follow
-// a compute operator of the block may have run before it, so it counts nothing.
-Picoseconds span(const Block& b) {
+// Longest path to the end of the last compute operator, over the operators that start only after
+// something on stream `from`: its other operators may have run before. From compute it is the span,
+// from pp_recv the passage.
+Picoseconds longest_from(const Block& b, StreamKind from) {
+  const auto origin = static_cast<std::size_t>(from);
   std::vector<Picoseconds> end(b.body.ops.size(), 0);
   std::array<Picoseconds, kStreamKinds> stream{};
   Picoseconds last = 0;
   for (std::size_t i = 0; i < b.body.ops.size(); ++i) {
     const OpTemplate& op = b.body.ops[i];
-    if (op.stream != kCompute && b.known[i][kCompute] == 0) continue;
+    const bool starts_it = origin == kCompute && op.stream == kCompute;
+    if (!starts_it && b.known[i][origin] == 0) continue;
     Picoseconds start = stream[op.stream];
     for (std::uint32_t d = 0; d < op.deps; ++d)
       start = std::max(start, end[b.body.deps[op.first_dep + d]]);
@@ -68,8 +71,17 @@ BoundModel::Digest BoundModel::measure(Part part, const Layout& l) {
   set(CommGroup::etp, 1, l.etp);
   set(CommGroup::ep, l.etp, l.ep);
   const Chunk chunk = build_chunk(s_.model, s_.work, l, s_.runtime, span_of);
-  return {span(lower_block("F", chunk.forward, s_.runtime, shapes, costs_)),
-          span(lower_block("B", chunk.backward, s_.runtime, shapes, costs_)), saved_bytes(chunk)};
+  const Block f = lower_block("F", chunk.forward, s_.runtime, shapes, costs_);
+  const Block b = lower_block("B", chunk.backward, s_.runtime, shapes, costs_);
+  Digest d;
+  d.forward = longest_from(f, StreamKind::compute);
+  d.backward = longest_from(b, StreamKind::compute);
+  // The first stage makes its input itself.
+  d.forward_passage =
+      part == Part::embedding ? d.forward : longest_from(f, StreamKind::pp_recv);
+  d.backward_passage = longest_from(b, StreamKind::pp_recv);
+  d.saved = saved_bytes(chunk);
+  return d;
 }
 
 const BoundModel::Digest& BoundModel::digest(Part part, const Layout& l) {
@@ -113,6 +125,8 @@ Bound BoundModel::bound(const Layout& l) {
       const Digest& d = digest(part, l);
       sum.forward += d.forward * times;
       sum.backward += d.backward * times;
+      sum.forward_passage += d.forward_passage * times;
+      sum.backward_passage += d.backward_passage * times;
       sum.saved += d.saved * times;
     };
     std::int64_t moe = 0;
@@ -125,8 +139,8 @@ Bound BoundModel::bound(const Layout& l) {
     if (span_of.head) add(Part::head, 1);
     longest = std::max(longest,
                        before_forward + m * (sum.forward + sum.backward) + before_backward);
-    before_forward += sum.forward;
-    before_backward += sum.backward;
+    before_forward += sum.forward_passage;
+    before_backward += sum.backward_passage;
     const std::int64_t in_flight = std::min<std::int64_t>(l.pp - stage, m);
     memory = std::max(memory, fixed_memory(s_, l, span_of, 0).fixed() + in_flight * sum.saved);
   }

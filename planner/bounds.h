@@ -1,11 +1,12 @@
 // The first rung of the costing ladder: a closed-form lower bound on a step, in microseconds.
 //
 // A layer's forward (backward) span is the longest path from the start of its first operator on the
-// compute stream to the end of its last, on the best shapes its groups can have. On one device the
-// compute stream runs spans one after another, so with F_s and B_s the sums over stage s and m
-// micro-batches
+// compute stream to the end of its last, on the best shapes its groups can have; its passage is the
+// longest path from its input's arrival to its output. On one device the compute stream runs spans
+// one after another, so with F_s and B_s the spans, f_s and b_s the passages summed over stage s,
+// and m micro-batches
 //
-//   T >= max_s ( Σ_{i<s} F_i + m·(F_s + B_s) + Σ_{i<s} B_i ) + optimizer of stage 0:
+//   T >= max_s ( Σ_{i<s} f_i + m·(F_s + B_s) + Σ_{i<s} b_i ) + optimizer of stage 0:
 //
 // stage s cannot start before the first micro-batch has passed the stages before it, nor stage 0 its
 // optimizer before the last gradient has come back. Likewise the memory of stage s is never less
@@ -35,8 +36,10 @@ class BoundModel {
  private:
   enum class Part : int { dense_layer, moe_layer, embedding, head };
   struct Digest {
-    Picoseconds forward = 0;   // spans
+    Picoseconds forward = 0;            // spans
     Picoseconds backward = 0;
+    Picoseconds forward_passage = 0;    // never above the spans
+    Picoseconds backward_passage = 0;
     Bytes saved = 0;           // micro-batch tensors that the backward pass reads
   };
   const Digest& digest(Part part, const Layout& layout);

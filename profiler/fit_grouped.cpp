@@ -81,13 +81,14 @@ double layer_us(const Profile& profile, const ExpertLayer& layer) {
          (grouped_seconds(profile, layer.up) + grouped_seconds(profile, layer.down)) * 1e6;
 }
 
-void fit_layers(Profile& profile, const std::vector<ExpertLayer>& layers, int without_fold) {
+void fit_layers(Profile& profile, const std::vector<ExpertLayer>& layers, const Folds& folds,
+                int without) {
   const std::vector<Axis> axes = grid_axes();
   profile.grouped_matmul = {kLaunchUs, {axes, std::vector<std::int32_t>(size_of(axes), 0)}};
   for (int round = 0; round < kRounds; ++round) {
     std::vector<Row> rows;
     for (std::size_t i = 0; i < layers.size(); ++i) {
-      if (fold_of(i) == without_fold) continue;
+      if (!folds.empty() && folds[i] == without) continue;
       const double now = layer_us(profile, layers[i]);
       Row& row = rows.emplace_back();
       row.octaves = portable_log2(layers[i].us / now);
@@ -110,10 +111,11 @@ void fit_grouped(Profile& profile, const Table& table) {
     throw Error(
         {table.reading, "", "balanced expert layers on " + profile.device.name, "none", ""});
   }
-  const std::vector<double> predicted = leave_out(layers.size(), [&](int fold) {
+  const Folds folds = scattered_folds(layers.size());
+  const std::vector<double> predicted = leave_out(folds, [&](int fold) {
     Profile without;
     without.device = profile.device;
-    fit_layers(without, layers, fold);
+    fit_layers(without, layers, folds, fold);
     std::vector<double> us;
     for (const ExpertLayer& layer : layers) us.push_back(layer_us(without, layer));
     return us;

@@ -17,14 +17,15 @@
 // with its own pass over memory the products would have to run at 92 % of peak, which no dense
 // product does.
 //
-// Some layer shapes run on a far slower kernel (several times the roofline, at any size): the
-// engine had no tuned kernel for them. They say nothing of a grouped product as training libraries
-// run it, and whole shapes are left out if any of their points is beyond kFellBack times its base.
+// Some layer shapes run at several times the roofline at any size, presumably on a kernel that was
+// not tuned for them. They say nothing of a grouped product as training libraries run it, and whole
+// shapes are left out if any of their points is beyond kFellBack times its base.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
+#include "profiler/fit_score.h"
 #include "profiler/fit_surface.h"
 #include "profiler/fit_table.h"
 #include "sim/kernel_model.h"
@@ -48,8 +49,9 @@ ExpertLayer expert_layer(const ProfiledDevice& device, double tokens, double hid
 // Predicted time of a layer, in microseconds.
 double layer_us(const Profile& profile, const ExpertLayer& layer);
 
-// Sets profile.grouped_matmul from all layers but those of `without_fold` (−1: from all).
-void fit_layers(Profile& profile, const std::vector<ExpertLayer>& layers, int without_fold = -1);
+// Sets profile.grouped_matmul from all layers but those of fold `without` (none: from all).
+void fit_layers(Profile& profile, const std::vector<ExpertLayer>& layers, const Folds& folds = {},
+                int without = -1);
 
 // Reads the balanced rows of the profile's device, fits, and adds the leave-out errors.
 void fit_grouped(Profile& profile, const Table& table);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -21,9 +22,9 @@ constexpr double kLongUs = 100;             // products that matter to a trainin
 constexpr double kLargeBytes = 256 * 1024;  // collectives that do
 
 std::vector<double> cross_validate(const std::vector<Axis>& axes, const std::vector<Point>& points,
-                                   const Smoothing& by) {
-  return leave_out(points.size(), [&](int fold) {
-    return predict_points(fit_points(axes, points, by, fold), points);
+                                   const Smoothing& by, const Folds& folds) {
+  return leave_out(folds, [&](int fold) {
+    return predict_points(fit_points(axes, points, by, folds, fold), points);
   });
 }
 
@@ -58,10 +59,10 @@ OpKind collective_named(const Table& table, std::size_t row, const std::string& 
 }  // namespace
 
 Grid fit_points(const std::vector<Axis>& axes, const std::vector<Point>& points,
-                const Smoothing& by, int without_fold) {
+                const Smoothing& by, const Folds& folds, int without) {
   std::vector<Row> rows;
   for (std::size_t i = 0; i < points.size(); ++i) {
-    if (fold_of(i) == without_fold) continue;
+    if (!folds.empty() && folds[i] == without) continue;
     Row& row = rows.emplace_back();
     row.octaves = portable_log2(points[i].us / points[i].base_us);
     add_lookup(row, axes, std::span<const double>(points[i].log2_point.data(), axes.size()), 1);
@@ -100,10 +101,28 @@ void fit_matmul(Profile& profile, const Table& table) {
       make_axis("n", wide), make_axis("k", wide)};
   const Smoothing smoothing{0.1, 1e-3};
   profile.matmul = {kMatmulLaunchUs, fit_points(axes, points, smoothing)};
-  const std::vector<double> predicted = cross_validate(axes, points, smoothing);
+  const std::vector<double> predicted =
+      cross_validate(axes, points, smoothing, scattered_folds(points.size()));
   profile.leave_out.push_back(score("bf16 products of 0.1 ms and more", measured(points), predicted,
                                     at_least(points, kLongUs)));
   profile.leave_out.push_back(score("bf16 products, all", measured(points), predicted));
+
+  // Harder: every product of one m, n or k predicted from the others.
+  std::vector<double> whole_us, whole_predicted;
+  for (std::size_t axis = 0; axis < axes.size(); ++axis) {
+    std::vector<double> sizes;
+    for (const Point& p : points) sizes.push_back(p.log2_point[axis]);
+    const Folds folds = folds_by_value(sizes);
+    const std::vector<double> blind = cross_validate(axes, points, smoothing, folds);
+    for (std::size_t i = 0; i < points.size(); ++i) {
+      if (folds[i] < 0 || points[i].us < kLongUs) continue;
+      whole_us.push_back(points[i].us);
+      whole_predicted.push_back(blind[i]);
+    }
+  }
+  profile.leave_out.push_back(
+      score("bf16 products of 0.1 ms and more, at an m, n or k left out whole", whole_us,
+            whole_predicted));
 }
 
 void fit_attention(Profile& profile, const Table& table) {
@@ -112,6 +131,7 @@ void fit_attention(Profile& profile, const Table& table) {
                     kv_heads = table.column("kv_heads"), head_dim = table.column("head_dim"),
                     us = table.column("us");
   std::map<int, std::vector<Point>> by_dim;
+  std::map<int, std::set<double>> ungrouped;  // heads that were measured with a key-value head each
   for (std::size_t row = 0; row < table.rows.size(); ++row) {
     if (table.rows[row][gpu] != profile.device.name) continue;
     const double dim = table.number(row, head_dim);
@@ -127,14 +147,20 @@ void fit_attention(Profile& profile, const Table& table) {
     p.base_us = kAttentionLaunchUs + attention_base(profile.device, shape) * 1e6;
     p.us = table.number(row, us);
     by_dim[static_cast<int>(dim)].push_back(p);
+    if (shape.heads == shape.kv_heads) ungrouped[static_cast<int>(dim)].insert(shape.heads);
   }
   for (const auto& [dim, points] : by_dim) {
+    // How heads share keys matters a little, where it was measured for more than one head.
+    const std::vector<double> grouping =
+        ungrouped[dim].size() > 1 ? std::vector<double>{1, 4, 16, 96} : std::vector<double>{1};
     const std::vector<Axis> axes{
         make_axis("tokens", {512, 1024, 2048, 4096, 8192, 16384}),
-        make_axis("heads_sequences", {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1536})};
+        make_axis("heads_sequences", {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1536}),
+        make_axis("heads_per_kv_head", grouping)};
     const Smoothing smoothing{0.03, 1e-3};
     profile.attention.push_back({dim, {kAttentionLaunchUs, fit_points(axes, points, smoothing)}});
-    const std::vector<double> predicted = cross_validate(axes, points, smoothing);
+    const std::vector<double> predicted =
+        cross_validate(axes, points, smoothing, scattered_folds(points.size()));
     const std::string what = "attention forward, head width " + std::to_string(dim);
     profile.leave_out.push_back(
         score(what + ", 0.1 ms and more", measured(points), predicted, at_least(points, kLongUs)));
@@ -170,17 +196,22 @@ void fit_collectives(Profile& profile, const Table& table) {
     for (std::size_t i = 0; i < one.us.size(); ++i) {
       points.push_back({{portable_log2(one.bytes[i])}, 1, one.us[i]});
     }
-    CollectiveCurve curve{key.first, key.second, fit_points(axes, points, smoothing)};
-    for (std::size_t i = 1; i < curve.grid.values.size(); ++i) {
-      curve.grid.values[i] = std::max(curve.grid.values[i], curve.grid.values[i - 1]);
-    }
-    const std::vector<double> predicted = cross_validate(axes, points, smoothing);
+    const Folds folds = scattered_folds(points.size());
+    const auto fit = [&](int without) {
+      Grid grid = fit_points(axes, points, smoothing, folds, without);
+      for (std::size_t i = 1; i < grid.values.size(); ++i) {
+        grid.values[i] = std::max(grid.values[i], grid.values[i - 1]);
+      }
+      return grid;
+    };
+    const std::vector<double> predicted =
+        leave_out(folds, [&](int fold) { return predict_points(fit(fold), points); });
     for (std::size_t i = 0; i < points.size(); ++i) {
       all_us.push_back(points[i].us);
       all_predicted.push_back(predicted[i]);
       large.push_back(one.bytes[i] >= kLargeBytes);
     }
-    profile.collectives.push_back(std::move(curve));
+    profile.collectives.push_back({key.first, key.second, fit(-1)});
   }
   if (series.empty()) need({}, table, "collectives on " + profile.device.name);
   profile.leave_out.push_back(

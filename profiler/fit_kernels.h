@@ -7,6 +7,7 @@
 #include <array>
 #include <vector>
 
+#include "profiler/fit_score.h"
 #include "profiler/fit_surface.h"
 #include "profiler/fit_table.h"
 #include "sim/profile.h"
@@ -19,9 +20,9 @@ struct Point {
   double us = 0;       // measured
 };
 
-// The grid fitted to all points but those of `without_fold` (−1: to all).
+// The grid fitted to all points but those of fold `without` (none: to all).
 Grid fit_points(const std::vector<Axis>& axes, const std::vector<Point>& points,
-                const Smoothing& by, int without_fold = -1);
+                const Smoothing& by, const Folds& folds = {}, int without = -1);
 
 std::vector<double> predict_points(const Grid& grid, const std::vector<Point>& points);
 

@@ -59,7 +59,7 @@ Profile fit(const std::filesystem::path& tables, const std::string& gpu, const s
   p.attribution = "Copyright NVIDIA Corporation and affiliates; Apache-2.0";
   p.made = "fit_profile --tables DIR --gpu " + gpu + "; see docs/accuracy.md";
   p.date = date;
-  p.software = {"TensorRT-LLM 1.3.0rc20", "NCCL 2.29.2"};
+  p.software = {"TensorRT-LLM 1.3.0rc20 (dense products)", "NCCL 2.29.2"};
   p.attention_backward = attention_backward();
   p.memory = {0.8, 3};  // mem_bw_empirical_scaling_factor, mem_empirical_constant_latency
   fit_matmul(p, read_table(tables / ("gemm_" + gpu + ".csv.gz")));

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
-#include <span>
 
 #include "sim/portable_math.h"
 #include "sim/topology.h"
@@ -11,9 +10,10 @@
 namespace steploom {
 namespace {
 
-// NCCL's tuning model (src/graph/tuning.cc of 2.18 to 2.27; microseconds): per protocol, the
-// latency of a call and of each step over NVLink and over the network. The steps' latencies there
-// include the wire; it is taken out here (kWire...) and put back from the cluster's links.
+// NCCL's tuning model (src/graph/tuning.cc, ncclTunerConstantsDefaults; microseconds): per
+// protocol, the latency of a call and of each step over NVLink and over the network. The steps'
+// latencies there include the wire; it is taken out here (kWire...) and put back from the cluster's
+// links.
 struct Protocol {
   double ring_base, ring_nvlink, ring_net;
   double tree_base, tree_nvlink, tree_net;
@@ -40,6 +40,10 @@ double curve_seconds(const CollectiveCurve& curve, double bytes) {
   return 1e-6 * portable_exp2(octaves_at(curve.grid, point) + (beyond > 0 ? beyond : 0));
 }
 
+struct StepLatency {
+  double nvlink, net;  // seconds
+};
+
 int steps_of(OpKind collective, int members) {
   return collective == OpKind::all_reduce ? 2 * (members - 1) : members - 1;
 }
@@ -53,7 +57,7 @@ double bus_factor(OpKind collective, int ranks) {
 }
 
 CollectiveModel::CollectiveModel(const Profile& profile, const Cluster& cluster)
-    : profile_(&profile),
+    : curves_(profile.collectives),
       nvlink_bandwidth_(cluster.nvlink.bandwidth),
       nvlink_latency_(static_cast<double>(cluster.nvlink.latency) * 1e-12),
       nic_latency_(static_cast<double>(cluster.nic.latency) * 1e-12),
@@ -63,6 +67,15 @@ CollectiveModel::CollectiveModel(const Profile& profile, const Cluster& cluster)
   for (int ranks = 1; ranks <= cluster.devices_per_node; ++ranks) {
     egress_under_leaf_.push_back(node_egress(cluster, ranks, false));
     egress_beyond_leaf_.push_back(node_egress(cluster, ranks, true));
+  }
+  for (const CollectiveCurve& curve : curves_) {
+    std::vector<double>& by_ranks = bus_bandwidth_[curve.collective];
+    if (!by_ranks.empty()) continue;
+    by_ranks.assign(2, 0);  // no rank, and one that moves nothing
+    for (int ranks = 2; ranks <= cluster.devices_per_node; ++ranks) {
+      by_ranks.push_back(bus_factor(curve.collective, ranks) * kLargeBytes /
+                         inside_node(curve.collective, kLargeBytes, ranks));
+    }
   }
 }
 
@@ -74,10 +87,9 @@ double CollectiveModel::egress(const GroupShape& group) const {
 
 bool CollectiveModel::is_measured(OpKind collective, const GroupShape& group) const {
   if (group.nodes != 1) return false;
-  return std::any_of(profile_->collectives.begin(), profile_->collectives.end(),
-                     [&](const CollectiveCurve& curve) {
-                       return curve.collective == collective && curve.ranks == group.ranks;
-                     });
+  return std::any_of(curves_.begin(), curves_.end(), [&](const CollectiveCurve& curve) {
+    return curve.collective == collective && curve.ranks == group.ranks;
+  });
 }
 
 double CollectiveModel::inside_node(OpKind collective, double bytes, int ranks) const {
@@ -85,13 +97,14 @@ double CollectiveModel::inside_node(OpKind collective, double bytes, int ranks) 
   // The measured numbers of ranks around this one.
   const CollectiveCurve* below = nullptr;
   const CollectiveCurve* above = nullptr;
-  for (const CollectiveCurve& curve : profile_->collectives) {
+  for (const CollectiveCurve& curve : curves_) {
     if (curve.collective != collective) continue;
     if (curve.ranks <= ranks) below = &curve;
     if (curve.ranks >= ranks && above == nullptr) above = &curve;
   }
   if (below == nullptr) below = above;
   if (above == nullptr) above = below;
+  if (below->ranks == ranks) return curve_seconds(*below, bytes);
   const auto bus = [&](const CollectiveCurve& curve) {
     return bus_factor(collective, curve.ranks) * bytes / curve_seconds(curve, bytes);
   };
@@ -103,71 +116,70 @@ double CollectiveModel::inside_node(OpKind collective, double bytes, int ranks) 
   return bus_factor(collective, ranks) * bytes / bandwidth;
 }
 
-double CollectiveModel::bus_bandwidth(OpKind collective, int ranks) const {
-  return bus_factor(collective, ranks) * kLargeBytes / inside_node(collective, kLargeBytes, ranks);
-}
-
-double CollectiveModel::between_nodes(OpKind collective, double bytes,
-                                      const GroupShape& group) const {
-  const double out = egress(group) * kNicEfficiency;
-  const int r = group.ranks_per_node, n = group.ranks, nodes = group.nodes;
-  const double nvlink_wire = nvlink_latency_ - kWireNvlinkUs * 1e-6;
-  const double net_wire = nic_latency_ - kWireNetUs * 1e-6;
-  // Between the members of a node; all-reduce moves in rings here, as the other collectives do.
-  const OpKind in_rings = collective == OpKind::all_reduce ? OpKind::all_gather : collective;
-  double best = 0;
-  const auto take = [&best](double seconds) {
-    if (best == 0 || seconds < best) best = seconds;
-  };
+CollectiveTime CollectiveModel::all_to_all(double bytes, const GroupShape& group) const {
+  const int r = group.ranks_per_node, n = group.ranks;
+  const double line = egress(group);
+  const double mine = bytes * (r - 1) / n;        // over NVLink, a rank
+  const double others = bytes * r * (n - r) / n;  // over the NICs, a node
+  const double v = bus_bandwidth_.at(OpKind::all_to_all)[static_cast<std::size_t>(r)];
+  const double busy = std::max(r > 1 ? mine / v : 0, others / (line * kNicEfficiency));
+  CollectiveTime best;
   for (const Protocol& p : kProtocols) {
-    const double net = std::max(p.ring_net * 1e-6 + net_wire, 0.0);
-    const double nvlink = std::max(p.ring_nvlink * 1e-6 + nvlink_wire, 0.0);
-    if (collective == OpKind::send_recv) {
-      take(p.ring_base * 1e-6 + net + bytes / (out / r * p.bandwidth));
-    } else if (collective == OpKind::all_to_all) {
-      const double inside =
-          r > 1 ? bytes * (r - 1) / n / (bus_bandwidth(collective, r) * p.bandwidth) : 0;
-      const double outside = bytes * r * (n - r) / n / (out * p.bandwidth);
-      take(p.ring_base * 1e-6 + net + kPeerLatency * (n - r) + std::max(inside, outside));
-    } else {
-      const double bus = r > 1 ? std::min(bus_bandwidth(in_rings, r), out) : out;
-      const int hops = steps_of(collective, nodes);
-      take(p.ring_base * 1e-6 + (steps_of(collective, n) - hops) * nvlink + hops * net +
-           bus_factor(collective, n) * bytes / (bus * p.bandwidth));
-    }
-    if (collective == OpKind::all_reduce) {
-      const double up_and_down = 2.0 * (nodes - 1) / nodes * bytes / (out * kTreeBandwidth);
-      const double inside =
-          r > 1 ? bus_factor(collective, r) * bytes / bus_bandwidth(collective, r) : 0;
-      const double tree_net = std::max(p.tree_net * 1e-6 + net_wire, 0.0);
-      const double tree_nvlink = std::max(p.tree_nvlink * 1e-6 + nvlink_wire, 0.0);
-      take(p.tree_base * 1e-6 + 2 * ((r - 1) * tree_nvlink + portable_log2(nodes) * tree_net) +
-           std::max(up_and_down, inside) / p.bandwidth);
-    }
+    const double net = std::max((p.ring_net - kWireNetUs) * 1e-6 + nic_latency_, 0.0);
+    const double seconds = p.ring_base * 1e-6 + net + kPeerLatency * (n - r) + busy / p.bandwidth;
+    if (best.seconds == 0 || seconds < best.seconds) best = {seconds, others / line};
   }
   return best;
 }
 
-double CollectiveModel::seconds(OpKind collective, Bytes bytes, const GroupShape& group) const {
-  assert(is_communication(collective) && bytes >= 0 && group.ranks >= 1);
-  if (group.ranks == 1 || bytes == 0) return 0;
-  const auto size = static_cast<double>(bytes);
-  return group.nodes == 1 ? inside_node(collective, size, group.ranks)
-                          : between_nodes(collective, size, group);
+CollectiveTime CollectiveModel::between_nodes(OpKind collective, double bytes,
+                                              const GroupShape& group) const {
+  if (collective == OpKind::all_to_all) return all_to_all(bytes, group);
+  const int r = group.ranks_per_node, n = group.ranks, nodes = group.nodes;
+  const bool point_to_point = collective == OpKind::send_recv;
+  const double line = point_to_point ? egress(group) / r : egress(group);
+  const double out = line * kNicEfficiency;
+  const auto v = [&](OpKind kind) { return bus_bandwidth_.at(kind)[static_cast<std::size_t>(r)]; };
+  // Inside a node too, an all-reduce between nodes goes round in rings, as an all-gather does.
+  const OpKind in_rings = collective == OpKind::all_reduce ? OpKind::all_gather : collective;
+  const double ring_bus = r > 1 && !point_to_point ? std::min(v(in_rings), out) : out;
+  const int steps = point_to_point ? 1 : steps_of(collective, n);
+  const int hops = point_to_point ? 1 : steps_of(collective, nodes);
+  const double ring_bytes = bus_factor(collective, n) * bytes;
+  const double tree_bytes = 2.0 * (nodes - 1) / nodes * bytes;
+
+  CollectiveTime best;
+  const auto take = [&best, line](double seconds, double sent) {
+    if (best.seconds == 0 || seconds < best.seconds) best = {seconds, sent / line};
+  };
+  for (const Protocol& p : kProtocols) {
+    const auto step = [this](double nvlink_us, double net_us) {
+      return StepLatency{std::max((nvlink_us - kWireNvlinkUs) * 1e-6 + nvlink_latency_, 0.0),
+                         std::max((net_us - kWireNetUs) * 1e-6 + nic_latency_, 0.0)};
+    };
+    const StepLatency ring = step(p.ring_nvlink, p.ring_net);
+    take(p.ring_base * 1e-6 + (steps - hops) * ring.nvlink + hops * ring.net +
+             ring_bytes / (ring_bus * p.bandwidth),
+         ring_bytes);
+    if (collective != OpKind::all_reduce) continue;
+    const StepLatency tree = step(p.tree_nvlink, p.tree_net);
+    const double inside = r > 1 ? bus_factor(collective, r) * bytes / v(collective) : 0;
+    const double busy = std::max(tree_bytes / (out * kTreeBandwidth), inside);
+    take(p.tree_base * 1e-6 + 2 * ((r - 1) * tree.nvlink + portable_log2(nodes) * tree.net) +
+             busy / p.bandwidth,
+         tree_bytes);
+  }
+  return best;
 }
 
-double CollectiveModel::link_seconds(OpKind collective, Bytes bytes,
+CollectiveTime CollectiveModel::time(OpKind collective, Bytes bytes,
                                      const GroupShape& group) const {
-  if (group.ranks == 1) return 0;
+  assert(is_communication(collective) && group.ranks >= 1);
+  if (group.ranks == 1 || bytes <= 0) return {};
   const auto size = static_cast<double>(bytes);
-  if (group.nodes == 1) return bus_factor(collective, group.ranks) * size / nvlink_bandwidth_;
-  if (collective == OpKind::all_to_all) {
-    const double outside = static_cast<double>(group.ranks - group.ranks_per_node) / group.ranks;
-    return outside * size * group.ranks_per_node / egress(group);
-  }
-  const double rate =
-      collective == OpKind::send_recv ? egress(group) / group.ranks_per_node : egress(group);
-  return bus_factor(collective, group.ranks) * size / rate;
+  if (group.nodes > 1) return between_nodes(collective, size, group);
+  return {inside_node(collective, size, group.ranks),
+          bus_factor(collective, group.ranks) * size / nvlink_bandwidth_};
 }
 
 }  // namespace steploom

@@ -25,6 +25,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <vector>
 
 #include "sim/cluster.h"
@@ -40,34 +41,38 @@ inline constexpr double kNicEfficiency = 0.92;
 // Bytes on a rank's link over size: f above; 1 for send_recv.
 double bus_factor(OpKind collective, int ranks);
 
+struct CollectiveTime {
+  double seconds = 0;
+  // How long its traffic alone would keep the bottleneck link busy at line rate: NVLink inside a
+  // node, the NICs between nodes.
+  double link_seconds = 0;
+};
+
 class CollectiveModel {
  public:
-  // `profile` must outlive the model.
   CollectiveModel(const Profile& profile, const Cluster& cluster);
 
-  // Seconds. 0 for one rank or no bytes.
-  double seconds(OpKind collective, Bytes bytes, const GroupShape& group) const;
+  // Zero for one rank or no bytes. The group must fit on the cluster's nodes.
+  CollectiveTime time(OpKind collective, Bytes bytes, const GroupShape& group) const;
 
   // Whether the curves were measured at this number of ranks.
   bool is_measured(OpKind collective, const GroupShape& group) const;
 
-  // Seconds that the bottleneck link is busy if the group's traffic alone runs at its full rate:
-  // NVLink inside a node, the NICs between nodes.
-  double link_seconds(OpKind collective, Bytes bytes, const GroupShape& group) const;
-
  private:
   double inside_node(OpKind collective, double bytes, int ranks) const;
-  double bus_bandwidth(OpKind collective, int ranks) const;  // at large sizes, inside a node
-  double egress(const GroupShape& group) const;              // line rate of a node's ranks
-  double between_nodes(OpKind collective, double bytes, const GroupShape& group) const;
+  double egress(const GroupShape& group) const;  // line rate of a node's ranks together
+  CollectiveTime between_nodes(OpKind collective, double bytes, const GroupShape& group) const;
+  CollectiveTime all_to_all(double bytes, const GroupShape& group) const;
 
-  const Profile* profile_;
+  std::vector<CollectiveCurve> curves_;
   double nvlink_bandwidth_;
   double nvlink_latency_;  // seconds
   double nic_latency_;     // seconds
   int nodes_per_leaf_;
-  std::vector<double> egress_under_leaf_;  // by ranks of a node
+  // By ranks of a node: what they send out together, and V by collective.
+  std::vector<double> egress_under_leaf_;
   std::vector<double> egress_beyond_leaf_;
+  std::map<OpKind, std::vector<double>> bus_bandwidth_;
 };
 
 }  // namespace steploom

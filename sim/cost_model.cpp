@@ -1,7 +1,7 @@
 #include "sim/cost_model.h"
 
 #include <algorithm>
-#include <array>
+#include <span>
 #include <string>
 
 #include "models/error.h"
@@ -16,6 +16,14 @@ constexpr double kAttentionBackwardFlops = 2.5;
 constexpr double kFp32 = 4;  // bytes
 
 constexpr std::uint32_t kWholeLink = 65535;
+
+// A surface holds its efficiency beyond its knots; further than this it is a guess.
+constexpr double kFittedReach = 1;  // octaves
+
+Provenance of_fit(const Grid& grid, std::span<const double> log2_point) {
+  return octaves_outside(grid.axes, log2_point) <= kFittedReach ? Provenance::fitted
+                                                                : Provenance::modelled;
+}
 
 // CTAs (channels) that NCCL gives a collective of unlimited size on Hopper. Assumed until measured.
 int most_ctas(OpKind collective, const GroupShape& group) {
@@ -71,7 +79,10 @@ Cost CostModel::product(const Work& w) const {
   }
   Cost cost;
   cost.time = to_picoseconds(seconds);
-  cost.provenance = w.phase == Phase::forward ? Provenance::fitted : Provenance::modelled;
+  if (w.phase == Phase::forward) {
+    cost.provenance = grouped ? of_fit(profile_->grouped_matmul.grid, grouped_point(shape))
+                              : of_fit(profile_->matmul.grid, matmul_point(shape));
+  }
   cost.sms = static_cast<std::uint16_t>(
       std::min(static_cast<double>(profile_->device.sms), product_tiles(shape)));
   return cost;
@@ -84,17 +95,14 @@ Cost CostModel::attention(const Work& w) const {
                              static_cast<double>(w.heads),    static_cast<double>(w.kv_heads),
                              static_cast<double>(w.head_dim), static_cast<double>(w.v_head_dim)};
   double seconds = attention_seconds(*profile_, shape);
-  const bool measured_width =
-      w.v_head_dim == w.head_dim &&
-      std::any_of(profile_->attention.begin(), profile_->attention.end(),
-                  [&](const AttentionSurface& one) { return one.head_dim == w.head_dim; });
+  const auto at = attention_point(shape);
+  const AttentionSurface& nearest = attention_surface(*profile_, shape);
   Cost cost;
-  cost.provenance = measured_width ? Provenance::fitted : Provenance::modelled;
   if (w.phase != Phase::forward) {
-    const std::array<double, 1> point{attention_point(shape)[0]};
-    seconds *=
-        kAttentionBackwardFlops / portable_exp2(octaves_at(profile_->attention_backward, point));
-    cost.provenance = Provenance::modelled;
+    seconds *= kAttentionBackwardFlops /
+               portable_exp2(octaves_at(profile_->attention_backward, std::span(at).first(1)));
+  } else if (nearest.head_dim == w.head_dim && w.v_head_dim == w.head_dim) {
+    cost.provenance = of_fit(nearest.surface.grid, at);
   }
   cost.time = to_picoseconds(seconds);
   cost.sms = static_cast<std::uint16_t>(profile_->device.sms);
@@ -114,13 +122,12 @@ Cost CostModel::moving(const Work& w) const {
 Cost CostModel::collective(const Work& w, const GroupShape& group) const {
   Cost cost;
   if (group.ranks <= 1 || w.bytes <= 0) return cost;
-  const double seconds = collectives_.seconds(w.kind, w.bytes, group);
-  const double busy = collectives_.link_seconds(w.kind, w.bytes, group);
-  cost.time = to_picoseconds(seconds);
+  const CollectiveTime time = collectives_.time(w.kind, w.bytes, group);
+  cost.time = to_picoseconds(time.seconds);
   cost.provenance =
       collectives_.is_measured(w.kind, group) ? Provenance::fitted : Provenance::modelled;
   cost.sms = ctas_of(w.kind, w.bytes, group);
-  const double share = std::min(busy / seconds, 1.0);
+  const double share = std::min(time.link_seconds / time.seconds, 1.0);
   cost.link_share = static_cast<std::uint16_t>(share * kWholeLink + 0.5);
   return cost;
 }

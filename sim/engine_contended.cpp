@@ -72,8 +72,13 @@ class ContendedEngine {
     std::vector<std::uint32_t> by(flat_.first_stream.back(), kNoOp);
     for (std::uint32_t d = 0; d < flat_.program.devices.size(); ++d) {
       const std::vector<std::uint32_t> line = pool_.waiting(d);
-      for (std::size_t i = 0; i < line.size(); ++i)
-        by[line[i]] = frontier_.head(i == 0 ? pool_.residents(d).front() : line[i - 1]).id;
+      std::uint32_t before = kNoOp;  // a stream that holds SMs, then the one before in line
+      for (const std::uint32_t s : pool_.residents(d))
+        if (before == kNoOp && pool_.held(s) > 0) before = s;
+      for (const std::uint32_t s : line) {
+        by[s] = frontier_.head(before).id;
+        before = s;
+      }
     }
     return by;
   }

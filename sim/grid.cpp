@@ -1,5 +1,6 @@
 #include "sim/grid.h"
 
+#include <algorithm>
 #include <cassert>
 #include <utility>
 
@@ -57,6 +58,17 @@ Corners corners_at(const std::vector<Axis>& axes, std::span<const double> log2_p
     corners.count *= 2;
   }
   return corners;
+}
+
+double octaves_outside(const std::vector<Axis>& axes, std::span<const double> log2_point) {
+  double most = 0;
+  for (std::size_t a = 0; a < axes.size(); ++a) {
+    if (axes[a].knots.size() == 1) continue;
+    const double below = axes[a].log2_knots.front() - log2_point[a];
+    const double above = log2_point[a] - axes[a].log2_knots.back();
+    most = std::max({most, below, above});
+  }
+  return most;
 }
 
 double octaves_at(const Grid& grid, std::span<const double> log2_point) {

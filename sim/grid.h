@@ -42,6 +42,10 @@ struct Corners {
 };
 Corners corners_at(const std::vector<Axis>& axes, std::span<const double> log2_point);
 
+// How far a point is from the knots' range, in octaves along the axis where it is farthest; 0
+// inside. An axis of one knot does not count: its variable changes nothing.
+double octaves_outside(const std::vector<Axis>& axes, std::span<const double> log2_point);
+
 // The correction at a point, in octaves; `log2_point` has one binary logarithm an axis.
 double octaves_at(const Grid& grid, std::span<const double> log2_point);
 

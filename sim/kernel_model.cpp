@@ -1,8 +1,8 @@
 #include "sim/kernel_model.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
-#include <cstdlib>
 
 #include "sim/portable_math.h"
 
@@ -58,8 +58,10 @@ std::array<double, 4> grouped_point(const ProductShape& s) {
           portable_log2(clamp_one(s.k)), portable_log2(clamp_one(s.groups))};
 }
 
-std::array<double, 2> attention_point(const AttentionShape& s) {
-  return {portable_log2(clamp_one(s.tokens)), portable_log2(clamp_one(s.heads * s.sequences))};
+std::array<double, 3> attention_point(const AttentionShape& s) {
+  const double kv_heads = clamp_one(s.kv_heads);
+  return {portable_log2(clamp_one(s.tokens)), portable_log2(clamp_one(s.heads * s.sequences)),
+          portable_log2(clamp_one(s.heads / kv_heads))};
 }
 
 double matmul_seconds(const Profile& profile, const ProductShape& shape) {
@@ -73,16 +75,18 @@ double grouped_seconds(const Profile& profile, const ProductShape& shape) {
   return base * portable_exp2(octaves_at(surface.grid, grouped_point(shape)));
 }
 
+const AttentionSurface& attention_surface(const Profile& profile, const AttentionShape& shape) {
+  return *std::min_element(profile.attention.begin(), profile.attention.end(),
+                           [&](const AttentionSurface& a, const AttentionSurface& b) {
+                             return std::abs(a.head_dim - shape.head_dim) <
+                                    std::abs(b.head_dim - shape.head_dim);
+                           });
+}
+
 double attention_seconds(const Profile& profile, const AttentionShape& shape) {
-  const AttentionSurface* nearest = nullptr;
-  for (const AttentionSurface& one : profile.attention) {
-    if (nearest == nullptr ||
-        std::abs(one.head_dim - shape.head_dim) < std::abs(nearest->head_dim - shape.head_dim)) {
-      nearest = &one;
-    }
-  }
-  const double base = nearest->surface.launch_us * 1e-6 + attention_base(profile.device, shape);
-  return base * portable_exp2(octaves_at(nearest->surface.grid, attention_point(shape)));
+  const Surface& surface = attention_surface(profile, shape).surface;
+  const double base = surface.launch_us * 1e-6 + attention_base(profile.device, shape);
+  return base * portable_exp2(octaves_at(surface.grid, attention_point(shape)));
 }
 
 }  // namespace steploom

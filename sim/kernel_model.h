@@ -41,13 +41,14 @@ double attention_flops(const AttentionShape& shape);
 
 double matmul_seconds(const Profile& profile, const ProductShape& shape);
 double grouped_seconds(const Profile& profile, const ProductShape& shape);
-// The surface of the nearest measured head_dim; the base carries the difference.
+// The surface of the nearest measured head_dim (the base carries the difference), and the time.
+const AttentionSurface& attention_surface(const Profile& profile, const AttentionShape& shape);
 double attention_seconds(const Profile& profile, const AttentionShape& shape);
 
 // Points of the surfaces, for the fit.
 std::array<double, 3> matmul_point(const ProductShape& shape);
 std::array<double, 4> grouped_point(const ProductShape& shape);
-std::array<double, 2> attention_point(const AttentionShape& shape);
+std::array<double, 3> attention_point(const AttentionShape& shape);
 
 // Output tiles of the most efficient kernel: how many SMs a product can use.
 double product_tiles(const ProductShape& shape);

@@ -142,7 +142,7 @@ Profile read_profile(const Json& json) {
     const Json one = attention.at(i);
     allow_only(one, {"head_dim", "launch_us", "axes", "octaves_thousandths"});
     p.attention.push_back({one.at("head_dim").small_integer(1, 4096),
-                           read_surface(one, {"tokens", "heads_sequences"})});
+                           read_surface(one, {"tokens", "heads_sequences", "heads_per_kv_head"})});
   }
   if (p.attention.empty()) attention.refuse("attention of at least one head width");
   const Json backward = json.at("attention_backward");

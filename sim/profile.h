@@ -36,7 +36,8 @@ struct Surface {
 // Forward attention at one width of q and k per head.
 struct AttentionSurface {
   int head_dim = 0;
-  Surface surface;  // axes: tokens of a sequence, heads times sequences
+  // Axes: tokens of a sequence, query heads times sequences, query heads of a key-value head.
+  Surface surface;
 };
 
 // A collective inside one NVLink domain. The grid's one axis is bytes (as Work::bytes counts them)

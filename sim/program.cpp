@@ -199,6 +199,17 @@ void index_edges(Program& p) {
         [&](std::uint32_t a, std::uint32_t b) { return p.edges[a].from_op < p.edges[b].from_op; });
 }
 
+// An eager message has one sender and one receiver, and both say that it is eager. A peer that
+// never comes makes a deadlock, not a fault of form.
+void validate_message(const Program& p, const Communicator& c, std::uint32_t id, int ops, int eager,
+                      int senders) {
+  if (eager == 0 || c.members.size() == 1) return;
+  if (c.members.size() == 2 && (ops == 1 || (eager == 2 && senders == 1))) return;
+  refuse(describe_op(p, id), "an eager message between one sender and one receiver",
+         number(static_cast<std::int64_t>(c.members.size())) + " members of '" + c.name + "', " +
+             number(eager) + " eager, " + number(senders) + " sending");
+}
+
 // The k-th operator that a member issues on a communicator meets the k-th of every other member.
 void index_rendezvous(Program& p) {
   std::vector<std::vector<std::uint32_t>> communicating(p.blocks.size());  // template indices
@@ -213,6 +224,7 @@ void index_rendezvous(Program& p) {
                               static_cast<std::uint32_t>(communicating[slot.block].size()));
   const std::uint32_t comm_ops = p.first_comm_op.back();
   std::vector<std::uint32_t> communicator_of(comm_ops), op_of(comm_ops);
+  std::vector<const OpTemplate*> template_of(comm_ops);
   p.rendezvous_of.resize(comm_ops);  // at first k, the count on this member's communicator
   std::vector<std::uint32_t> issued(p.communicators.size()), most(p.communicators.size(), 0);
   for (const Device& device : p.devices) {
@@ -221,8 +233,8 @@ void index_rendezvous(Program& p) {
     for (std::uint32_t s = device.first_slot; s < device.first_slot + device.slot_count; ++s) {
       std::uint32_t k = p.first_comm_op[s];
       for (const std::uint32_t i : communicating[p.slots[s].block]) {
-        const std::uint16_t role = p.blocks[p.slots[s].block].ops[i].role;
-        const std::uint32_t c = device.communicator_of_role[role];
+        template_of[k] = &p.blocks[p.slots[s].block].ops[i];
+        const std::uint32_t c = device.communicator_of_role[template_of[k]->role];
         communicator_of[k] = c;
         op_of[k] = p.slots[s].first_op + i;
         p.rendezvous_of[k++] = issued[c]++;
@@ -242,37 +254,18 @@ void index_rendezvous(Program& p) {
   for (std::uint32_t k = 0; k < comm_ops; ++k) p.rendezvous_of[k] += first[communicator_of[k]];
   p.rendezvous_ops =
       grouped(first.back(), comm_ops, [&](std::size_t k) { return p.rendezvous_of[k]; });
-  for (std::uint32_t& item : p.rendezvous_ops.items) item = op_of[item];
-}
-
-// An eager message has one sender and one receiver, and both say that it is eager.
-void validate_messages(const Program& p) {
-  const auto has_eager = [](const BlockTemplate& block) {
-    return std::any_of(block.ops.begin(), block.ops.end(),
-                       [](const OpTemplate& op) { return op.eager; });
-  };
-  if (std::none_of(p.blocks.begin(), p.blocks.end(), has_eager)) return;
-  const auto op_of = [&](std::uint32_t id) -> const OpTemplate& {
-    const Slot& slot = p.slots[slot_of_op(p, id)];
-    return p.blocks[slot.block].ops[id - slot.first_op];
-  };
   for (std::size_t r = 0; r < p.communicator_of_rendezvous.size(); ++r) {
-    const std::uint32_t first = p.rendezvous_ops.first[r], last = p.rendezvous_ops.first[r + 1];
     int eager = 0, senders = 0;
-    for (std::uint32_t i = first; i < last; ++i) {
-      const OpTemplate& op = op_of(p.rendezvous_ops.items[i]);
-      eager += op.eager;
-      senders += op.eager && op.sender;
+    for (std::uint32_t i = p.rendezvous_ops.first[r]; i < p.rendezvous_ops.first[r + 1]; ++i) {
+      const std::uint32_t k = p.rendezvous_ops.items[i];
+      eager += template_of[k]->eager;
+      senders += template_of[k]->eager && template_of[k]->sender;
+      p.rendezvous_ops.items[i] = op_of[k];
     }
-    const Communicator& c = p.communicators[p.communicator_of_rendezvous[r]];
-    if (eager == 0 || c.members.size() == 1) continue;
-    const bool alone = last - first == 1;  // its peer never comes: a deadlock, not a fault of form
-    const bool pair = alone || (eager == 2 && senders == 1);
-    if (c.members.size() != 2 || !pair)
-      refuse(describe_op(p, p.rendezvous_ops.items[first]),
-             "an eager message between one sender and one receiver",
-             number(static_cast<std::int64_t>(c.members.size())) + " members of '" + c.name +
-                 "', " + number(eager) + " eager, " + number(senders) + " sending");
+    const std::uint32_t first = p.rendezvous_ops.first[r];
+    validate_message(p, p.communicators[p.communicator_of_rendezvous[r]],
+                     p.rendezvous_ops.items[first],
+                     static_cast<int>(p.rendezvous_ops.first[r + 1] - first), eager, senders);
   }
 }
 
@@ -315,7 +308,6 @@ void finalize(Program& program) {
     program.block_successors.push_back(successors_of(block));
   index_edges(program);
   index_rendezvous(program);
-  validate_messages(program);
 }
 
 std::uint32_t slot_of_op(const Program& program, std::uint32_t op) {

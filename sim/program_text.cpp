@@ -7,6 +7,7 @@
 
 #include "models/error.h"
 #include "models/nearest.h"
+#include "sim/decimal_text.h"
 
 namespace steploom {
 namespace {
@@ -82,61 +83,31 @@ class Parser {
     if (it != map.end()) return it->second;
     Words known;
     for (const auto& entry : map) known.push_back(entry.first);
-    refuse(std::string("a ") + what + " that is declared above", name, nearest_hint(name, known));
+    refuse(std::string(what) + " that is declared above", name, nearest_hint(name, known));
   }
 
-  // "1.5" -> 15 x unit / 10, exactly; what is left over must be nothing.
-  std::int64_t scaled(std::string_view digits, std::int64_t unit, const char* expected) {
-    constexpr std::int64_t kMost = std::int64_t{1} << 60;
-    std::int64_t whole = 0, fraction = 0, scale = 1;
-    bool point = false, any = false;
-    for (const char c : digits) {
-      if (c == '.' && !point) {
-        point = true;
-        continue;
-      }
-      if (c < '0' || c > '9' || whole > kMost / unit / 10 || scale > kMost / unit / 10)
-        refuse(expected, digits);
-      any = true;
-      if (point) scale *= 10;
-      (point ? fraction : whole) *= 10;
-      (point ? fraction : whole) += c - '0';
-    }
-    if (!any) refuse(expected, digits);
-    return whole * unit + fraction * unit / scale;
+  // What a reader of decimal_text.h found in a word, or a refusal.
+  std::int64_t want(std::optional<std::int64_t> found, const char* expected,
+                    std::string_view word) {
+    if (!found) refuse(expected, word);
+    return *found;
   }
-
   std::int64_t integer(std::string_view word, std::int64_t most) {
-    const std::int64_t n = scaled(word, 1, "a whole number");
-    if (word.find('.') != word.npos || n > most)
-      refuse("a whole number up to " + std::to_string(most), word);
+    const std::int64_t n = want(whole_number(word), "a whole number", word);
+    if (n > most) refuse("a whole number up to " + std::to_string(most), word);
     return n;
   }
   std::uint16_t small(std::string_view word) {
     return static_cast<std::uint16_t>(integer(word, 0xfffe));
   }
-
   Picoseconds time(std::string_view word) {
-    static constexpr std::pair<std::string_view, Picoseconds> kUnits[] = {
-        {"ps", 1}, {"ns", 1'000}, {"us", 1'000'000}, {"ms", 1'000'000'000}};
-    for (const auto& [unit, size] : kUnits)
-      if (word.ends_with(unit))
-        return scaled(word.substr(0, word.size() - 2), size, "a time such as 2.5us");
-    refuse("a time with a unit (ps, ns, us, ms)", word);
+    return want(time_with_unit(word), "a time with a unit (ps, ns, us, ms) such as 2.5us", word);
   }
-
   Bytes bytes(std::string_view word) {
-    std::int64_t unit = 1;
-    const std::size_t suffix = word.empty() ? 0 : std::string_view("KMG").find(word.back());
-    if (suffix != std::string_view::npos) {
-      unit = std::int64_t{1} << (10 * (suffix + 1));
-      word.remove_suffix(1);
-    }
-    return scaled(word, unit, "a number of bytes such as 64K");
+    return want(bytes_with_suffix(word), "a number of bytes such as 64K", word);
   }
-
   std::uint32_t fraction(std::string_view word, std::uint32_t most) {
-    const std::int64_t n = scaled(word, kFullRate, "a decimal such as 0.5");
+    const std::int64_t n = want(decimal(word, kFullRate), "a decimal such as 0.5", word);
     if (n > most) refuse("at most " + std::to_string(most) + " of 65536", word);
     return static_cast<std::uint32_t>(n);
   }
@@ -204,7 +175,7 @@ class Parser {
     c.name = words[1];
     std::size_t i = 2;
     for (; i < words.size() && words[i] != "link"; ++i)
-      c.members.push_back(look_up(device_index_, words[i], "device"));
+      c.members.push_back(look_up(device_index_, words[i], "a device"));
     for (++i; i < words.size(); ++i) {
       const std::size_t colon = std::min(words[i].find(':'), words[i].size());
       const std::string_view name = words[i].substr(0, colon);
@@ -227,18 +198,18 @@ class Parser {
 
   void share(const Words& words) {
     need(words, 3, "share CLASS SIXTEENTHS:RATE ...");
-    share_[look_up(classes_, words[1], "class")] = points(std::span(words).subspan(2));
+    share_[look_up(classes_, words[1], "a class")] = points(std::span(words).subspan(2));
   }
 
   void beside(const Words& words) {
     need(words, 4, "beside CLASS OTHER CTAS:RATE ...");
-    beside_[{look_up(classes_, words[1], "class"), look_up(classes_, words[2], "class")}] =
+    beside_[{look_up(classes_, words[1], "a class"), look_up(classes_, words[2], "a class")}] =
         points(std::span(words).subspan(3));
   }
 
   void tensor(const Words& words) {
     need(words, 4, "tensor DEVICE NAME BYTES [step]");
-    const std::uint32_t d = look_up(device_index_, words[1], "device");
+    const std::uint32_t d = look_up(device_index_, words[1], "a device");
     std::vector<ProgramTensor>& table = program_.tensor_tables[d];
     if (words.size() > 4 && words[4] != "step") refuse("'step' or nothing", words[4]);
     if (!devices_[d].tensors.try_emplace(words[2], table.size()).second)
@@ -249,7 +220,7 @@ class Parser {
 
   void slot(const Words& words) {
     need(words, 3, "slot DEVICE NAME [MICRO_BATCH]");
-    Building& b = devices_[look_up(device_index_, words[1], "device")];
+    Building& b = devices_[look_up(device_index_, words[1], "a device")];
     Building::OpenSlot& open = b.slots.emplace_back();
     open.block.name = words[2];
     open.micro_batch = words.size() > 3 ? static_cast<std::int32_t>(integer(words[3], 1 << 30)) : 0;
@@ -268,7 +239,7 @@ class Parser {
   void op(const Words& words) {
     need(words, 6, "op NAME on DEVICE STREAM TIME [KEY=VALUE ...]");
     if (words[2] != "on") refuse("'on'", words[2]);
-    Building& b = devices_[look_up(device_index_, words[3], "device")];
+    Building& b = devices_[look_up(device_index_, words[3], "a device")];
     if (b.slots.empty()) b.slots.emplace_back().block.name = "step";
     OpTemplate op;
     const auto stream = b.streams.try_emplace(words[4], b.device.streams);
@@ -307,7 +278,7 @@ class Parser {
     else if (key == "free")
       op.free = bytes(value);
     else if (key == "class")
-      op.kernel_class = look_up(classes_, value, "class");
+      op.kernel_class = look_up(classes_, value, "a class");
     else if (key == "link")
       op.link_share = static_cast<std::uint16_t>(std::min(fraction(value, kFullRate), 0xffffu));
     else if (key == "prio") {
@@ -329,7 +300,7 @@ class Parser {
   }
 
   void join(Building& b, OpTemplate& op, std::string_view name) {
-    const auto c = static_cast<std::uint32_t>(look_up(comm_index_, name, "communicator"));
+    const auto c = static_cast<std::uint32_t>(look_up(comm_index_, name, "a communicator"));
     const auto role = b.roles.try_emplace(name, b.device.communicator_of_role.size());
     if (role.second) b.device.communicator_of_role.push_back(c);
     op.role = role.first->second;
@@ -340,7 +311,7 @@ class Parser {
     const auto slot = static_cast<std::uint32_t>(b.slots.size() - 1);
     BlockTemplate& block = b.slots.back().block;
     for (const std::string_view name : split(names, ",")) {
-      const auto [from_slot, from_op] = look_up(b.ops, name, "operator of this device");
+      const auto [from_slot, from_op] = look_up(b.ops, name, "an operator of this device");
       if (from_slot == slot)
         block.deps.push_back(from_op);
       else
@@ -351,8 +322,8 @@ class Parser {
   void touch(Building& b, std::string_view names, AccessMode mode) {
     BlockTemplate& block = b.slots.back().block;
     for (const std::string_view name : split(names, ","))
-      block.accesses.push_back(
-          {static_cast<std::uint32_t>(block.ops.size()), look_up(b.tensors, name, "tensor"), mode});
+      block.accesses.push_back({static_cast<std::uint32_t>(block.ops.size()),
+                                look_up(b.tensors, name, "a tensor"), mode});
   }
 
   // Numbers slots device after device.

@@ -26,6 +26,13 @@ class Sweep {
         awake_(flat.program.devices.size()),
         meetings_(flat, awake_) {}
 
+  static std::size_t bytes(const FlatProgram& flat) {
+    return flat.program.op_count * sizeof(Picoseconds) +
+           flat.program.devices.size() * sizeof(Place) +
+           flat.first_stream.back() * (sizeof(Picoseconds) + sizeof(std::uint32_t)) +
+           flat.program.communicator_of_rendezvous.size() * Meetings::bytes_each();
+  }
+
   // The makespan, kUnknown if the sweep could not finish.
   Picoseconds run() {
     for (std::uint32_t d = 0; d < places_.size(); ++d) {
@@ -154,6 +161,11 @@ Relaxation relax(const Program& program) {
   result.makespan = Sweep(flat, result.end.data()).run();
   if (result.makespan == kUnknown) result.makespan = by_plain_engine(flat, result.end);
   return result;
+}
+
+std::size_t relax_bytes_per_op(const Program& program) {
+  if (program.op_count == 0) return 0;
+  return (Sweep::bytes(FlatProgram(program)) + program.op_count - 1) / program.op_count;
 }
 
 Picoseconds relaxed_makespan(const Program& program) {

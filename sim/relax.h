@@ -18,6 +18,9 @@ struct Relaxation {
 // Throws Error on a deadlock, as replay() does.
 Relaxation relax(const Program& program);
 
+// Bytes of dynamic state per operator: its end, and what rendezvous, streams and devices take.
+std::size_t relax_bytes_per_op(const Program& program);
+
 // The makespan alone, keeping no per-operator result beyond what the sweep needs.
 Picoseconds relaxed_makespan(const Program& program);
 

@@ -11,6 +11,7 @@
 #include "models/json_reader.h"
 #include "models/nearest.h"
 #include "models/parameters.h"
+#include "planner/make_plan.h"
 #include "traces/units.h"
 
 namespace steploom {
@@ -24,10 +25,9 @@ Precision precision_named(const std::string& text) {
 }
 
 template <class T>
-T given(T value, const char* flag) {
-  if (value == T{})
-    throw Error({flag, "", "a value", "nothing", std::string("give ") + flag});
-  return value;
+T given(const std::optional<T>& value, const char* flag) {
+  if (!value) throw Error({"command line", "", flag, "nothing", ""});
+  return *value;
 }
 
 }  // namespace
@@ -63,7 +63,10 @@ std::unique_ptr<Question> Question::from_flags(const QuestionFlags& f) {
   q->work_.seq_length = given(f.seq_length, "--seq-length");
   q->work_.global_batch = given(f.global_batch, "--global-batch");
   validate(q->work_, "command line");
-  q->cluster_ = load_cluster(given(f.cluster, "--cluster"), given(f.nodes, "--nodes"));
+  if (f.cluster.empty()) throw Error({"command line", "", "--cluster", "nothing", "see `steploom clusters`"});
+  const int nodes = given(f.nodes, "--nodes");
+  if (nodes < 1) throw Error({"command line", "--nodes", "at least 1", std::to_string(nodes), ""});
+  q->cluster_ = load_cluster(f.cluster, nodes);
   q->finish(f.runtime, f.profile);
   return q;
 }
@@ -86,6 +89,34 @@ std::string Question::headline() const {
   return fmt::format("{} · {} · {} × {} · sequence {} · batch {} · {} · {}", model_.name, count,
                      cluster_.devices(), cluster_.device.name, work_.seq_length, work_.global_batch,
                      name_of(work_.precision), setting_->runtime.name);
+}
+
+void add_model_or_plan(CLI::App& verb, QuestionFlags& f, std::string& layout) {
+  verb.add_option("model", f.model, "Shipped model, config.json, or a plan.json")->required();
+  add_question_flags(verb, f);
+  add_rebase_flag(verb, f);
+  verb.add_option("--layout", layout, "tp=4,pp=2,ep=8,etp=1,mbs=1,sp=1,zero=1,recompute=none");
+}
+
+Asked ask(const QuestionFlags& f, const std::string& layout) {
+  Asked asked;
+  std::string text = layout;
+  if (is_plan_file(f.model)) {
+    if (!f.cluster.empty() || f.nodes || f.seq_length || f.global_batch)
+      throw Error({"command line", "", "a plan alone", "a plan with --cluster, --nodes, --seq-length or --global-batch",
+                   "the plan already says these; to change them, plan again"});
+    const Plan plan = load_plan(f.model);
+    asked.question = Question::from_plan(plan, f, f.model);
+    if (text.empty()) text = to_text(plan.rows.front().layout);
+  } else {
+    asked.question = Question::from_flags(f);
+    if (text.empty())
+      throw Error({"command line", "", "--layout, or a plan.json in place of the model", "neither", ""});
+  }
+  const Setting& s = asked.question->setting();
+  asked.layout = parse_layout(text, s.cluster.devices(), s.model.has_moe());
+  require_valid(s, asked.layout, "--layout");
+  return asked;
 }
 
 bool is_plan_file(const std::string& argument) {

@@ -4,6 +4,7 @@
 
 #include <CLI/App.hpp>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "planner/plan_file.h"
@@ -13,22 +14,25 @@
 
 namespace steploom {
 
-// As typed. Empty or 0 where not given.
+// As typed; empty where not given.
 struct QuestionFlags {
   std::string model;    // name, config.json, or plan.json where a verb takes one
   std::string cluster;
   std::string profile;  // default: the one named after the cluster's device
   std::string precision = "bf16";
   std::string runtime = "megatron-core";
-  int nodes = 0;
-  std::int64_t seq_length = 0;
-  std::int64_t global_batch = 0;
+  std::optional<int> nodes;
+  std::optional<std::int64_t> seq_length;
+  std::optional<std::int64_t> global_batch;
   bool rebase = false;
 };
 
 // Adds --cluster, --nodes, --seq-length, --global-batch, --precision, --runtime, --profile.
 void add_question_flags(CLI::App& verb, QuestionFlags& flags);
 void add_rebase_flag(CLI::App& verb, QuestionFlags& flags);
+// For verbs about one layout: a model with question flags and --layout, or a plan.json whose first
+// row is meant where no --layout is given.
+void add_model_or_plan(CLI::App& verb, QuestionFlags& flags, std::string& layout);
 
 // A Question owns what a Setting refers to.
 class Question {
@@ -55,6 +59,13 @@ class Question {
   std::unique_ptr<CostModel> costs_;
   std::unique_ptr<Setting> setting_;
 };
+
+// One layout of a question.
+struct Asked {
+  std::unique_ptr<Question> question;
+  Layout layout;  // keeps every rule
+};
+Asked ask(const QuestionFlags& flags, const std::string& layout);
 
 // Is the argument a plan file (a JSON object with "steploom_plan") rather than a model?
 bool is_plan_file(const std::string& argument);

@@ -114,7 +114,7 @@ TEST(Layout, ShortNamesLeaveOutDegreesOfOne) {
   l.micro_batch = 2;
   l.zero = 0;
   l.recompute = Recompute::full;
-  EXPECT_EQ(short_name(l), "tp1 pp4 ep8 dp16 zero0 mbs2 sp recompute-full");
+  EXPECT_EQ(short_name(l), "tp1 pp4 ep8 dp16 zero0 sp");
 }
 
 TEST(Layout, DifferentLayoutsHaveDifferentShortNames) {

@@ -6,6 +6,7 @@
 #include "planner/lower.h"
 #include "planner/space.h"
 #include "sim/check.h"
+#include "sim/contention.h"
 #include "sim/engine.h"
 #include "tests/planner/planning.h"
 
@@ -26,10 +27,10 @@ struct FoldCase {
   int layouts;
 };
 
-class Folding : public testing::TestWithParam<FoldCase> {};
+class FoldedLayouts : public testing::TestWithParam<FoldCase> {};
 
 // Folded equals unfolded to the picosecond, in time and in memory, over random layouts.
-TEST_P(Folding, ChangesNoTime) {
+TEST_P(FoldedLayouts, ChangesNoTime) {
   World world(small_moe(), GetParam().nodes, 1024, 48);
   world.cluster.devices_per_node = GetParam().per_node;
   world.cluster.nics_per_node = GetParam().per_node;
@@ -40,7 +41,7 @@ TEST_P(Folding, ChangesNoTime) {
   for (int i = 0; i < GetParam().layouts; ++i) {
     const Layout& l = space.valid[next(random) % space.valid.size()];
     const Lowered small = lower(world.setting, l, world.cache);
-    const Lowered whole = lower(world.setting, l, world.cache, steploom::Folding::unfolded);
+    const Lowered whole = lower(world.setting, l, world.cache, Folding::unfolded);
     ASSERT_EQ(whole.program.devices.size(), static_cast<std::size_t>(l.devices()));
     std::int32_t ranks = 0;
     for (const Device& d : small.program.devices) ranks += d.multiplicity;
@@ -58,7 +59,7 @@ TEST_P(Folding, ChangesNoTime) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Clusters, Folding,
+INSTANTIATE_TEST_SUITE_P(Clusters, FoldedLayouts,
                          testing::Values(FoldCase{2, 8, 120}, FoldCase{4, 6, 60},
                                          FoldCase{3, 8, 40}));
 

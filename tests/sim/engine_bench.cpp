@@ -91,7 +91,7 @@ void report(benchmark::State& state, std::size_t bytes_per_op) {
 void relax_bench(benchmark::State& state) {
   program();
   for (auto _ : state) benchmark::DoNotOptimize(relaxed_makespan(program()));
-  report(state, sizeof(Picoseconds));
+  report(state, relax_bytes_per_op(program()));
 }
 
 void simulate_bench(benchmark::State& state, const Contention* contention) {

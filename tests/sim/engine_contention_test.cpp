@@ -20,6 +20,11 @@ void PrintTo(const Span& s, std::ostream* out) {
   *out << s.start << " to " << s.end;
 }
 
+// Whole microseconds, or -1.
+Picoseconds whole_us(Picoseconds t) {
+  return t % kMicrosecond == 0 ? t / kMicrosecond : -1;
+}
+
 // Replays with the tables of the text, or neutral ones; times in picoseconds or microseconds.
 struct Contended {
   explicit Contended(std::string_view text) {
@@ -36,7 +41,7 @@ struct Contended {
   }
   Span us(std::string_view op) const {
     const Span s = ps("gpu", op);
-    return {s.start / kMicrosecond, s.end / kMicrosecond};
+    return {whole_us(s.start), whole_us(s.end)};
   }
   Program program;
   Replay result;
@@ -307,6 +312,40 @@ TEST(Contention, ACircularWaitForSmsIsNamed) {
         "SMs); peer · step 0 · y [stream 1] waits for gpu · step 0 · y [stream 1] "
         "(rendezvous on y); gpu · step 0 · y [stream 1] waits for gpu · step 0 · x [stream "
         "0] (holds the SMs)");
+  }
+}
+
+// Who waits behind another in line for SMs is part of the cycle: k would fit, but y came first, and
+// y waits for the SMs of x, whose peer comes only after a message that follows k.
+TEST(Contention, AWaitInLineIsNamed) {
+  try {
+    Contended{R"(
+      device gpu sms=20
+      device peer
+      comm c gpu peer
+      comm d gpu peer
+      comm self gpu
+      op x on gpu one 1us comm=c ctas=16
+      op y on gpu two 1us comm=self ctas=8
+      op k on gpu three 1us sms=1
+      op s on gpu four 1us comm=d after=k
+      op r on peer one 1us comm=d
+      op x on peer one 1us comm=c ctas=16
+    )"};
+    FAIL() << "no deadlock";
+  } catch (const Error& e) {
+    EXPECT_STREQ(e.where().found.c_str(),
+                 "a deadlock: gpu · step 0 · x [stream 0] waits for peer · step 0 · x [stream 0] "
+                 "(rendezvous "
+                 "on c); peer · step 0 · x [stream 0] waits for peer · step 0 · r [stream 0] "
+                 "(stream order); "
+                 "peer · step 0 · r [stream 0] waits for gpu · step 0 · s [stream 3] (rendezvous "
+                 "on d); gpu · "
+                 "step 0 · s [stream 3] waits for gpu · step 0 · k [stream 2] (dependency); gpu · "
+                 "step 0 · k "
+                 "[stream 2] waits for gpu · step 0 · y [stream 1] (before it in line for SMs); "
+                 "gpu · step 0 "
+                 "· y [stream 1] waits for gpu · step 0 · x [stream 0] (holds the SMs)");
   }
 }
 

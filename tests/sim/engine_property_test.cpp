@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "models/error.h"
 #include "sim/contention.h"
 #include "sim/engine.h"
 #include "sim/relax.h"
@@ -65,6 +66,110 @@ TEST(EngineProperty, LoadIsALowerBound) {
       for (const Picoseconds sum : load) EXPECT_LE(sum, makespan);
     }
   }
+}
+
+// Links carry no more than they can: the work drawn on each fits into the makespan.
+TEST(EngineProperty, LinksAreALowerBound) {
+  for (std::uint64_t seed = 0; seed < 100; ++seed) {
+    const Program p = testing::random_program(seed);
+    const Contention tables = testing::random_contention(seed);
+    ReplayOptions options;
+    options.contention = &tables;
+    const Picoseconds makespan = replay(p, options).makespan;
+    std::vector<double> load(p.links, 0);
+    for (std::size_t k = 0; k < p.communicator_of_rendezvous.size(); ++k) {
+      double work = 0, share = 0;  // the longest member's, the largest member's
+      for (std::uint32_t i = p.rendezvous_ops.first[k]; i < p.rendezvous_ops.first[k + 1]; ++i) {
+        const Slot& slot = p.slots[slot_of_op(p, p.rendezvous_ops.items[i])];
+        const OpTemplate& op = p.blocks[slot.block].ops[p.rendezvous_ops.items[i] - slot.first_op];
+        if (op.eager && !op.sender) continue;
+        work = std::max(work, static_cast<double>(op.duration));
+        share = std::max(share, op.link_share / 65535.0);
+      }
+      for (const LinkUse& use : p.communicators[p.communicator_of_rendezvous[k]].uses)
+        load[use.link] += work * share * use.share / kFullRate;
+    }
+    // Every operator's weight is rounded down, by less than one in 65536 of the link.
+    for (const double sum : load)
+      EXPECT_LE(sum, static_cast<double>(makespan) * 1.001 + 1000) << "seed " << seed;
+  }
+}
+
+// At no instant do the operators that run on a device need more SMs than it has.
+TEST(EngineProperty, SmsAreNeverOversold) {
+  for (std::uint64_t seed = 0; seed < 200; ++seed) {
+    const Program p = testing::random_program(seed);
+    const Contention tables = testing::random_contention(seed);
+    ReplayOptions options;
+    options.contention = &tables;
+    const Replay r = replay(p, options);
+    for (const Device& device : p.devices) {
+      std::vector<std::pair<Picoseconds, int>> changes;  // frees sort before takes
+      for (std::uint32_t s = device.first_slot; s < device.first_slot + device.slot_count; ++s)
+        for (std::uint32_t i = 0; i < p.blocks[p.slots[s].block].ops.size(); ++i) {
+          const OpTemplate& op = p.blocks[p.slots[s].block].ops[i];
+          const int least =
+              op.role != kNoRole ? op.sms_wanted : std::min(op.sms_least, op.sms_wanted);
+          const std::uint32_t id = p.slots[s].first_op + i;
+          if (r.start[id] == r.end[id]) continue;
+          changes.emplace_back(r.start[id], least);
+          changes.emplace_back(r.end[id], -least);
+        }
+      std::sort(changes.begin(), changes.end());
+      int held = 0;
+      for (const auto& [time, sms] : changes) {
+        held += sms;
+        ASSERT_LE(held, device.sms) << "seed " << seed;
+      }
+    }
+  }
+}
+
+// Programs whose members enter collectives in any order, with CTAs that may not fit side by side:
+// each ends or is refused with a chain of operators that wait, and all evaluations agree on which
+// (with SMs more may deadlock).
+TEST(EngineProperty, EveryProgramEndsOrIsExplained) {
+  const auto outcome = [](const auto& evaluate) {
+    try {
+      evaluate();
+      return std::string();
+    } catch (const Error& e) {
+      EXPECT_EQ(e.status(), ExitStatus::negative);
+      EXPECT_NE(e.where().found.find("waits for"), std::string::npos) << e.what();
+      return std::string(e.what());
+    }
+  };
+  int ended = 0, stuck = 0, stuck_for_sms = 0;
+  for (std::uint64_t seed = 0; seed < 400; ++seed) {
+    Program p = testing::random_program(seed);
+    testing::Random random(seed);
+    std::vector<OpTemplate*> communicating;  // of one device
+    const Device& device = p.devices[random.below(static_cast<std::uint32_t>(p.devices.size()))];
+    for (std::uint32_t s = 0; s < device.slot_count; ++s)
+      for (OpTemplate& op : p.blocks[p.slots[device.first_slot + s].block].ops)
+        if (op.role != kNoRole) communicating.push_back(&op);
+    for (BlockTemplate& block : p.blocks)
+      for (OpTemplate& op : block.ops) {
+        op.eager = op.sender = false;
+        if (op.role != kNoRole) op.sms_wanted = static_cast<std::uint16_t>(op.sms_wanted * 3);
+      }
+    for (std::uint32_t swaps = random.below(3); swaps > 0 && communicating.size() > 1; --swaps) {
+      const std::uint32_t i = random.below(static_cast<std::uint32_t>(communicating.size() - 1));
+      std::swap(communicating[i]->role, communicating[i + 1]->role);
+    }
+    finalize(p);
+    const Contention tables = testing::random_contention(seed);
+    ReplayOptions options;
+    options.contention = &tables;
+    const std::string plain = outcome([&] { replay(p); });
+    EXPECT_EQ(outcome([&] { relax(p); }), plain) << "seed " << seed;
+    const std::string contended = outcome([&] { replay(p, options); });
+    EXPECT_TRUE(plain.empty() || !contended.empty());
+    ++(!plain.empty() ? stuck : !contended.empty() ? stuck_for_sms : ended);
+  }
+  EXPECT_GT(ended, 30);
+  EXPECT_GT(stuck, 30);
+  EXPECT_GT(stuck_for_sms, 3);
 }
 
 // Every operator starts after what it depends on has ended, streams run one operator at a time, and

@@ -27,6 +27,7 @@ struct Replayed {
   }
   Span operator()(std::string_view device, std::string_view op) const {
     const std::uint32_t id = operator_named(program, device, op);
+    EXPECT_EQ(result.start[id] % kMicrosecond + result.end[id] % kMicrosecond, 0);
     return {result.start[id] / kMicrosecond, result.end[id] / kMicrosecond};
   }
   Program program;

@@ -147,6 +147,26 @@ TEST(Links, AWideLinkSlowsNobody) {
   EXPECT_EQ(end_of(draws, "b", "second"), 4'000'000);
 }
 
+// Members that would draw differently: the whole collective draws what its largest member says.
+TEST(Links, TheLargestMemberDraws) {
+  for (const bool first_is_largest : {false, true}) {
+    const std::string one = first_is_largest ? "1" : "0.5", two = first_is_largest ? "0.5" : "1";
+    const ProgramText text = parse_program(R"(
+      device a
+      device b
+      device c
+      comm x a b link wire:1
+      comm y c link wire:1
+      op both on a net 10us comm=x ctas=1 link=)" +
+                                           one + R"(
+      op both on b net 10us comm=x ctas=1 link=)" +
+                                           two + R"(
+      op other on c net 10us comm=y ctas=1
+    )");
+    EXPECT_EQ(end_of(text, "c", "other"), 20'000'000);
+  }
+}
+
 // Without contention tables links are never short.
 TEST(Links, ThePlainEngineIgnoresThem) {
   const ProgramText text = parse_program(R"(

@@ -1,0 +1,227 @@
+#include "sim/cost_model.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+
+#include "models/error.h"
+#include "sim/kernel_model.h"
+
+namespace steploom {
+namespace {
+
+Work product(OpKind kind, Phase phase, std::int64_t m, std::int64_t n, std::int64_t k,
+             std::int64_t groups = 1) {
+  Work w;
+  w.kind = kind;
+  w.phase = phase;
+  w.m = m;
+  w.n = n;
+  w.k = k;
+  w.groups = groups;
+  return w;
+}
+
+Work attention(Phase phase, std::int64_t tokens, std::int64_t sequences, int heads, int kv_heads,
+               int head_dim, int v_head_dim) {
+  Work w;
+  w.kind = OpKind::attention;
+  w.phase = phase;
+  w.m = tokens;
+  w.n = sequences;
+  w.heads = heads;
+  w.kv_heads = kv_heads;
+  w.head_dim = head_dim;
+  w.v_head_dim = v_head_dim;
+  return w;
+}
+
+Work moving(OpKind kind, Bytes bytes) {
+  Work w;
+  w.kind = kind;
+  w.bytes = bytes;
+  return w;
+}
+
+class Costs : public testing::Test {
+ protected:
+  Cost cost(const Work& work, GroupShape group = {}) const { return model_.cost({work, group}); }
+  double us(const Work& work, GroupShape group = {}) const {
+    return static_cast<double>(cost(work, group).time) / 1e6;
+  }
+  Cluster cluster_ = load_cluster("h100-sxm-80gb", 64);
+  const Profile& profile_ = built_in_profile("h100-sxm-80gb");
+  CostModel model_{profile_, cluster_};
+};
+
+// The tables as published (docs/accuracy.md), H100.
+TEST_F(Costs, ProductsAreNearTheMeasurements) {
+  EXPECT_NEAR(us(product(OpKind::matmul, Phase::forward, 8192, 8192, 4096)), 700.7, 700.7 * 0.1);
+  EXPECT_NEAR(us(product(OpKind::matmul, Phase::forward, 1024, 4096, 16384)), 171.7, 171.7 * 0.1);
+  EXPECT_NEAR(us(product(OpKind::matmul, Phase::forward, 8192, 1024, 64)), 7.7, 7.7 * 0.2);
+}
+
+TEST_F(Costs, ForwardIsFittedAndBackwardModelled) {
+  EXPECT_EQ(cost(product(OpKind::matmul, Phase::forward, 8192, 8192, 4096)).provenance,
+            Provenance::fitted);
+  EXPECT_EQ(cost(product(OpKind::matmul, Phase::data_grad, 8192, 4096, 8192)).provenance,
+            Provenance::modelled);
+  EXPECT_EQ(cost(product(OpKind::matmul, Phase::weight_grad, 4096, 8192, 8192)).provenance,
+            Provenance::modelled);
+  // Far outside the tables the efficiency is a guess.
+  EXPECT_EQ(cost(product(OpKind::matmul, Phase::forward, 8, 8192, 4096)).provenance,
+            Provenance::modelled);
+}
+
+TEST_F(Costs, ADataGradientIsAProductOfItsOwnShape) {
+  EXPECT_EQ(cost(product(OpKind::matmul, Phase::data_grad, 4096, 1024, 6144)).time,
+            cost(product(OpKind::matmul, Phase::forward, 4096, 1024, 6144)).time);
+}
+
+// The sum is read and written in fp32 at 0.8 of the memory bandwidth.
+TEST_F(Costs, AWeightGradientPaysForItsSum) {
+  const double forward = us(product(OpKind::matmul, Phase::forward, 4096, 8192, 8192));
+  const double gradient = us(product(OpKind::matmul, Phase::weight_grad, 4096, 8192, 8192));
+  EXPECT_NEAR(gradient - forward, 4096.0 * 8192 * 8 / (0.8 * 3.35e12) * 1e6, 1e-3);
+}
+
+TEST_F(Costs, GroupedProductsShareOutTheirTokens) {
+  const ProductShape forward{1024, 14336, 4096, 8};
+  EXPECT_NEAR(us(product(OpKind::grouped_matmul, Phase::forward, 8192, 14336, 4096, 8)),
+              grouped_seconds(profile_, forward) * 1e6, 1e-5);
+  // In a weight gradient the tokens are k.
+  const ProductShape gradient{4096, 14336, 1024, 8};
+  EXPECT_NEAR(
+      us(product(OpKind::grouped_matmul, Phase::weight_grad, 4096, 14336, 8192, 8)),
+      (grouped_seconds(profile_, gradient) + 8.0 * 4096 * 14336 * 8 / (0.8 * 3.35e12)) * 1e6, 1e-5);
+}
+
+// A Mixtral-8x7B expert layer with many tokens runs about as well as dense products.
+TEST_F(Costs, LargeExpertProductsAreNearDenseEfficiency) {
+  for (const std::int64_t tokens : {8192, 16384, 32768}) {
+    for (const auto& [n, k] : {std::pair<std::int64_t, std::int64_t>{28672, 4096}, {4096, 14336}}) {
+      const double expert =
+          us(product(OpKind::grouped_matmul, Phase::forward, 8 * tokens, n, k, 8)) / 8;
+      const double dense = us(product(OpKind::matmul, Phase::forward, tokens, n, k));
+      EXPECT_NEAR(expert / dense, 1, 0.2) << tokens << " " << n << " " << k;
+    }
+  }
+}
+
+TEST_F(Costs, AttentionBackwardIsTwoAndAHalfTimesTheWork) {
+  const Cost forward = cost(attention(Phase::forward, 4096, 2, 32, 8, 128, 128));
+  const Cost backward = cost(attention(Phase::data_grad, 4096, 2, 32, 8, 128, 128));
+  EXPECT_EQ(forward.provenance, Provenance::fitted);
+  EXPECT_EQ(backward.provenance, Provenance::modelled);
+  // At 4096 tokens it runs at 542/638 of the forward rate.
+  EXPECT_NEAR(static_cast<double>(backward.time) / static_cast<double>(forward.time),
+              2.5 * 638 / 542, 0.01);
+}
+
+// MLA: 192 wide q and k, 128 wide v. The surface of 192, five sixths of the FLOPs.
+TEST_F(Costs, UnequalHeadWidthsScaleByFlops) {
+  const Cost equal = cost(attention(Phase::forward, 16384, 1, 128, 128, 192, 192));
+  const Cost latent = cost(attention(Phase::forward, 16384, 1, 128, 128, 192, 128));
+  EXPECT_EQ(latent.provenance, Provenance::modelled);
+  EXPECT_NEAR(static_cast<double>(latent.time) / static_cast<double>(equal.time), 5.0 / 6, 0.01);
+}
+
+TEST_F(Costs, KernelsThatMoveDataTakeBandwidthAndLatency) {
+  const double expected = 1e9 / (0.8 * 3.35e12) * 1e6 + 3;
+  for (const OpKind kind :
+       {OpKind::embedding, OpKind::norm, OpKind::rotary, OpKind::residual, OpKind::activation,
+        OpKind::router, OpKind::permute, OpKind::unpermute, OpKind::cross_entropy, OpKind::adam,
+        OpKind::grad_norm, OpKind::zero_fill}) {
+    EXPECT_NEAR(us(moving(kind, 1'000'000'000)), expected, 1e-5) << name_of(kind);
+    EXPECT_EQ(cost(moving(kind, 1)).provenance, Provenance::modelled);
+  }
+}
+
+TEST_F(Costs, OnlyNothingIsFree) {
+  EXPECT_EQ(cost(product(OpKind::matmul, Phase::forward, 0, 8, 8)).time, 0);
+  EXPECT_EQ(cost(product(OpKind::grouped_matmul, Phase::forward, 0, 8, 8, 4)).time, 0);
+  EXPECT_EQ(cost(attention(Phase::forward, 0, 1, 8, 8, 128, 128)).time, 0);
+  EXPECT_EQ(cost(moving(OpKind::norm, 0)).time, 0);
+  EXPECT_EQ(cost(moving(OpKind::all_reduce, 1 << 20), {1, 1, 1}).time, 0);
+  EXPECT_GT(cost(product(OpKind::matmul, Phase::forward, 1, 1, 1)).time, 0);
+  EXPECT_GT(cost(moving(OpKind::all_reduce, 1), {2, 1, 2}).time, 0);
+}
+
+TEST_F(Costs, HalfPrecisionsCostTheSameAndFp32IsRefused) {
+  Work w = product(OpKind::matmul, Phase::forward, 4096, 4096, 4096);
+  const Picoseconds bf16 = cost(w).time;
+  w.precision = Precision::fp16;
+  EXPECT_EQ(cost(w).time, bf16);
+  w.precision = Precision::fp32;
+  try {
+    cost(w);
+    FAIL() << "fp32 was costed";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("bf16 or fp16"));
+  }
+  w = moving(OpKind::norm, 1000);
+  w.precision = Precision::fp32;
+  EXPECT_GT(cost(w).time, 0);
+}
+
+TEST_F(Costs, SaysHowManySmsAreWanted) {
+  EXPECT_EQ(cost(product(OpKind::matmul, Phase::forward, 8192, 8192, 64)).sms, 132);
+  EXPECT_EQ(cost(product(OpKind::matmul, Phase::forward, 256, 512, 64)).sms, 4);
+  EXPECT_EQ(cost(product(OpKind::grouped_matmul, Phase::forward, 4 * 128, 256, 64, 4)).sms, 4);
+  EXPECT_EQ(cost(attention(Phase::forward, 512, 1, 1, 1, 128, 128)).sms, 132);
+  EXPECT_EQ(cost(moving(OpKind::norm, 1)).sms, 132);
+  const Cost gather = cost(moving(OpKind::all_gather, 1 << 28), {8, 1, 8});
+  const Cost message = cost(moving(OpKind::send_recv, 1 << 28), {2, 2, 1});
+  EXPECT_LT(message.sms, gather.sms);
+  EXPECT_LE(gather.sms, 24);
+  EXPECT_EQ(cost(moving(OpKind::all_gather, 1000), {8, 1, 8}).sms, 1);
+}
+
+TEST_F(Costs, LinkShareIsOfTheLineRate) {
+  const Cost message = cost(moving(OpKind::send_recv, Bytes{1} << 34), {2, 2, 1});
+  EXPECT_NEAR(message.link_share / 65535.0, kNicEfficiency, 0.005);
+  // Inside a node: 7/8 of 512 MiB over a link of 450 GB/s, of the time that it takes.
+  const Cost gather = cost(moving(OpKind::all_gather, 512 << 20), {8, 1, 8});
+  const double busy = 7.0 / 8 * (512 << 20) / 450e9;
+  EXPECT_NEAR(gather.link_share / 65535.0, busy / (static_cast<double>(gather.time) * 1e-12), 1e-4);
+  EXPECT_EQ(cost(product(OpKind::matmul, Phase::forward, 512, 512, 512)).link_share, 0);
+}
+
+TEST_F(Costs, CollectivesOfMeasuredGroupsAreFitted) {
+  const Work w = moving(OpKind::all_reduce, 1 << 26);
+  EXPECT_EQ(cost(w, {4, 1, 4}).provenance, Provenance::fitted);
+  EXPECT_EQ(cost(w, {6, 1, 6}).provenance, Provenance::modelled);
+  EXPECT_EQ(cost(w, {16, 2, 8}).provenance, Provenance::modelled);
+  EXPECT_EQ(cost(moving(OpKind::send_recv, 1 << 26), {2, 1, 2}).provenance, Provenance::modelled);
+}
+
+TEST_F(Costs, RefusesAProfileOfAnotherDevice) {
+  EXPECT_THROW(CostModel(built_in_profile("h200-sxm-141gb"), cluster_), Error);
+}
+
+// The same integers on every machine.
+TEST_F(Costs, GivesThesePicoseconds) {
+  EXPECT_EQ(cost(product(OpKind::matmul, Phase::forward, 8192, 6144, 4096)).time, 525283553);
+  EXPECT_EQ(cost(product(OpKind::grouped_matmul, Phase::weight_grad, 4096, 1536, 5000, 16)).time,
+            458438172);
+  EXPECT_EQ(cost(attention(Phase::data_grad, 3000, 3, 10, 2, 128, 128)).time, 619277100);
+  EXPECT_EQ(cost(moving(OpKind::all_reduce, 12345678), {48, 6, 8}).time, 141504614);
+  EXPECT_EQ(cost(moving(OpKind::all_to_all, 7654321), {6, 1, 6}).time, 39196345);
+}
+
+TEST_F(Costs, AnswersInMicroseconds) {
+  const auto start = std::chrono::steady_clock::now();
+  constexpr int kQueries = 20000;
+  Picoseconds sum = 0;
+  for (int i = 0; i < kQueries; ++i) {
+    sum += cost(product(OpKind::grouped_matmul, Phase::forward, 1000 + i, 4096, 1024, 8)).time;
+  }
+  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+  EXPECT_GT(sum, 0);
+  // Twenty times the goal of 2 µs, for debug builds and busy machines.
+  EXPECT_LT(took.count() / kQueries, 40e-6);
+}
+
+}  // namespace
+}  // namespace steploom

@@ -1,0 +1,122 @@
+#include "sim/profile.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <string>
+
+#include "models/embedded.h"
+#include "models/error.h"
+
+namespace steploom {
+namespace {
+
+using testing::HasSubstr;
+
+std::string text_of(std::string_view name) {
+  for (const EmbeddedFile& file : embedded_profiles()) {
+    if (file.name == name) return std::string(file.text);
+  }
+  return {};
+}
+
+std::string replaced(std::string text, const std::string& from, const std::string& to) {
+  const std::size_t at = text.find(from);
+  EXPECT_NE(at, std::string::npos) << from;
+  return text.replace(at, from.size(), to);
+}
+
+std::string refusal(const std::function<void()>& act) {
+  try {
+    act();
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "not refused";
+}
+
+TEST(Profile, BuiltInsAreThereAndSmall) {
+  EXPECT_THAT(profile_names(), testing::ElementsAre("h100-sxm-80gb", "h200-sxm-141gb"));
+  for (const std::string_view name : profile_names()) {
+    EXPECT_LT(text_of(name).size(), 60u * 1024) << name;
+    const Profile& p = built_in_profile(name);
+    EXPECT_EQ(p.name, name);
+    EXPECT_EQ(p.device.name, name);
+    EXPECT_EQ(p.device.sms, 132);
+    EXPECT_THAT(p.source, HasSubstr("095f58a"));
+    EXPECT_THAT(p.attribution, HasSubstr("Apache-2.0"));
+  }
+}
+
+// What docs/accuracy.md promises stands beside the coefficients.
+TEST(Profile, KeepsItsPromisesOnPointsLeftOut) {
+  for (const std::string_view name : profile_names()) {
+    const std::vector<LeaveOut>& all = built_in_profile(name).leave_out;
+    const auto median = [&](const std::string& what) {
+      const auto found =
+          std::find_if(all.begin(), all.end(), [&](const LeaveOut& l) { return l.what == what; });
+      return found == all.end() ? 1.0 : found->median;
+    };
+    EXPECT_LE(median("bf16 products of 0.1 ms and more"), 0.06) << name;
+    EXPECT_LE(median("collectives of 256 KiB and more"), 0.08) << name;
+  }
+}
+
+TEST(Profile, JsonReadsBackAsItWas) {
+  const Profile& p = built_in_profile("h100-sxm-80gb");
+  const Profile again = parse_profile(to_json(p), "again");
+  EXPECT_EQ(to_json(again), to_json(p));
+  EXPECT_EQ(again.matmul.grid.values, p.matmul.grid.values);
+  EXPECT_EQ(again.digest, p.digest);
+}
+
+TEST(Profile, DigestIsFnv1a) {
+  EXPECT_EQ(digest_of(""), "cbf29ce484222325");
+  EXPECT_EQ(digest_of("a"), "af63dc4c8601ec8c");
+  const std::string text = text_of("h100-sxm-80gb");
+  EXPECT_EQ(parse_profile(text, "x").digest, digest_of(text));
+  EXPECT_NE(digest_of(text + " "), digest_of(text));
+}
+
+TEST(Profile, RefusesWhatItDoesNotKnow) {
+  const std::string good = text_of("h100-sxm-80gb");
+  const auto refused = [&](const std::string& from, const std::string& to) {
+    return refusal([&] { parse_profile(replaced(good, from, to), "p.json"); });
+  };
+  EXPECT_THAT(refused("\"steploom_profile\": 1", "\"steploom_profile\": 2"),
+              HasSubstr("version 1"));
+  EXPECT_THAT(refused("\"attention_backward\"", "\"attention_backwards\""),
+              HasSubstr("attention_backward"));
+  EXPECT_THAT(refused("\"collective\": \"all_gather\"", "\"collective\": \"all_gathers\""),
+              HasSubstr("all_gather"));
+  EXPECT_THAT(refused("\"sms\": 132", "\"sms\": 0"), HasSubstr("/device/sms"));
+  EXPECT_THAT(refused("\"bandwidth_factor\": 0.8", "\"bandwidth_factor\": 1.8"),
+              HasSubstr("/memory/bandwidth_factor"));
+  EXPECT_THAT(refused("[512,1024,2048", "[512,512,2048"), HasSubstr("above the one before"));
+  EXPECT_THAT(refused("[-563,", "["), HasSubstr("6 values"));
+}
+
+TEST(Profile, RefusesUnknownNamesWithTheNearest) {
+  EXPECT_THAT(refusal([] { built_in_profile("h100-sxm-80bg"); }),
+              HasSubstr("did you mean 'h100-sxm-80gb'"));
+  EXPECT_THAT(refusal([] { load_profile("no/such/profile.json"); }),
+              HasSubstr("no/such/profile.json"));
+}
+
+TEST(Profile, LoadsFromAFile) {
+  const std::filesystem::path file =
+      std::filesystem::temp_directory_path() / "steploom_profile_test.json";
+  std::ofstream(file) << replaced(text_of("h200-sxm-141gb"), "\"name\": \"h200",
+                                  "\"name\": \"my-h200");
+  const Profile p = load_profile(file.string());
+  std::filesystem::remove(file);
+  EXPECT_EQ(p.name, "my-h200-sxm-141gb");
+  EXPECT_NE(p.digest, built_in_profile("h200-sxm-141gb").digest);
+}
+
+}  // namespace
+}  // namespace steploom

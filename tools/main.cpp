@@ -1,0 +1,141 @@
+// steploom: the command line. One row a verb; everything else is common to all.
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <cstdio>
+#include <exception>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "models/error.h"
+#include "models/nearest.h"
+#include "planner/plan_file.h"
+#include "tools/verb.h"
+
+namespace steploom {
+namespace {
+
+constexpr Verb kVerbs[] = {
+    {"plan", "Find the fastest layout of a model on a cluster",
+     "steploom plan mixtral-8x7b --cluster h100-sxm-80gb --nodes 8 --seq-length 4096 "
+     "--global-batch 256\n"
+     "steploom plan ./config.json --cluster my-cluster.json --nodes 4 --seq-length 8192 "
+     "--global-batch 512 --top 10 -o plan.json",
+     prepare_plan},
+    {"simulate", "Replay one layout's step, with its time, memory and trace",
+     "steploom simulate mixtral-8x7b --cluster h100-sxm-80gb --nodes 8 --seq-length 4096 "
+     "--global-batch 256 --layout tp=2,pp=2,ep=8,etp=1,sp=1\n"
+     "steploom simulate plan.json --trace step.json",
+     prepare_simulate},
+    {"explain", "Say where a planned step's time goes",
+     "steploom explain plan.json\n"
+     "steploom explain plan.json --knock-out --format json",
+     prepare_explain},
+    {"why-not", "Say why a layout is not the plan",
+     "steploom why-not plan.json --layout tp=8,pp=1,ep=8,sp=1", prepare_why_not},
+    {"models", "List the models that ship with steploom", "steploom models", prepare_models},
+    {"clusters", "List the built-in clusters", "steploom clusters", prepare_clusters},
+    {"doctor", "Say what was found on this machine and which profiles would be used",
+     "steploom doctor", prepare_doctor},
+};
+
+constexpr const char* kExitStatuses =
+    "\nExit status: 0 done; 1 it ran, and no layout fits or a check failed; 2 input refused.\n";
+
+// Examples come first.
+class Help : public CLI::Formatter {
+ public:
+  std::string make_help(const CLI::App* app, std::string name, CLI::AppFormatMode mode) const override {
+    std::string text;
+    if (!app->get_footer().empty()) text += "Examples:\n" + app->get_footer() + "\n";
+    return text + CLI::Formatter::make_help(app, std::move(name), mode) + kExitStatuses;
+  }
+  std::string make_footer(const CLI::App*) const override { return ""; }
+};
+
+std::string indented(std::string_view lines) {
+  std::string out = "  ";
+  for (const char c : lines) {
+    out += c;
+    if (c == '\n') out += "  ";
+  }
+  return out + "\n";
+}
+
+// CLI11 names what it did not expect; we add what is nearest.
+Error unexpected(const CLI::ParseError& e, const CLI::App& app) {
+  const std::string what = e.what();
+  std::vector<std::string> names;
+  for (const CLI::Option* o : app.get_options())
+    for (const std::string& n : o->get_lnames()) names.push_back("--" + n);
+  const std::vector<std::string_view> known(names.begin(), names.end());
+  const std::size_t at = what.rfind(' ');
+  std::string hint;
+  if (dynamic_cast<const CLI::ExtrasError*>(&e) != nullptr && at != std::string::npos) {
+    const std::string word = what.substr(at + 1);
+    const std::string_view near = nearest_name(word.substr(0, word.find('=')), known);
+    if (!near.empty()) hint = "did you mean '" + std::string(near) + "'?";
+  }
+  if (hint.empty()) hint = "see steploom " + app.get_name() + " --help";
+  return Error({"command line", "", "", what, hint});
+}
+
+int run(int argc, char** argv) {
+  CLI::App app{"steploom: how long a training step takes, and the fastest way to run it"};
+  app.name("steploom");
+  app.formatter(std::make_shared<Help>());
+  app.footer(indented(kVerbs[0].examples));
+  app.set_version_flag("--version", "steploom " STEPLOOM_VERSION " (engine " +
+                                        engine_signature() + ")");
+  app.require_subcommand(1);
+  std::vector<RunVerb> runs;
+  std::vector<CLI::App*> subs;
+  std::vector<std::string_view> names;
+  for (const Verb& v : kVerbs) {
+    CLI::App* sub = app.add_subcommand(v.name, v.summary);
+    sub->footer(indented(v.examples));
+    runs.push_back(v.prepare(*sub));
+    subs.push_back(sub);
+    names.emplace_back(v.name);
+  }
+  const auto verb_typed = [&]() -> CLI::App* {
+    for (CLI::App* sub : subs)
+      if (argc > 1 && sub->get_name() == argv[1]) return sub;
+    return nullptr;
+  };
+  if (argc < 2) {
+    std::cerr << app.help();
+    return static_cast<int>(ExitStatus::refused);
+  }
+  if (argv[1][0] != '-' && verb_typed() == nullptr)
+    throw Error({"command line", "", "a verb", "'" + std::string(argv[1]) + "'",
+                 nearest_hint(argv[1], names)});
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& e) {
+    return app.exit(e);
+  } catch (const CLI::ParseError& e) {
+    throw unexpected(e, verb_typed() != nullptr ? *verb_typed() : app);
+  }
+  for (std::size_t i = 0; i < subs.size(); ++i)
+    if (subs[i]->parsed()) return static_cast<int>(runs[i]());
+  return static_cast<int>(ExitStatus::refused);
+}
+
+}  // namespace
+}  // namespace steploom
+
+int main(int argc, char** argv) {
+  try {
+    return steploom::run(argc, argv);
+  } catch (const steploom::Error& e) {
+    std::cerr << "steploom: " << e.what() << '\n';
+    return static_cast<int>(e.status());
+  } catch (const std::exception& e) {
+    std::cerr << "steploom: internal fault: " << e.what() << '\n';
+    return 70;  // EX_SOFTWARE: ours, not the user's
+  }
+}

@@ -1,0 +1,101 @@
+#include "tools/plan_report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "planner/explain.h"
+#include "traces/units.h"
+
+namespace steploom {
+namespace {
+
+// "refused 5120 (experts % ep 1800, heads % tp 900, …)": the rules that refuse the most.
+std::string refusals(const SearchCounts& c) {
+  std::vector<std::pair<std::string, std::int64_t>> rules(c.refused.begin(), c.refused.end());
+  std::stable_sort(rules.begin(), rules.end(),
+                   [](const auto& a, const auto& b) { return a.second > b.second; });
+  constexpr std::size_t kShown = 3;
+  std::string text = fmt::format("refused {}", c.refused_total());
+  for (std::size_t i = 0; i < rules.size() && i < kShown; ++i)
+    text += fmt::format("{}{} {}", i == 0 ? " (" : ", ", rules[i].first, rules[i].second);
+  if (!rules.empty()) text += rules.size() > kShown ? ", …)" : ")";
+  return text;
+}
+
+}  // namespace
+
+Table rows_table(const std::vector<PlanRow>& rows) {
+  Table t({{"#", CellKind::integer, 0, "", "rank"},
+           {"layout"},
+           {"micro", CellKind::integer, 0, "", "micro_batch"},
+           {"recompute"},
+           {"step", CellKind::time},
+           {"tokens/s/GPU", CellKind::number, 0, "", "tokens_per_second_per_gpu"},
+           {"MFU", CellKind::share, 0, "", "mfu"},
+           {"HFU", CellKind::share, 0, "", "hfu"},
+           {"memory", CellKind::bytes},
+           {"bubble", CellKind::share},
+           {"exposed comm", CellKind::share, 0, "", "exposed_communication"},
+           {"stays best", CellKind::share, 0, "", "stays_best"},
+           {"worst regret", CellKind::share, 0, "", "worst_regret"}});
+  std::int64_t rank = 0;
+  for (const PlanRow& r : rows)
+    t.add({++rank, short_name(r.layout), r.layout.micro_batch,
+           std::string(name_of(r.layout.recompute)), r.step, r.tokens_per_second, r.mfu, r.hfu,
+           r.memory, r.bubble, r.exposed_communication, r.stays_best, r.worst_regret});
+  return t;
+}
+
+Report plan_report(const Plan& plan, const std::string& headline, const std::string& file) {
+  Report report(headline);
+  report.add("rows", "", rows_table(plan.rows));
+  const SearchCounts& c = plan.searched;
+  report.note("");
+  report.note(fmt::format("{} · out of memory {} · pruned {} by bound, {} by longest path · replayed {}",
+                          refusals(c), c.out_of_memory, c.pruned_bound, c.pruned_relaxed, c.replayed));
+  report.note(fmt::format("best of the whole space of {} valid layouts · rests on fitted {:.0f} %, "
+                          "modelled {:.0f} % of the step",
+                          c.valid(), plan.fitted_share * 100, (1 - plan.fitted_share) * 100));
+  const bool decided = std::any_of(plan.rows.begin(), plan.rows.end(),
+                                   [](const PlanRow& r) { return r.stays_best >= 0.5; });
+  if (!decided)
+    report.note(fmt::format("undecided: no row stays best in half of ±20 % on the network; measure the "
+                            "all-to-all and the reduce-scatter between nodes of {}",
+                            plan.cluster.name));
+  if (!file.empty()) report.note("plan written to " + file);
+  for (const std::string& w : warnings(plan.fitted_share, plan.rows.front(), plan.cluster.nodes))
+    report.warn(w);
+  return report;
+}
+
+Table memory_table(const Lowered& lowered, const std::vector<Bytes>& peaks) {
+  std::vector<std::size_t> order(peaks.size());
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return peaks[a] > peaks[b]; });
+  Table t({{"rank", CellKind::integer},
+           {"stage", CellKind::integer},
+           {"ranks alike", CellKind::integer, 0, "", "ranks"},
+           {"peak", CellKind::bytes},
+           {"parameters", CellKind::bytes},
+           {"gradients", CellKind::bytes},
+           {"optimizer", CellKind::bytes},
+           {"activations", CellKind::bytes},
+           {"buffers", CellKind::bytes},
+           {"workspace", CellKind::bytes},
+           {"of state: sharded", CellKind::bytes, 0, "", "tensor_sharded_bytes"},
+           {"replicated", CellKind::bytes},
+           {"experts", CellKind::bytes}});
+  for (const std::size_t d : order) {
+    const MemoryParts& m = lowered.memory[d];
+    const Device& device = lowered.program.devices[d];
+    t.add({std::int64_t{lowered.first_rank[d]}, std::int64_t{device.stage},
+           std::int64_t{device.multiplicity}, peaks[d], m.parameters, m.gradients, m.optimizer,
+           peaks[d] - m.fixed(), m.buffers, m.workspace, m.sharded, m.replicated, m.experts});
+  }
+  return t;
+}
+
+}  // namespace steploom

@@ -1,0 +1,23 @@
+// What `plan` and `simulate` say of a plan: ranked rows, how the space was settled, how sure it is.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "planner/lower.h"
+#include "planner/plan_file.h"
+#include "planner/search.h"
+#include "tools/report.h"
+
+namespace steploom {
+
+// `file`: where the plan was written, or empty.
+Report plan_report(const Plan& plan, const std::string& headline, const std::string& file);
+
+// The ranked rows as a table.
+Table rows_table(const std::vector<PlanRow>& rows);
+
+// Memory of every device that stands for ranks, the fullest first, part by part.
+Table memory_table(const Lowered& lowered, const std::vector<Bytes>& peaks);
+
+}  // namespace steploom

@@ -1,0 +1,83 @@
+// steploom simulate: one layout, replayed.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <ostream>
+#include <utility>
+
+#include "models/atomic_file.h"
+#include "planner/explain.h"
+#include "planner/make_plan.h"
+#include "sim/critical_path.h"
+#include "sim/engine.h"
+#include "sim/timeline.h"
+#include "tools/plan_report.h"
+#include "tools/question.h"
+#include "tools/verb.h"
+#include "traces/chrome_trace.h"
+#include "traces/units.h"
+
+namespace steploom {
+namespace {
+
+struct Flags {
+  QuestionFlags question;
+  std::string layout;
+  std::string trace;
+  std::string format = "table";
+};
+
+ExitStatus run(const Flags& f) {
+  const TableFormat format = parse_table_format(f.format, "--format");
+  const Asked asked = ask(f.question, f.layout);
+  const Setting& s = asked.question->setting();
+  CostCache costs(s.costs);
+  const Lowered lowered = lower(s, asked.layout, costs);
+  ReplayOptions options;
+  options.contention = asked.question->contention();
+  options.record_memory = !f.trace.empty();
+  const Replay replayed = replay(lowered.program, options);
+  const Candidate candidate = evaluate(s, asked.layout, costs, options.contention);
+  const PlanRow row = describe(s, candidate, lowered, options.contention);
+
+  Report report(asked.question->headline());
+  report.add("rows", "", rows_table({row}));
+  report.add("memory", "Memory of one rank of each kind, the fullest first:",
+             memory_table(lowered, replayed.peak_memory));
+  const double known = surely_known(critical_path(lowered.program, replayed));
+  report.note("");
+  report.note(fmt::format("lower bounds: closed form {}, longest path {} · {} operators on {} kinds of rank",
+                          time_text(candidate.closed_form), time_text(candidate.relaxed),
+                          lowered.program.op_count, lowered.program.devices.size()));
+  report.note(fmt::format("rests on fitted {:.0f} %, modelled {:.0f} % of the step", known * 100,
+                          (1 - known) * 100));
+  const bool fits = candidate.memory <= s.cluster.device.memory;
+  if (!fits)
+    report.note(fmt::format("does not fit: the fullest rank needs {} of {}",
+                            bytes_text(candidate.memory), bytes_text(s.cluster.device.memory)));
+  if (!f.trace.empty()) {
+    const Timeline timeline = make_timeline(lowered.program, replayed);
+    TraceOptions tracing;
+    tracing.name = s.model.name + " " + to_text(asked.layout);
+    write_file_atomically(f.trace, [&](std::ostream& out) {
+      write_chrome_trace(out, timeline, tracing);
+    });
+    report.note("trace written to " + f.trace + "; open it at https://ui.perfetto.dev");
+  }
+  for (const std::string& w : warnings(known, row, s.cluster.nodes)) report.warn(w);
+  report.print(format);
+  return fits ? ExitStatus::done : ExitStatus::negative;
+}
+
+}  // namespace
+
+RunVerb prepare_simulate(CLI::App& app) {
+  const auto f = std::make_shared<Flags>();
+  add_model_or_plan(app, f->question, f->layout);
+  app.add_option("--trace", f->trace, "Write a Chrome trace (opens in Perfetto) to this file");
+  add_format_flag(app, f->format);
+  return [f] { return run(*f); };
+}
+
+}  // namespace steploom
