@@ -131,9 +131,11 @@ class Writer {
         "\n]},\n\"displayTimeUnit\": \"ns\",\n\"baseTimeNanoseconds\": 0,\n\"traceEvents\": [";
   }
 
-  // "[0, 1]", at most so many. Of a folded group the ranks are not known: "[]".
-  static std::string rank_list(const TimelineGroup& g, std::size_t most) {
-    if (g.members.size() != g.ranks) return "[]";
+  // "[0, 1]", at most so many. Devices that stand for several ranks are not ranks: "[]".
+  std::string rank_list(const TimelineGroup& g, std::size_t most) const {
+    if (std::any_of(t_.devices.begin(), t_.devices.end(),
+                    [](const TimelineDevice& d) { return d.multiplicity > 1; }))
+      return "[]";
     std::string text = "[";
     for (std::size_t i = 0; i < g.members.size(); ++i) {
       if (i == most) {

@@ -1,7 +1,7 @@
 // Timelines as Chrome JSON with Kineto's categories and arguments, as the PyTorch profiler writes.
 //
-// Perfetto and chrome://tracing open the file; Holistic Trace Analysis and TraceLens read it as a
-// profile of a run (HTA wants one file a rank: TraceOptions::device). What stands where:
+// For Perfetto and chrome://tracing, and for readers of profiles such as Holistic Trace Analysis,
+// which wants one file a rank (TraceOptions::device). What stands where:
 //
 //     process          a device, named as in the Timeline
 //     thread           a stream; kernels as complete events, category "kernel"
