@@ -13,6 +13,7 @@
 #include "sim/cluster.h"
 #include "sim/collective_model.h"
 #include "sim/cost.h"
+#include "sim/kernel_model.h"
 #include "sim/profile.h"
 
 namespace steploom {
@@ -27,6 +28,7 @@ class CostModel {
 
  private:
   Cost product(const Work& work) const;
+  double at_least_dense(const ProductShape& shape, bool weight_grad) const;  // seconds
   Cost attention(const Work& work) const;
   Cost moving(const Work& work) const;
   Cost collective(const Work& work, const GroupShape& group) const;
