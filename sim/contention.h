@@ -1,10 +1,11 @@
 // How kernels that run together slow each other: measured tables, never guessed.
 //
 // The local rate of an operator is g(SMs held / SMs wanted) × Π h(its class, other class, the
-// other's CTA count) over the other residents of its device, as integers out of 65536; both tables
-// are clamped to slow-downs (at most full rate). A collective's rate is the least over its members,
-// then capped by max-min sharing of the links it uses. A rate depends on the set of residents,
-// never on other rates. Source of the form: docs/how-it-works.md, "Contention".
+// other's CTA count) over the other residents of its device, as integers out of 65536. A kernel's
+// CTA count is the SMs it wants. Both tables are clamped to slow-downs (at most full rate). A
+// collective's rate is the least over its members, then capped by max-min sharing of the links it
+// uses. A rate depends on the set of residents and the SMs they hold, never on other rates. Source
+// of the form: docs/how-it-works.md, "Contention".
 #pragma once
 
 #include <array>
