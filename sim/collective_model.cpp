@@ -104,6 +104,7 @@ double CollectiveModel::inside_node(OpKind collective, double bytes, int ranks) 
   }
   if (below == nullptr) below = above;
   if (above == nullptr) above = below;
+  assert(below != nullptr);  // a profile has curves of every collective
   if (below->ranks == ranks) return curve_seconds(*below, bytes);
   const auto bus = [&](const CollectiveCurve& curve) {
     return bus_factor(collective, curve.ranks) * bytes / curve_seconds(curve, bytes);

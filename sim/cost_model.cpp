@@ -38,7 +38,7 @@ int most_ctas(OpKind collective, const GroupShape& group) {
   }
 }
 // NCCL takes channels away while each would get less than 512 threads × 64 bytes.
-constexpr Bytes kBytesPerCta = 512 * 64;
+constexpr Bytes kBytesPerCta = 32768;
 
 std::uint16_t ctas_of(OpKind collective, Bytes bytes, const GroupShape& group) {
   const Bytes most = most_ctas(collective, group);
@@ -55,7 +55,7 @@ void need_half_precision(const Work& work) {
 }  // namespace
 
 CostModel::CostModel(const Profile& profile, const Cluster& cluster)
-    : profile_(&profile), cluster_(&cluster), collectives_(profile, cluster) {
+    : profile_(&profile), collectives_(profile, cluster) {
   if (profile.device.name == cluster.device.name) return;
   throw Error({"profile " + profile.name, "/device/name",
                "a profile of '" + cluster.device.name + "', the cluster's device",

@@ -20,7 +20,7 @@ namespace steploom {
 
 class CostModel {
  public:
-  // Both must outlive the model. Throws Error if the profile is of another device type.
+  // The profile must outlive the model. Throws Error if the profile is of another device type.
   CostModel(const Profile& profile, const Cluster& cluster);
 
   // Thread-safe. Never negative; 0 only for work of no size and collectives of one rank.
@@ -34,7 +34,6 @@ class CostModel {
   Cost collective(const Work& work, const GroupShape& group) const;
 
   const Profile* profile_;
-  const Cluster* cluster_;
   CollectiveModel collectives_;
 };
 
