@@ -103,7 +103,7 @@ Plan make_plan(const Setting& s, const Profile& profile, const PlanOptions& o) {
   plan.runtime = s.runtime.name;
   plan.profile = profile.name;
   plan.profile_digest = profile.digest;
-  plan.engine = engine_signature();
+  plan.engine = std::string(engine_signature());
   const std::vector<Robustness> sure = robustness(s, profile, found.best, o.contention, o.threads);
   CostCache costs(s.costs);
   for (std::size_t i = 0; i < found.best.size(); ++i) {

@@ -11,6 +11,7 @@
 #include "models/error.h"
 #include "models/json_reader.h"
 #include "models/runtime.h"
+#include "sim/engine.h"
 
 namespace steploom {
 namespace {
@@ -215,8 +216,6 @@ std::int64_t SearchCounts::refused_total() const {
   return sum;
 }
 
-std::string engine_signature() { return "1"; }
-
 std::string to_json(const Plan& p) {
   Out out = Out::object();
   out["steploom_plan"] = kVersion;
@@ -288,7 +287,7 @@ void check_digests(const Plan& plan, const std::string& profile_digest, bool reb
     throw Error({reading, "/profile/digest", profile_digest + " (profile " + plan.profile + " as it is now)",
                  plan.profile_digest, "plan again, or pass --rebase to replay with the profile at hand"});
   if (plan.engine != engine_signature())
-    throw Error({reading, "/engine", engine_signature(), plan.engine,
+    throw Error({reading, "/engine", std::string(engine_signature()), plan.engine,
                  "plan again, or pass --rebase to replay with this engine"});
 }
 

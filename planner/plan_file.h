@@ -54,16 +54,13 @@ struct Plan {
   std::string runtime;
   std::string profile;         // name
   std::string profile_digest;
-  std::string engine;          // engine_signature() of the program that wrote it
+  std::string engine;          // engine_signature() (sim/engine.h) of the program that wrote it
   std::vector<PlanRow> rows;   // best first
   SearchCounts searched;
   Picoseconds bound = 0;       // no layout of the space can be faster than this
   double gap = 0;              // (best step - bound) / best step; 0: proven optimal in the space
   double fitted_share = 0;     // of the best row's critical path: measured, interpolated, fitted
 };
-
-// Changes whenever costing or replaying the same plan may give other numbers.
-std::string engine_signature();
 
 std::string to_json(const Plan& plan);
 void save_plan(const Plan& plan, const std::filesystem::path& file);

@@ -13,6 +13,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "models/work.h"
@@ -47,5 +48,9 @@ Replay replay(const Program& program, const ReplayOptions& options = {});
 
 // Bytes of dynamic state that replay() holds per operator (start and end included).
 std::size_t dynamic_bytes_per_op(const Program& program, const ReplayOptions& options = {});
+
+// FNV-1a over all event times of a fixed set of Programs, as 16 hexadecimal digits: it changes when
+// the engine's answers do, and a test holds it to them. Plan files carry it.
+std::string_view engine_signature();
 
 }  // namespace steploom

@@ -12,7 +12,7 @@
 
 #include "models/error.h"
 #include "models/nearest.h"
-#include "planner/plan_file.h"
+#include "sim/engine.h"
 #include "tools/verb.h"
 
 namespace steploom {
@@ -89,7 +89,7 @@ int run(int argc, char** argv) {
   app.formatter(std::make_shared<Help>());
   app.footer(indented(kVerbs[0].examples));
   app.set_version_flag("--version", "steploom " STEPLOOM_VERSION " (engine " +
-                                        engine_signature() + ")");
+                                        std::string(engine_signature()) + ")");
   app.require_subcommand(1);
   std::vector<RunVerb> runs;
   std::vector<CLI::App*> subs;

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <charconv>
 #include <filesystem>
+#include <limits>
 #include <string_view>
 
 #include "models/config_reader.h"
@@ -24,6 +26,26 @@ Precision precision_named(const std::string& text) {
   throw Error({"--precision", "", "bf16 or fp16", "'" + text + "'", nearest_hint(text, known)});
 }
 
+// CLI11 clamps what does not fit; we refuse it.
+template <class T>
+void add_integer(CLI::App& verb, const std::string& flag, std::optional<T>& value,
+                 const std::string& what) {
+  verb.add_option_function<std::string>(
+          flag,
+          [&value, flag](const std::string& text) {
+            T read{};
+            const char* end = text.data() + text.size();
+            const auto [at, fault] = std::from_chars(text.data(), end, read);
+            if (fault != std::errc{} || at != end)
+              throw Error({"command line", flag,
+                           fmt::format("an integer up to {}", std::numeric_limits<T>::max()),
+                           "'" + text + "'", ""});
+            value = read;
+          },
+          what)
+      ->type_name("INT");
+}
+
 template <class T>
 T given(const std::optional<T>& value, const char* flag) {
   if (!value) throw Error({"command line", "", flag, "nothing", ""});
@@ -34,9 +56,9 @@ T given(const std::optional<T>& value, const char* flag) {
 
 void add_question_flags(CLI::App& verb, QuestionFlags& f) {
   verb.add_option("--cluster", f.cluster, "Built-in cluster (see `steploom clusters`) or a JSON file");
-  verb.add_option("--nodes", f.nodes, "Nodes of the cluster");
-  verb.add_option("--seq-length", f.seq_length, "Tokens in a sequence");
-  verb.add_option("--global-batch", f.global_batch, "Sequences in an optimizer step");
+  add_integer(verb, "--nodes", f.nodes, "Nodes of the cluster");
+  add_integer(verb, "--seq-length", f.seq_length, "Tokens in a sequence");
+  add_integer(verb, "--global-batch", f.global_batch, "Sequences in an optimizer step");
   verb.add_option("--precision", f.precision, "bf16 or fp16")->capture_default_str();
   verb.add_option("--runtime", f.runtime, "Framework: megatron-core or steploom")
       ->capture_default_str();

@@ -8,8 +8,8 @@
 #include "models/config_reader.h"
 #include "models/parameters.h"
 #include "models/runtime.h"
-#include "planner/plan_file.h"
 #include "sim/cluster.h"
+#include "sim/engine.h"
 #include "sim/profile.h"
 #include "tools/report.h"
 #include "tools/verb.h"
@@ -71,25 +71,26 @@ ExitStatus list_clusters(TableFormat format) {
 ExitStatus diagnose(TableFormat format) {
   Table found({{"what"}, {"found"}});
   found.add({std::string("steploom"), std::string(STEPLOOM_VERSION)});
-  found.add({std::string("engine"), engine_signature()});
+  found.add({std::string("engine"), std::string(engine_signature())});
   found.add({std::string("cores"), std::to_string(std::thread::hardware_concurrency())});
   found.add({std::string("shipped models"), std::to_string(model_names().size())});
   for (const Runtime& r : built_in_runtimes()) found.add({std::string("runtime"), r.name});
-  Table profiles({{"cluster"}, {"profile"}, {"digest"}, {"made"}, {"date"}});
+  Table profiles({{"cluster"}, {"profile"}, {"digest"}, {"date"}});
   Table errors({{"profile"},
                 {"what was left out"},
                 {"points", CellKind::integer},
                 {"median error", CellKind::share},
                 {"95th percentile", CellKind::share},
                 {"worst", CellKind::share}});
+  Report report;
   for (const std::string_view name : cluster_names()) {
     const Cluster c = load_cluster(name, 1);
     const Profile& p = built_in_profile(c.device.name);
-    profiles.add({c.name, p.name, p.digest, p.source, p.date});
+    profiles.add({c.name, p.name, p.digest, p.date});
+    report.note(p.name + ": " + p.source);
     for (const LeaveOut& e : p.leave_out)
       errors.add({p.name, e.what, e.points, e.median, e.p95, e.worst});
   }
-  Report report;
   report.add("found", "", std::move(found));
   report.add("profiles", "Profiles that would be used:", std::move(profiles));
   report.add("errors", "Their errors on measurements left out of the fit:", std::move(errors));

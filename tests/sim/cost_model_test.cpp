@@ -87,14 +87,24 @@ TEST_F(Costs, AWeightGradientPaysForItsSum) {
 }
 
 TEST_F(Costs, GroupedProductsShareOutTheirTokens) {
-  const ProductShape forward{1024, 14336, 4096, 8};
-  EXPECT_NEAR(us(product(OpKind::grouped_matmul, Phase::forward, 8192, 14336, 4096, 8)),
+  const ProductShape forward{128, 1408, 2048, 8};
+  EXPECT_NEAR(us(product(OpKind::grouped_matmul, Phase::forward, 1024, 1408, 2048, 8)),
               grouped_seconds(profile_, forward) * 1e6, 1e-5);
   // In a weight gradient the tokens are k.
-  const ProductShape gradient{4096, 14336, 1024, 8};
+  const ProductShape gradient{2048, 1408, 128, 8};
   EXPECT_NEAR(
-      us(product(OpKind::grouped_matmul, Phase::weight_grad, 4096, 14336, 8192, 8)),
-      (grouped_seconds(profile_, gradient) + 8.0 * 4096 * 14336 * 8 / (0.8 * 3.35e12)) * 1e6, 1e-5);
+      us(product(OpKind::grouped_matmul, Phase::weight_grad, 2048, 1408, 1024, 8)),
+      (grouped_seconds(profile_, gradient) + 8.0 * 2048 * 1408 * 8 / (0.8 * 3.35e12)) * 1e6, 1e-5);
+}
+
+// Where the fit alone would be faster, the dense product over all rows sets the time.
+TEST_F(Costs, GroupedProductsAreNeverFasterThanDenseOnes) {
+  const ProductShape expert{4096, 4096, 14336, 1};
+  ASSERT_LT(grouped_seconds(profile_, expert), matmul_seconds(profile_, expert));
+  for (const std::int64_t groups : {1, 2, 8})
+    for (const std::int64_t rows : {256, 4096, 32768})
+      EXPECT_GE(us(product(OpKind::grouped_matmul, Phase::forward, rows, 4096, 14336, groups)),
+                us(product(OpKind::matmul, Phase::forward, rows, 4096, 14336)));
 }
 
 // A Mixtral-8x7B expert layer with many tokens runs about as well as dense products.
