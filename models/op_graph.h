@@ -7,7 +7,7 @@
 //
 // A Chunk is what one pipeline stage does with one micro-batch: a forward and a backward graph over
 // one table of tensors, and an optimizer graph once a step. Weight-gradient operators sit in the
-// backward graph, marked by their phase; split_backward() takes them out.
+// backward graph, marked by their phase; split_backward.h takes them out.
 #pragma once
 
 #include <cstdint>
