@@ -6,8 +6,8 @@ namespace {
 
 AttentionShape core_shape(const BuildContext& c) {
   const AttentionSpec& a = c.model.attention;
-  return {c.work.seq_length,  c.layout.micro_batch, a.heads / c.layout.tp,
-          a.kv_heads / c.layout.tp, a.head_dim,     a.v_head_dim};
+  return {c.work.seq_length,        c.layout.micro_batch, a.heads / c.layout.tp,
+          a.kv_heads / c.layout.tp, a.head_dim,           a.v_head_dim};
 }
 
 // Widths on one rank, in elements a token.
@@ -38,7 +38,8 @@ TensorId grouped_query_backward(Emitter& out, TensorId dqkv, TensorId normed, co
   const BuildContext& c = out.c;
   const std::int64_t h = c.model.hidden;
   if (c.model.attention.rotary)
-    dqkv = out.stream("rotary", OpKind::rotary, Phase::data_grad, c.tokens, w.qkv(), w.qkv(), {dqkv});
+    dqkv =
+        out.stream("rotary", OpKind::rotary, Phase::data_grad, c.tokens, w.qkv(), w.qkv(), {dqkv});
   if (c.model.attention.qk_norm)
     dqkv = out.stream("qk norm", OpKind::norm, Phase::data_grad, c.tokens, 2 * w.qkv(), w.qkv(),
                       {dqkv});
@@ -80,7 +81,8 @@ TensorId latent_forward(Emitter& out, TensorId normed, const Widths& w, Attentio
                     w.q + up_width + a.qk_rope_head_dim, w.qkv(), {q, kv, latent});
 }
 
-TensorId latent_backward(Emitter& out, TensorId dqkv, const AttentionSaved& saved, const Widths& w) {
+TensorId latent_backward(Emitter& out, TensorId dqkv, const AttentionSaved& saved,
+                         const Widths& w) {
   const BuildContext& c = out.c;
   const AttentionSpec& a = c.model.attention;
   const std::int64_t h = c.model.hidden;
@@ -107,9 +109,9 @@ TensorId latent_backward(Emitter& out, TensorId dqkv, const AttentionSaved& save
     TensorId dq = out.linear_data_grad("q up", dqkv, c.tokens, w.q, a.q_lora_rank);
     dq = out.reduce("q latent gradient reduce", dq, a.q_lora_rank, Phase::data_grad);
     out.linear_weight_grad("q up", latent, dqkv, c.tokens, w.q, a.q_lora_rank);
-    const TensorId down = out.stream("q latent norm", OpKind::norm, Phase::data_grad, c.shard,
-                                     2 * std::int64_t{a.q_lora_rank}, a.q_lora_rank,
-                                     {dq, saved.q_down});
+    const TensorId down =
+        out.stream("q latent norm", OpKind::norm, Phase::data_grad, c.shard,
+                   2 * std::int64_t{a.q_lora_rank}, a.q_lora_rank, {dq, saved.q_down});
     dx_q = out.linear_data_grad("q down", down, c.shard, a.q_lora_rank, h);
     out.linear_weight_grad("q down", saved.normed, down, c.shard, a.q_lora_rank, h);
   } else {

@@ -19,9 +19,10 @@ TensorId layer_forward(Emitter& out, int layer, TensorId x, LayerSaved& saved) {
   out.set_layer(layer);
   saved.input = x;
   const TensorId attended = attention_forward(out, x, saved.attention);
-  saved.middle = out.stream("attention residual", OpKind::residual, Phase::forward, c.shard, 2 * h, h,
-                            {x, attended});
-  saved.normed = out.stream("ffn norm", OpKind::norm, Phase::forward, c.shard, h, h, {saved.middle});
+  saved.middle = out.stream("attention residual", OpKind::residual, Phase::forward, c.shard, 2 * h,
+                            h, {x, attended});
+  saved.normed =
+      out.stream("ffn norm", OpKind::norm, Phase::forward, c.shard, h, h, {saved.middle});
   const TensorId y = is_moe(c.model, layer)
                          ? moe_forward(out, saved.normed, saved.moe)
                          : ffn_forward(out, "ffn", saved.normed, c.model.dense.width,
@@ -34,13 +35,12 @@ TensorId layer_backward(Emitter& out, int layer, TensorId dy, const LayerSaved& 
   const BuildContext& c = out.c;
   const std::int64_t h = c.model.hidden;
   out.set_layer(layer);
-  TensorId d = is_moe(c.model, layer)
-                   ? moe_backward(out, dy, saved.normed, saved.moe)
-                   : ffn_backward(out, "ffn", dy, c.model.dense.width, c.model.dense.gated,
-                                  saved.dense);
+  TensorId d = is_moe(c.model, layer) ? moe_backward(out, dy, saved.normed, saved.moe)
+                                      : ffn_backward(out, "ffn", dy, c.model.dense.width,
+                                                     c.model.dense.gated, saved.dense);
   d = out.stream("ffn norm", OpKind::norm, Phase::data_grad, c.shard, 2 * h, h, {d, saved.middle});
-  const TensorId d_middle = out.stream("ffn residual", OpKind::residual, Phase::data_grad, c.shard,
-                                       2 * h, h, {dy, d});
+  const TensorId d_middle =
+      out.stream("ffn residual", OpKind::residual, Phase::data_grad, c.shard, 2 * h, h, {dy, d});
   d = attention_backward(out, d_middle, saved.attention);
   return out.stream("attention residual", OpKind::residual, Phase::data_grad, c.shard, 2 * h, h,
                     {d_middle, d});
@@ -161,8 +161,8 @@ Chunk build_chunk(const ModelSpec& m, const Workload& w, const Layout& l, const 
   HeadSaved head;
 
   Emitter f(c, chunk, chunk.forward);
-  TensorId x = stage.embedding ? embedding_forward(f)
-                               : receive(f, CommGroup::pp_forward_in, Phase::forward);
+  TensorId x =
+      stage.embedding ? embedding_forward(f) : receive(f, CommGroup::pp_forward_in, Phase::forward);
   for (int i = 0; i < stage.layers; ++i) x = layer_forward(f, layer_at(i), x, saved_at(i));
   f.set_layer(m.layers);
   if (stage.head) head_forward(f, x, head);
@@ -170,8 +170,8 @@ Chunk build_chunk(const ModelSpec& m, const Workload& w, const Layout& l, const 
 
   Emitter b(c, chunk, chunk.backward);
   b.set_layer(m.layers);
-  TensorId dy = stage.head ? head_backward(b, head)
-                           : receive(b, CommGroup::pp_backward_in, Phase::data_grad);
+  TensorId dy =
+      stage.head ? head_backward(b, head) : receive(b, CommGroup::pp_backward_in, Phase::data_grad);
   for (int i = stage.layers - 1; i >= 0; --i) {
     if (l.recompute == Recompute::full) {
       b.set_recompute(true);

@@ -17,10 +17,10 @@ namespace steploom {
 struct StageSpan {
   int first_layer = 0;
   int layers = 0;
-  bool embedding = false;      // holds the input embedding (first stage)
-  bool head = false;           // holds final norm, head and loss (last stage)
-  bool receives = false;       // has a stage before it
-  bool sends = false;          // has a stage after it
+  bool embedding = false;  // holds the input embedding (first stage)
+  bool head = false;       // holds final norm, head and loss (last stage)
+  bool receives = false;   // has a stage before it
+  bool sends = false;      // has a stage after it
   auto operator<=>(const StageSpan&) const = default;
 };
 StageSpan stage_span(const ModelSpec& m, const Layout& l, int stage);

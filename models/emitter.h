@@ -1,8 +1,8 @@
 // Writing a block of a Chunk operator by operator: the builder's pen.
 //
-// An Emitter appends to one OpGraph and shares the chunk's tensor table with its siblings. Reading a
-// tensor that the same graph wrote makes an edge; reading one of another graph (a saved activation)
-// makes none: order between blocks is the lowering's affair. Sizes are on one rank.
+// An Emitter appends to one OpGraph and shares the chunk's tensor table with its siblings. Reading
+// a tensor that the same graph wrote makes an edge; reading one of another graph (a saved
+// activation) makes none: order between blocks is the lowering's affair. Sizes are on one rank.
 #pragma once
 
 #include <cstdint>
@@ -44,7 +44,8 @@ class Emitter {
   OpId op(OpNode node);  // fills layer and recompute, adds edges
 
   // Kernels with one output, which is returned. Products are named after their weight.
-  TensorId linear(std::string_view name, TensorId x, std::int64_t m, std::int64_t n, std::int64_t k);
+  TensorId linear(std::string_view name, TensorId x, std::int64_t m, std::int64_t n,
+                  std::int64_t k);
   TensorId linear_data_grad(std::string_view name, TensorId dy, std::int64_t m, std::int64_t n,
                             std::int64_t k);
   // Where the gradients of the current layer accumulate.
@@ -96,7 +97,7 @@ struct MoeSaved {
   FfnSaved shared;
 };
 struct LayerSaved {
-  TensorId input = kNoTensor;   // x
+  TensorId input = kNoTensor;  // x
   AttentionSaved attention;
   TensorId middle = kNoTensor;  // x + attention
   TensorId normed = kNoTensor;  // input of the feed-forward part, after its norm

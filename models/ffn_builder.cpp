@@ -15,8 +15,8 @@ TensorId ffn_forward(Emitter& out, std::string_view name, TensorId normed, std::
   saved.input = normed;
   const TensorId x = out.gather(n + " input gather", normed, h, Phase::forward);
   saved.hidden = out.linear(n + " up", x, c.tokens, wide, h);
-  saved.activated = out.stream(n + " activation", OpKind::activation, Phase::forward, c.tokens, wide,
-                               f, {saved.hidden});
+  saved.activated = out.stream(n + " activation", OpKind::activation, Phase::forward, c.tokens,
+                               wide, f, {saved.hidden});
   const TensorId y = out.linear(n + " down", saved.activated, c.tokens, h, f);
   return out.reduce(n + " reduce", y, h, Phase::forward);
 }

@@ -42,8 +42,8 @@ Layout parse_layout(std::string_view text, int devices, bool has_moe);
 // "tp=1,pp=4,ep=8,etp=1,mbs=1,sp=0,zero=1,recompute=none"; parse_layout reads it back.
 std::string to_text(const Layout& l);
 
-// "tp1 pp4 ep8 dp16 zero1 sp": for people; degrees of 1 other than tp and pp are left out, and so are
-// micro-batch and recompute, which tables show beside it.
+// "tp1 pp4 ep8 dp16 zero1 sp": for people; degrees of 1 other than tp and pp are left out, and so
+// are micro-batch and recompute, which tables show beside it.
 std::string short_name(const Layout& l);
 
 }  // namespace steploom

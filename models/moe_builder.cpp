@@ -27,27 +27,31 @@ MoeShape moe_shape(const BuildContext& c) {
   return s;
 }
 
-TensorId exchange(Emitter& out, std::string_view name, Phase phase, const MoeShape& s, TensorId rows) {
+TensorId exchange(Emitter& out, std::string_view name, Phase phase, const MoeShape& s,
+                  TensorId rows) {
   if (out.c.layout.ep == 1) return rows;
   const Bytes bytes = s.rows * s.h * out.c.e;
-  return out.collective(name, OpKind::all_to_all, CommGroup::ep, StreamKind::ep, phase, bytes, bytes,
-                        rows);
+  return out.collective(name, OpKind::all_to_all, CommGroup::ep, StreamKind::ep, phase, bytes,
+                        bytes, rows);
 }
 
 // Rows come from the exchange ordered by sender; several local experts want them ordered by expert.
-TensorId sort_rows(Emitter& out, std::string_view name, Phase phase, const MoeShape& s, TensorId rows) {
+TensorId sort_rows(Emitter& out, std::string_view name, Phase phase, const MoeShape& s,
+                   TensorId rows) {
   if (s.local == 1 || (out.c.layout.ep == 1 && out.c.layout.etp == 1)) return rows;
   return out.stream(name, OpKind::permute, phase, s.gathered, s.h, s.h, {rows});
 }
 
-TensorId gather_rows(Emitter& out, std::string_view name, Phase phase, const MoeShape& s, TensorId rows) {
+TensorId gather_rows(Emitter& out, std::string_view name, Phase phase, const MoeShape& s,
+                     TensorId rows) {
   if (out.c.layout.etp == 1) return rows;
   const Bytes bytes = s.gathered * s.h * out.c.e;
-  return out.collective(name, OpKind::all_gather, CommGroup::etp, StreamKind::ep, phase, bytes, bytes,
-                        rows);
+  return out.collective(name, OpKind::all_gather, CommGroup::etp, StreamKind::ep, phase, bytes,
+                        bytes, rows);
 }
 
-TensorId scatter_rows(Emitter& out, std::string_view name, Phase phase, const MoeShape& s, TensorId rows) {
+TensorId scatter_rows(Emitter& out, std::string_view name, Phase phase, const MoeShape& s,
+                      TensorId rows) {
   if (out.c.layout.etp == 1) return rows;
   const Bytes bytes = s.gathered * s.h * out.c.e;
   return out.collective(name, OpKind::reduce_scatter, CommGroup::etp, StreamKind::ep, phase, bytes,
@@ -66,8 +70,8 @@ TensorId from_experts(Emitter& out, Phase phase, const MoeShape& s, TensorId row
   return exchange(out, phase == Phase::forward ? "combine" : "dispatch backward", phase, s, rows);
 }
 
-TensorId experts(Emitter& out, std::string_view name, Phase phase, const MoeShape& s, std::int64_t n,
-                 std::int64_t k, TensorId x) {
+TensorId experts(Emitter& out, std::string_view name, Phase phase, const MoeShape& s,
+                 std::int64_t n, std::int64_t k, TensorId x) {
   const Work w = grouped_product(phase, out.c.work.precision, s.local, s.gathered, n, k);
   const TensorId y = out.tensor(name, s.gathered * (phase == Phase::forward ? n : k) * out.c.e);
   out.op(name, w, {x}, {y});
@@ -76,9 +80,8 @@ TensorId experts(Emitter& out, std::string_view name, Phase phase, const MoeShap
 
 void experts_weight_grad(Emitter& out, std::string_view name, const MoeShape& s, std::int64_t n,
                          std::int64_t k, TensorId x, TensorId dy) {
-  out.op(name,
-         grouped_product(Phase::weight_grad, out.c.work.precision, s.local, s.gathered, n, k), {x, dy},
-         {out.expert_gradient()});
+  out.op(name, grouped_product(Phase::weight_grad, out.c.work.precision, s.local, s.gathered, n, k),
+         {x, dy}, {out.expert_gradient()});
 }
 
 }  // namespace
@@ -89,8 +92,8 @@ TensorId moe_forward(Emitter& out, TensorId normed, MoeSaved& saved) {
   const MoeShape s = moe_shape(c);
   TensorId shared = kNoTensor;
   if (moe.shared_width > 0)
-    shared = ffn_forward(out, "shared expert", normed, moe.shared_width, moe.expert.gated,
-                         saved.shared);
+    shared =
+        ffn_forward(out, "shared expert", normed, moe.shared_width, moe.expert.gated, saved.shared);
   const TensorId logits = out.linear("router", normed, c.shard, s.experts, s.h);
   saved.scores = out.tensor("scores", c.shard * s.experts * 4);
   OpNode router;
@@ -111,9 +114,8 @@ TensorId moe_forward(Emitter& out, TensorId normed, MoeSaved& saved) {
   const TensorId back = from_experts(out, Phase::forward, s, y);
   const std::int64_t extra = shared == kNoTensor ? 0 : s.h;
   const TensorId combined = out.tensor("unpermute", c.shard * s.h * c.e);
-  const Work unpermute =
-      streaming(OpKind::unpermute, Phase::forward, c.work.precision, c.shard, s.h,
-                (s.rows * s.h + c.shard * (s.h + extra)) * c.e);
+  const Work unpermute = streaming(OpKind::unpermute, Phase::forward, c.work.precision, c.shard,
+                                   s.h, (s.rows * s.h + c.shard * (s.h + extra)) * c.e);
   if (shared == kNoTensor)
     out.op("unpermute", unpermute, {back, saved.scores}, {combined});
   else
@@ -135,9 +137,8 @@ TensorId moe_backward(Emitter& out, TensorId dy, TensorId normed, const MoeSaved
   const TensorId dy_rows = to_experts(out, Phase::data_grad, s, d_back);
   const TensorId d_act = experts(out, "experts down", Phase::data_grad, s, s.h, s.width, dy_rows);
   experts_weight_grad(out, "experts down", s, s.h, s.width, saved.activated, dy_rows);
-  const TensorId d_hidden =
-      out.stream("experts activation", OpKind::activation, Phase::data_grad, s.gathered,
-                 s.wide + s.width, s.wide, {d_act, saved.hidden});
+  const TensorId d_hidden = out.stream("experts activation", OpKind::activation, Phase::data_grad,
+                                       s.gathered, s.wide + s.width, s.wide, {d_act, saved.hidden});
   const TensorId d_rows = experts(out, "experts up", Phase::data_grad, s, s.wide, s.h, d_hidden);
   experts_weight_grad(out, "experts up", s, s.wide, s.h, saved.rows, d_hidden);
   const TensorId home = from_experts(out, Phase::data_grad, s, d_rows);
@@ -146,18 +147,17 @@ TensorId moe_backward(Emitter& out, TensorId dy, TensorId normed, const MoeSaved
          streaming(OpKind::permute, Phase::data_grad, p, c.shard, s.h,
                    (s.rows * s.h + c.shard * s.h) * c.e),
          {home}, {dx});
-  const TensorId d_logits =
-      out.stream("router scores and top-k", OpKind::router, Phase::data_grad, c.shard,
-                 3 * s.experts, s.experts, {home, saved.scores});
+  const TensorId d_logits = out.stream("router scores and top-k", OpKind::router, Phase::data_grad,
+                                       c.shard, 3 * s.experts, s.experts, {home, saved.scores});
   const TensorId d_router = out.linear_data_grad("router", d_logits, c.shard, s.experts, s.h);
   out.linear_weight_grad("router", normed, d_logits, c.shard, s.experts, s.h);
   TensorId sum = out.stream("router gradient sum", OpKind::residual, Phase::data_grad, c.shard,
                             2 * s.h, s.h, {dx, d_router});
   if (moe.shared_width > 0) {
-    const TensorId d_shared = ffn_backward(out, "shared expert", dy, moe.shared_width,
-                                           moe.expert.gated, saved.shared);
-    sum = out.stream("shared gradient sum", OpKind::residual, Phase::data_grad, c.shard, 2 * s.h, s.h,
-                     {sum, d_shared});
+    const TensorId d_shared =
+        ffn_backward(out, "shared expert", dy, moe.shared_width, moe.expert.gated, saved.shared);
+    sum = out.stream("shared gradient sum", OpKind::residual, Phase::data_grad, c.shard, 2 * s.h,
+                     s.h, {sum, d_shared});
   }
   return sum;
 }

@@ -13,13 +13,23 @@
 namespace steploom {
 namespace {
 
-constexpr std::array<std::string_view, kCommGroups> kGroupNames{
-    "none",           "tp",              "ep",        "etp",  "dp", "expert_dp", "pp_forward_in",
-    "pp_forward_out", "pp_backward_in", "pp_backward_out", "embedding", "world"};
+constexpr std::array<std::string_view, kCommGroups> kGroupNames{"none",
+                                                                "tp",
+                                                                "ep",
+                                                                "etp",
+                                                                "dp",
+                                                                "expert_dp",
+                                                                "pp_forward_in",
+                                                                "pp_forward_out",
+                                                                "pp_backward_in",
+                                                                "pp_backward_out",
+                                                                "embedding",
+                                                                "world"};
 constexpr std::array<std::string_view, kStreamKinds> kStreamNames{
     "compute", "tp", "ep", "dp", "expert_dp", "pp_send", "pp_recv"};
 
-// What an edge carries. A struct, for its initializer: Boost copies edges through one made by default.
+// What an edge carries. A struct, for its initializer: Boost copies edges through one made by
+// default.
 struct Carried {
   TensorId tensor = 0;
 };
@@ -28,8 +38,12 @@ using Graph =
 
 }  // namespace
 
-std::string_view name_of(CommGroup g) { return kGroupNames.at(static_cast<std::size_t>(g)); }
-std::string_view name_of(StreamKind s) { return kStreamNames.at(static_cast<std::size_t>(s)); }
+std::string_view name_of(CommGroup g) {
+  return kGroupNames.at(static_cast<std::size_t>(g));
+}
+std::string_view name_of(StreamKind s) {
+  return kStreamNames.at(static_cast<std::size_t>(s));
+}
 
 struct OpGraph::Impl {
   Graph graph;
@@ -54,8 +68,12 @@ void OpGraph::depend(OpId producer, OpId consumer, TensorId tensor) {
   boost::add_edge(producer, consumer, Carried{tensor}, impl_->graph);
 }
 
-std::size_t OpGraph::size() const { return boost::num_vertices(impl_->graph); }
-const OpNode& OpGraph::node(OpId op) const { return impl_->graph[op]; }
+std::size_t OpGraph::size() const {
+  return boost::num_vertices(impl_->graph);
+}
+const OpNode& OpGraph::node(OpId op) const {
+  return impl_->graph[op];
+}
 
 std::vector<OpGraph::Edge> OpGraph::predecessors(OpId op) const {
   std::vector<Edge> edges;

@@ -35,13 +35,13 @@ Runtime megatron_core() {
   r.hardware_connections = 1;  // CUDA_DEVICE_MAX_CONNECTIONS=1, asked for with tp > 1 before
                                // Blackwell (megatron/training/arguments.py, validate_args)
   r.collective_waits_for_issued =
-      true;                         // ProcessGroupNCCL::syncStream records on the current stream
+      true;                            // ProcessGroupNCCL::syncStream records on the current stream
   r.kernels_wait_for_receives = true;  // p2p_communication.py waits before the pass begins
-  r.host_waits_for_routing = true;  // tokens_per_expert goes to the host (token_dispatcher.py)
-  r.overlap_grad_reduce = true;     // --overlap-grad-reduce, in every public recipe
-  r.overlap_param_gather = true;    // --overlap-param-gather, likewise
-  r.grad_bytes = 4;                 // bf16 training accumulates and reduces in fp32 (validate_args)
-  r.bucket_elements = 40'000'000;   // distributed_data_parallel.py: max(40M, 1M · dp)
+  r.host_waits_for_routing = true;     // tokens_per_expert goes to the host (token_dispatcher.py)
+  r.overlap_grad_reduce = true;        // --overlap-grad-reduce, in every public recipe
+  r.overlap_param_gather = true;       // --overlap-param-gather, likewise
+  r.grad_bytes = 4;                // bf16 training accumulates and reduces in fp32 (validate_args)
+  r.bucket_elements = 40'000'000;  // distributed_data_parallel.py: max(40M, 1M · dp)
   r.bucket_elements_per_rank = 1'000'000;
   r.workspace = kCublasWorkspace + kContext + kAllocatorSlack;
   r.communicator_buffers = kCommunicatorBuffers;

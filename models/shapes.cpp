@@ -5,7 +5,9 @@
 namespace steploom {
 namespace {
 
-double as_double(std::int64_t v) { return static_cast<double>(v); }
+double as_double(std::int64_t v) {
+  return static_cast<double>(v);
+}
 
 }  // namespace
 

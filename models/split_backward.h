@@ -1,9 +1,9 @@
 // The backward pass as two blocks: data gradients (B) and weight gradients (W).
 //
 // Schedules that delay weight gradients (zero bubble, Lancet's) want them apart. W operators are
-// those of phase weight_grad: products, the gathers of their inputs, gradient buckets. No B operator
-// waits for one, so the two blocks can be run in the order B, W; edges from B to W become tensors
-// that B leaves behind.
+// those of phase weight_grad: products, the gathers of their inputs, gradient buckets. No B
+// operator waits for one, so the two blocks can be run in the order B, W; edges from B to W become
+// tensors that B leaves behind.
 #pragma once
 
 #include "models/op_graph.h"

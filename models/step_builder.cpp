@@ -3,9 +3,9 @@
 //
 // Megatron-Core's DistributedDataParallel: gradients are reduced bucket by bucket, in the order in
 // which the backward pass completes them; a bucket closes when it holds at least
-// max(40 M, 1 M · dp) elements. With ZeRO-1 (its distributed optimizer) a bucket is reduce-scattered
-// and its parameters are all-gathered before they are next used. Experts have buckets of their own
-// over the expert-data-parallel group.
+// max(40 M, 1 M · dp) elements. With ZeRO-1 (its distributed optimizer) a bucket is
+// reduce-scattered and its parameters are all-gathered before they are next used. Experts have
+// buckets of their own over the expert-data-parallel group.
 #include <algorithm>
 #include <cassert>
 #include <string>
@@ -105,7 +105,8 @@ struct Family {
 std::vector<Family> families(const Layout& l) {
   std::vector<Family> out;
   if (l.dp > 1)
-    out.push_back({&Unit::dense, &Unit::dense_gradient, CommGroup::dp, StreamKind::dp, l.dp, "dense"});
+    out.push_back(
+        {&Unit::dense, &Unit::dense_gradient, CommGroup::dp, StreamKind::dp, l.dp, "dense"});
   if (l.expert_dp() > 1)
     out.push_back({&Unit::experts, &Unit::expert_gradient, CommGroup::expert_dp,
                    StreamKind::expert_dp, l.expert_dp(), "expert"});
@@ -151,10 +152,10 @@ OpGraph with_gradient_buckets(const BuildContext& c, const StageSpan& stage, Chu
     int number = 0;
     for (const Bucket& b : buckets(list, f.size, least_bucket(c.runtime, f.ranks))) {
       const bool scatter = c.layout.zero == 1;
-      OpNode node = collective_node(
-          std::string(f.name) + " gradient bucket " + std::to_string(number++),
-          scatter ? OpKind::reduce_scatter : OpKind::all_reduce, Phase::weight_grad, f.group, f.stream,
-          b.elements * c.runtime.grad_bytes);
+      OpNode node =
+          collective_node(std::string(f.name) + " gradient bucket " + std::to_string(number++),
+                          scatter ? OpKind::reduce_scatter : OpKind::all_reduce, Phase::weight_grad,
+                          f.group, f.stream, b.elements * c.runtime.grad_bytes);
       std::int64_t after = static_cast<std::int64_t>(backward.size()) - 1;
       if (c.runtime.overlap_grad_reduce) {
         after = -1;
@@ -194,9 +195,9 @@ OpGraph with_parameter_gathers(const BuildContext& c, const StageSpan& stage, Ch
   for (const Family& f : families(c.layout)) {
     int number = 0;
     for (const Bucket& b : buckets(list, f.size, least_bucket(c.runtime, f.ranks))) {
-      OpNode node = collective_node(
-          std::string(f.name) + " parameter bucket " + std::to_string(number++), OpKind::all_gather,
-          Phase::forward, f.group, f.stream, b.elements * c.e);
+      OpNode node =
+          collective_node(std::string(f.name) + " parameter bucket " + std::to_string(number++),
+                          OpKind::all_gather, Phase::forward, f.group, f.stream, b.elements * c.e);
       chunk.tensors.push_back({node.name, 0, TensorScope::step});
       const auto t = static_cast<TensorId>(chunk.tensors.size() - 1);
       node.writes = {t};
@@ -230,8 +231,8 @@ OpGraph optimizer_graph(const BuildContext& c, const StageSpan& stage, Chunk& ch
   const StageParameters p = stage_parameters(c.model, c.layout, stage);
   const Bytes g = c.runtime.grad_bytes;
   const bool shard = c.layout.zero == 1;
-  const std::int64_t own = p.dense() / (shard ? c.layout.dp : 1) +
-                           p.experts / (shard ? c.layout.expert_dp() : 1);
+  const std::int64_t own =
+      p.dense() / (shard ? c.layout.dp : 1) + p.experts / (shard ? c.layout.expert_dp() : 1);
   OpGraph graph;
   Emitter out(c, chunk, graph);
   std::vector<TensorId> gradients;
@@ -239,14 +240,13 @@ OpGraph optimizer_graph(const BuildContext& c, const StageSpan& stage, Chunk& ch
     for (const TensorId t : {l.dense, l.experts})
       if (t != kNoTensor) gradients.push_back(t);
   const auto reduce = [&](std::string name, CommGroup group, StreamKind stream, Bytes bytes) {
-    OpNode node = collective_node(std::move(name), OpKind::all_reduce, Phase::optimizer, group, stream,
-                                  bytes);
+    OpNode node = collective_node(std::move(name), OpKind::all_reduce, Phase::optimizer, group,
+                                  stream, bytes);
     node.reads = gradients;
     node.writes = gradients;
     out.op(std::move(node));
   };
-  if (c.layout.sp)
-    reduce("replicated gradients", CommGroup::tp, StreamKind::tp, p.replicated * g);
+  if (c.layout.sp) reduce("replicated gradients", CommGroup::tp, StreamKind::tp, p.replicated * g);
   if (shares_embedding(c.model, c.layout, stage))
     reduce("tied embedding gradient", CommGroup::embedding, StreamKind::dp,
            table_elements(c.model, c.layout) * g);

@@ -73,8 +73,8 @@ class BlockLowering {
     b_.last[op.stream] = static_cast<std::int32_t>(id);
     for (const TensorId t : node.reads) b_.body.accesses.push_back({id, t, AccessMode::read});
     for (const TensorId t : node.writes) b_.body.accesses.push_back({id, t, AccessMode::write});
-    b_.body.infos.push_back({node.name, node.work, node.group, node.layer, node.recompute,
-                             cost.provenance});
+    b_.body.infos.push_back(
+        {node.name, node.work, node.group, node.layer, node.recompute, cost.provenance});
     b_.body.ops.push_back(op);
   }
 
@@ -160,7 +160,8 @@ void place_tensors(const Chunk& chunk, const std::vector<Block*>& forwards,
     for (TensorId t = 0; t < n; ++t) {
       const Tensor& tensor = chunk.tensors[t];
       if (tensor.scope != TensorScope::micro_batch || u.by_tensor[t].empty()) continue;
-      if (u.made_by[t] >= 0) b.body.ops[static_cast<std::size_t>(u.made_by[t])].alloc += tensor.bytes;
+      if (u.made_by[t] >= 0)
+        b.body.ops[static_cast<std::size_t>(u.made_by[t])].alloc += tensor.bytes;
       if (!forward || !read_later[t]) free_in(b, free_point(b, u.by_tensor[t]), t, tensor.bytes);
     }
     sort_accesses(b);

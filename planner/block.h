@@ -25,10 +25,10 @@ using StreamClock = std::array<std::int32_t, kStreamKinds>;
 
 struct Block {
   BlockTemplate body;
-  std::vector<StreamClock> known;        // by operator: what is known finished when it starts
-  std::vector<std::int32_t> sequence;    // by operator: its place on its stream, from 1
+  std::vector<StreamClock> known;      // by operator: what is known finished when it starts
+  std::vector<std::int32_t> sequence;  // by operator: its place on its stream, from 1
   std::array<std::int32_t, kStreamKinds> last;  // by stream: its last operator, or -1
-  std::vector<std::uint32_t> leading;    // collectives issued before any compute operator
+  std::vector<std::uint32_t> leading;           // collectives issued before any compute operator
 
   // Is `op` known finished to whatever stream `s` runs after this block?
   bool known_after(std::uint32_t op, std::size_t s) const;

@@ -77,8 +77,7 @@ BoundModel::Digest BoundModel::measure(Part part, const Layout& l) {
   d.forward = longest_from(f, StreamKind::compute);
   d.backward = longest_from(b, StreamKind::compute);
   // The first stage makes its input itself.
-  d.forward_passage =
-      part == Part::embedding ? d.forward : longest_from(f, StreamKind::pp_recv);
+  d.forward_passage = part == Part::embedding ? d.forward : longest_from(f, StreamKind::pp_recv);
   d.backward_passage = longest_from(b, StreamKind::pp_recv);
   d.saved = saved_bytes(chunk);
   return d;
@@ -100,8 +99,7 @@ Picoseconds BoundModel::optimizer(const Layout& l) {
   const StageSpan first = stage_span(s_.model, l, 0);
   const StageParameters p = stage_parameters(s_.model, l, first);
   const bool shard = l.zero == 1;
-  const std::int64_t own =
-      p.dense() / (shard ? l.dp : 1) + p.experts / (shard ? l.expert_dp() : 1);
+  const std::int64_t own = p.dense() / (shard ? l.dp : 1) + p.experts / (shard ? l.expert_dp() : 1);
   const Bytes g = s_.runtime.grad_bytes;
   const auto kernel = [&](OpKind kind, std::int64_t n, Bytes bytes) {
     return costs_
@@ -137,8 +135,8 @@ Bound BoundModel::bound(const Layout& l) {
     add(Part::dense_layer, span_of.layers - moe);
     if (span_of.embedding) add(Part::embedding, 1);
     if (span_of.head) add(Part::head, 1);
-    longest = std::max(longest,
-                       before_forward + m * (sum.forward + sum.backward) + before_backward);
+    longest =
+        std::max(longest, before_forward + m * (sum.forward + sum.backward) + before_backward);
     before_forward += sum.forward_passage;
     before_backward += sum.backward_passage;
     const std::int64_t in_flight = std::min<std::int64_t>(l.pp - stage, m);

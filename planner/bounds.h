@@ -8,9 +8,10 @@
 //
 //   T >= max_s ( Σ_{i<s} f_i + m·(F_s + B_s) + Σ_{i<s} b_i ) + optimizer of stage 0:
 //
-// stage s cannot start before the first micro-batch has passed the stages before it, nor stage 0 its
-// optimizer before the last gradient has come back. Likewise the memory of stage s is never less
-// than its fixed part plus min(p − s, m) times what one micro-batch leaves for its backward pass.
+// stage s cannot start before the first micro-batch has passed the stages before it, nor stage 0
+// its optimizer before the last gradient has come back. Likewise the memory of stage s is never
+// less than its fixed part plus min(p − s, m) times what one micro-batch leaves for its backward
+// pass.
 #pragma once
 
 #include <map>
@@ -36,11 +37,11 @@ class BoundModel {
  private:
   enum class Part : int { dense_layer, moe_layer, embedding, head };
   struct Digest {
-    Picoseconds forward = 0;            // spans
+    Picoseconds forward = 0;  // spans
     Picoseconds backward = 0;
-    Picoseconds forward_passage = 0;    // never above the spans
+    Picoseconds forward_passage = 0;  // never above the spans
     Picoseconds backward_passage = 0;
-    Bytes saved = 0;           // micro-batch tensors that the backward pass reads
+    Bytes saved = 0;  // micro-batch tensors that the backward pass reads
   };
   const Digest& digest(Part part, const Layout& layout);
   Digest measure(Part part, const Layout& layout);

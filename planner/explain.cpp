@@ -9,7 +9,9 @@
 namespace steploom {
 namespace {
 
-Picoseconds mean(double total, double ranks) { return static_cast<Picoseconds>(total / ranks); }
+Picoseconds mean(double total, double ranks) {
+  return static_cast<Picoseconds>(total / ranks);
+}
 
 Picoseconds step_without_optimizer(Program program, const Contention* tables) {
   for (BlockTemplate& b : program.blocks)
@@ -94,8 +96,8 @@ std::vector<std::string> warnings(double known_share, const PlanRow& row, int no
   constexpr double kNoEffect = 1e-4;
   std::vector<std::string> out;
   if (1 - known_share > kMuchModelled)
-    out.push_back(fmt::format("{:.0f} % of this step is modelled, not measured",
-                              (1 - known_share) * 100));
+    out.push_back(
+        fmt::format("{:.0f} % of this step is modelled, not measured", (1 - known_share) * 100));
   if (row.mfu > kTooGood)
     out.push_back(fmt::format("MFU of {:.0f} %: check the profile", row.mfu * 100));
   if (nodes > 1 && row.exposed_communication < kNoEffect)

@@ -34,16 +34,17 @@ struct Explanation {
   Picoseconds recompute = 0;                   // of it: forward operators run again
   Picoseconds idle = 0;                        // step minus what the compute stream was busy
   std::vector<CommunicationTime> communication;
-  Picoseconds communication_exposed = 0;       // saved if all of it were free
-  Picoseconds bubble = 0;                      // saved if no stage waited for another
-  Picoseconds optimizer = 0;                   // saved if the optimizer's kernels were free
-  Picoseconds host = 0;                        // saved if the host issued at once
+  Picoseconds communication_exposed = 0;  // saved if all of it were free
+  Picoseconds bubble = 0;                 // saved if no stage waited for another
+  Picoseconds optimizer = 0;              // saved if the optimizer's kernels were free
+  Picoseconds host = 0;                   // saved if the host issued at once
   CriticalPath path;
 };
 
 Explanation explain(const Program& program, const Contention* contention);
 
-// Every knock-out there is: each collective, all communication, bubble, contention, host, imbalance.
+// Every knock-out there is: each collective, all communication, bubble, contention, host,
+// imbalance.
 std::vector<Saving> knock_out_all(const Program& program, const Contention* contention);
 
 // Share of the critical path that rests on measured, interpolated or fitted durations.

@@ -76,8 +76,8 @@ std::vector<Collective> collectives_in(const Program& program) {
   for (const BlockTemplate& b : program.blocks)
     for (const OpInfo& info : b.infos)
       if (is_communication(info.work.kind))
-        found.insert({is_pipeline(info.group) ? CommGroup::pp_forward_out : info.group,
-                      info.work.kind});
+        found.insert(
+            {is_pipeline(info.group) ? CommGroup::pp_forward_out : info.group, info.work.kind});
   return {found.begin(), found.end()};
 }
 
@@ -101,7 +101,9 @@ Picoseconds step_without_bubble(const Program& program, const Contention* tables
                   tables);
 }
 
-Picoseconds step_without_contention(const Program& program) { return makespan(program, nullptr); }
+Picoseconds step_without_contention(const Program& program) {
+  return makespan(program, nullptr);
+}
 
 Picoseconds step_without_host(const Program& program, const Contention* tables) {
   return makespan(edited(program,

@@ -11,13 +11,21 @@
 #include "planner/block.h"
 #include "planner/pipeline_schedule.h"
 #include "planner/ranks.h"
+#include "sim/check.h"
 #include "sim/fold.h"
 
 namespace steploom {
 namespace {
 
 // The five blocks of a stage, costed for one combination of group shapes.
-enum BlockIndex : std::size_t { kForward, kFirstForward, kBackward, kLastBackward, kOptimizer, kBlocks };
+enum BlockIndex : std::size_t {
+  kForward,
+  kFirstForward,
+  kBackward,
+  kLastBackward,
+  kOptimizer,
+  kBlocks
+};
 
 struct StageBlocks {
   std::array<Block, kBlocks> block;
@@ -115,6 +123,7 @@ class Lowering {
     add_communicators();
     for (std::uint32_t d = 0; d < fold_.first_rank.size(); ++d) add_device(d);
     finalize(p);
+    assert(check(p).empty());
     return std::move(out_);
   }
 
@@ -170,7 +179,8 @@ class Lowering {
       }
       std::map<std::uint32_t, std::uint32_t> uses;
       for (const std::uint32_t l : links_.of(g))
-        uses[fold_.class_of_link[l]] = links_.share(g, l) * multiplicity[{c, fold_.class_of_link[l]}];
+        uses[fold_.class_of_link[l]] =
+            links_.share(g, l) * multiplicity[{c, fold_.class_of_link[l]}];
       for (const auto& [link, share] : uses) out.uses.push_back({link, share});
       out_.program.communicators.push_back(std::move(out));
     }
@@ -213,8 +223,7 @@ class Lowering {
       device.communicator_of_role.push_back(
           g < 0 ? kNoCommunicator : fold_.class_of_communicator[static_cast<std::size_t>(g)]);
     }
-    const MemoryParts memory =
-        fixed_memory(s_, l_, stage_span(s_.model, l_, stage), groups);
+    const MemoryParts memory = fixed_memory(s_, l_, stage_span(s_.model, l_, stage), groups);
     device.static_bytes = memory.fixed();
     device.first_slot = static_cast<std::uint32_t>(p.slots.size());
     add_slots(stage, blocks, blocks_.at(rank_kind_[rank]).first);

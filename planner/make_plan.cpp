@@ -24,12 +24,13 @@ double share(Picoseconds part, Picoseconds whole) {
 
 [[noreturn]] void nothing_fits(const Setting& s, const SearchResult& r) {
   Error::Where where;
-  where.reading = fmt::format("{} on {} × {}", s.model.name, s.cluster.devices(), s.cluster.device.name);
+  where.reading =
+      fmt::format("{} on {} × {}", s.model.name, s.cluster.devices(), s.cluster.device.name);
   where.expected = "a layout that keeps every rule and fits in memory";
   if (r.valid == 0) {
-    const auto most = std::max_element(
-        r.refused.begin(), r.refused.end(),
-        [](const auto& a, const auto& b) { return a.second < b.second; });
+    const auto most =
+        std::max_element(r.refused.begin(), r.refused.end(),
+                         [](const auto& a, const auto& b) { return a.second < b.second; });
     where.found = fmt::format("none of {} layouts keeps every rule; \"{}\" alone refuses {}",
                               r.enumerated, most->first, most->second);
     where.hint = "change the number of nodes or the global batch";

@@ -18,9 +18,9 @@ struct MemoryParts {
   Bytes workspace = 0;    // libraries and allocator
 
   // parameters + gradients + optimizer again, by bucket.
-  Bytes sharded = 0;      // tensor-sharded
-  Bytes replicated = 0;   // on every tensor-parallel rank
-  Bytes experts = 0;      // routed experts
+  Bytes sharded = 0;     // tensor-sharded
+  Bytes replicated = 0;  // on every tensor-parallel rank
+  Bytes experts = 0;     // routed experts
 
   Bytes fixed() const { return parameters + gradients + optimizer + buffers + workspace; }
   Bytes total() const { return fixed() + activations; }

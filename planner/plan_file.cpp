@@ -177,7 +177,8 @@ ModelSpec read_model(const Json& in) {
   ModelSpec m;
   read_object(in, {"attention", "dense", "moe", "layer_kinds"},
               [&](const Reader& r) { fields_of_model(m, r); });
-  read_object(in.at("attention"), {}, [&](const Reader& r) { fields_of_attention(m.attention, r); });
+  read_object(in.at("attention"), {},
+              [&](const Reader& r) { fields_of_attention(m.attention, r); });
   read_object(in.at("dense"), {}, [&](const Reader& r) { fields_of_ffn(m.dense, r); });
   if (const auto moe = in.find("moe")) {
     m.moe.emplace();
@@ -206,7 +207,9 @@ Precision precision_named(const Json& in) {
   in.refuse("bf16, fp16 or fp32");
 }
 
-std::int64_t positive(const Json& in) { return in.integer(1, std::int64_t{1} << 40); }
+std::int64_t positive(const Json& in) {
+  return in.integer(1, std::int64_t{1} << 40);
+}
 
 }  // namespace
 
@@ -247,9 +250,9 @@ Plan load_plan(const std::filesystem::path& file) {
     in.refuse("a plan written by `steploom plan -o`");
   const Json version = in.at("steploom_plan");
   if (version.integer() != kVersion) version.refuse("version " + std::to_string(kVersion));
-  constexpr std::string_view known[] = {"steploom_plan", "engine",  "profile",  "model", "workload",
-                                        "cluster",       "runtime", "rows",     "searched",
-                                        "bound_ps",      "gap",     "fitted_share"};
+  constexpr std::string_view known[] = {"steploom_plan", "engine",   "profile", "model",
+                                        "workload",      "cluster",  "runtime", "rows",
+                                        "searched",      "bound_ps", "gap",     "fitted_share"};
   in.allow_only(known);
   Plan p;
   p.engine = in.at("engine").text();
@@ -267,13 +270,15 @@ Plan load_plan(const std::filesystem::path& file) {
   for (std::size_t i = 0; i < rows.size(); ++i) {
     PlanRow row;
     read_object(rows.at(i), {"layout"}, [&](const Reader& r) { fields_of_row(row, r); });
-    row.layout = parse_layout(rows.at(i).at("layout").text(), p.cluster.devices(), p.model.has_moe());
+    row.layout =
+        parse_layout(rows.at(i).at("layout").text(), p.cluster.devices(), p.model.has_moe());
     p.rows.push_back(row);
   }
   const Json searched = in.at("searched");
   read_object(searched, {"refused"}, [&](const Reader& r) { fields_of_counts(p.searched, r); });
   const Json refused = searched.at("refused");
-  for (const std::string& rule : refused.keys()) p.searched.refused[rule] = refused.at(rule).integer(0);
+  for (const std::string& rule : refused.keys())
+    p.searched.refused[rule] = refused.at(rule).integer(0);
   p.bound = in.at("bound_ps").integer(0);
   p.gap = in.at("gap").number(0, 1);
   p.fitted_share = in.at("fitted_share").number(0, 1);
@@ -284,8 +289,10 @@ void check_digests(const Plan& plan, const std::string& profile_digest, bool reb
                    const std::string& reading) {
   if (rebase) return;
   if (plan.profile_digest != profile_digest)
-    throw Error({reading, "/profile/digest", profile_digest + " (profile " + plan.profile + " as it is now)",
-                 plan.profile_digest, "plan again, or pass --rebase to replay with the profile at hand"});
+    throw Error({reading, "/profile/digest",
+                 profile_digest + " (profile " + plan.profile + " as it is now)",
+                 plan.profile_digest,
+                 "plan again, or pass --rebase to replay with the profile at hand"});
   if (plan.engine != engine_signature())
     throw Error({reading, "/engine", std::string(engine_signature()), plan.engine,
                  "plan again, or pass --rebase to replay with this engine"});

@@ -21,7 +21,7 @@ namespace steploom {
 // One ranked layout with what the table shows of it. Shares are of the step.
 struct PlanRow {
   Layout layout;
-  Picoseconds closed_form = 0;       // the three rungs of the ladder
+  Picoseconds closed_form = 0;  // the three rungs of the ladder
   Picoseconds relaxed = 0;
   Picoseconds step = 0;
   double tokens_per_second = 0;      // per device
@@ -52,14 +52,14 @@ struct Plan {
   Workload work;
   Cluster cluster;
   std::string runtime;
-  std::string profile;         // name
+  std::string profile;  // name
   std::string profile_digest;
-  std::string engine;          // engine_signature() (sim/engine.h) of the program that wrote it
-  std::vector<PlanRow> rows;   // best first
+  std::string engine;         // engine_signature() (sim/engine.h) of the program that wrote it
+  std::vector<PlanRow> rows;  // best first
   SearchCounts searched;
-  Picoseconds bound = 0;       // no layout of the space can be faster than this
-  double gap = 0;              // (best step - bound) / best step; 0: proven optimal in the space
-  double fitted_share = 0;     // of the best row's critical path: measured, interpolated, fitted
+  Picoseconds bound = 0;    // no layout of the space can be faster than this
+  double gap = 0;           // (best step - bound) / best step; 0: proven optimal in the space
+  double fitted_share = 0;  // of the best row's critical path: measured, interpolated, fitted
 };
 
 std::string to_json(const Plan& plan);

@@ -6,7 +6,9 @@
 namespace steploom {
 namespace {
 
-std::size_t index(CommGroup g) { return static_cast<std::size_t>(g); }
+std::size_t index(CommGroup g) {
+  return static_cast<std::size_t>(g);
+}
 
 class Builder {
  public:

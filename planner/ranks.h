@@ -23,15 +23,15 @@ struct ProcessGroup {
 };
 
 struct RankTable {
-  std::vector<int> stage;                                        // by rank
-  std::vector<ProcessGroup> groups;                              // of two ranks or more
-  std::vector<std::array<std::int32_t, kCommGroups>> group_of;   // rank -> role -> group, or -1
+  std::vector<int> stage;                                       // by rank
+  std::vector<ProcessGroup> groups;                             // of two ranks or more
+  std::vector<std::array<std::int32_t, kCommGroups>> group_of;  // rank -> role -> group, or -1
 };
 
 RankTable rank_table(const ModelSpec& m, const Layout& l, const Cluster& c);
 
-// The shape of one group alone, without a table: what the closed-form bound needs. Groups of tp, etp
-// and ep start at a multiple of their size, so their shape depends on nothing else.
+// The shape of one group alone, without a table: what the closed-form bound needs. Groups of tp,
+// etp and ep start at a multiple of their size, so their shape depends on nothing else.
 GroupShape strided_shape(const Cluster& c, int first, int stride, int count);
 
 }  // namespace steploom

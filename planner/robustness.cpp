@@ -27,23 +27,23 @@ double halton(int i, int base) {
 std::vector<Draw> network_draws() {
   std::vector<Draw> draws;
   for (int i = 1; i <= kDraws; ++i)
-    draws.push_back({1 - kSpread + 2 * kSpread * halton(i, 2), 1 - kSpread + 2 * kSpread * halton(i, 3)});
+    draws.push_back(
+        {1 - kSpread + 2 * kSpread * halton(i, 2), 1 - kSpread + 2 * kSpread * halton(i, 3)});
   return draws;
 }
 
 std::vector<Robustness> robustness(const Setting& setting, const Profile& profile,
-                                   const std::vector<Candidate>& rows,
-                                   const Contention* contention, unsigned threads) {
+                                   const std::vector<Candidate>& rows, const Contention* contention,
+                                   unsigned threads) {
   const std::vector<Draw> draws = network_draws();
-  std::vector<std::vector<Picoseconds>> step(draws.size(),
-                                             std::vector<Picoseconds>(rows.size()));
+  std::vector<std::vector<Picoseconds>> step(draws.size(), std::vector<Picoseconds>(rows.size()));
   const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
   std::vector<char> workers(threads == 0 ? cores : threads);
   for_each_parallel(workers, draws.size(), [&](char&, std::size_t d) {
     Cluster cluster = setting.cluster;
     cluster.nic.bandwidth *= draws[d].bandwidth;
-    cluster.nic.latency = static_cast<Picoseconds>(static_cast<double>(cluster.nic.latency) *
-                                                   draws[d].latency);
+    cluster.nic.latency =
+        static_cast<Picoseconds>(static_cast<double>(cluster.nic.latency) * draws[d].latency);
     const CostModel costs(profile, cluster);
     const Setting drawn{setting.model, setting.work, setting.runtime, cluster, costs};
     CostCache cache(costs);
@@ -57,9 +57,8 @@ std::vector<Robustness> robustness(const Setting& setting, const Profile& profil
     const auto best = std::min_element(s.begin(), s.end());
     out[static_cast<std::size_t>(best - s.begin())].stays_best += 1.0 / kDraws;
     for (std::size_t r = 0; r < rows.size(); ++r)
-      out[r].worst_regret =
-          std::max(out[r].worst_regret,
-                   static_cast<double>(s[r] - *best) / static_cast<double>(*best));
+      out[r].worst_regret = std::max(
+          out[r].worst_regret, static_cast<double>(s[r] - *best) / static_cast<double>(*best));
   }
   return out;
 }

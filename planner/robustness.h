@@ -1,8 +1,8 @@
 // How sure is the ranking? The best rows again, under what the network might really be.
 //
 // The bandwidth and the latency between nodes are scaled by fixed draws within ±20 % (a Halton
-// sequence in bases 2 and 3, so every run asks the same questions); every row is costed and replayed
-// anew under each draw.
+// sequence in bases 2 and 3, so every run asks the same questions); every row is costed and
+// replayed anew under each draw.
 #pragma once
 
 #include <vector>
@@ -27,7 +27,7 @@ std::vector<Draw> network_draws();
 
 // One entry a row. `profile` is what setting.costs was made from.
 std::vector<Robustness> robustness(const Setting& setting, const Profile& profile,
-                                   const std::vector<Candidate>& rows,
-                                   const Contention* contention, unsigned threads);
+                                   const std::vector<Candidate>& rows, const Contention* contention,
+                                   unsigned threads);
 
 }  // namespace steploom

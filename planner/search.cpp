@@ -112,8 +112,12 @@ SearchResult search(const Setting& s, const SearchOptions& o) {
     for (std::size_t i = 0; i < n; ++i) {
       const Candidate& c = open[at + i];
       switch (fates[i]) {
-        case Fate::pruned_bound: ++result.pruned_bound; break;
-        case Fate::pruned_relaxed: ++result.pruned_relaxed; break;
+        case Fate::pruned_bound:
+          ++result.pruned_bound;
+          break;
+        case Fate::pruned_relaxed:
+          ++result.pruned_relaxed;
+          break;
         case Fate::out_of_memory:
           ++result.out_of_memory;
           if (!result.smallest || c.memory < result.smallest->second)

@@ -1,8 +1,8 @@
 // The search: the fastest layouts of the whole space, proven by bounds.
 //
 // Every valid layout gets its closed-form bound (bounds.h). Layouts are then taken in the order of
-// (bound, layout) in batches of fixed size: one whose bound does not beat the worst of the best K so
-// far is pruned; else it is lowered and relaxed, and pruned if that does not beat it; else it is
+// (bound, layout) in batches of fixed size: one whose bound does not beat the worst of the best K
+// so far is pruned; else it is lowered and relaxed, and pruned if that does not beat it; else it is
 // replayed in full. The best K are updated between batches only, so counts and answer do not depend
 // on the number of threads. When the next bound cannot beat them, the search is over and the answer
 // is optimal within the space.
@@ -22,8 +22,8 @@
 namespace steploom {
 
 struct SearchOptions {
-  int top = 5;            // how many layouts to keep
-  unsigned threads = 0;   // 0: as many as there are cores
+  int top = 5;                             // how many layouts to keep
+  unsigned threads = 0;                    // 0: as many as there are cores
   const Contention* contention = nullptr;  // tables for the replays
   // Called between batches with the share of the space that is settled; may be empty.
   std::function<void(double)> progress;

@@ -11,16 +11,18 @@
 #include <string_view>
 #include <vector>
 
-#include "planner/setting.h"
 #include "models/layout.h"
+#include "planner/setting.h"
 
 namespace steploom {
 
 struct Space {
-  std::vector<Layout> valid;                        // in canonical order
-  std::int64_t enumerated = 0;                      // combinations tried
-  std::map<std::string_view, std::int64_t> refused; // rule -> how many it refused
-  std::int64_t refused_total() const { return enumerated - static_cast<std::int64_t>(valid.size()); }
+  std::vector<Layout> valid;                         // in canonical order
+  std::int64_t enumerated = 0;                       // combinations tried
+  std::map<std::string_view, std::int64_t> refused;  // rule -> how many it refused
+  std::int64_t refused_total() const {
+    return enumerated - static_cast<std::int64_t>(valid.size());
+  }
 };
 
 Space enumerate_layouts(const Setting& setting);

@@ -18,11 +18,11 @@
 namespace steploom {
 
 struct DeviceType {
-  std::string name;                  // "h100-sxm-80gb"
-  int sms = 0;                       // streaming multiprocessors
-  Bytes memory = 0;                  // usable by a process
-  double memory_bandwidth = 0;       // bytes/s
-  double peak_flops = 0;             // dense bf16, FLOP/s
+  std::string name;             // "h100-sxm-80gb"
+  int sms = 0;                  // streaming multiprocessors
+  Bytes memory = 0;             // usable by a process
+  double memory_bandwidth = 0;  // bytes/s
+  double peak_flops = 0;        // dense bf16, FLOP/s
 };
 
 struct LinkType {
@@ -31,7 +31,7 @@ struct LinkType {
 };
 
 struct Cluster {
-  std::string name;             // "h100-sxm-80gb"
+  std::string name;  // "h100-sxm-80gb"
   DeviceType device;
   int nodes = 1;
   int devices_per_node = 8;

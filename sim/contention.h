@@ -21,9 +21,9 @@ struct Contention {
   using ShareCurve = std::array<std::uint32_t, 17>;
   std::vector<ShareCurve> share;
 
-  // h[victim class * classes + other class]: rates at the CTA counts in `cta_steps`, linear between,
-  // constant beyond; empty: full rate.
-  std::vector<std::uint16_t> cta_steps;           // increasing
+  // h[victim class * classes + other class]: rates at the CTA counts in `cta_steps`, linear
+  // between, constant beyond; empty: full rate.
+  std::vector<std::uint16_t> cta_steps;            // increasing
   std::vector<std::vector<std::uint32_t>> beside;  // one rate a step
 
   std::size_t classes() const { return share.size(); }

@@ -40,7 +40,7 @@ struct CostQuery {
 struct Cost {
   Picoseconds time = 0;
   Provenance provenance = Provenance::modelled;
-  std::uint16_t sms = 0;       // SMs it can use; a collective: its CTA count
+  std::uint16_t sms = 0;         // SMs it can use; a collective: its CTA count
   std::uint16_t link_share = 0;  // collectives: of its bottleneck link at full speed, out of 65535
 };
 

@@ -1,7 +1,7 @@
 // Remembers the costs of shapes: layers repeat, and so do candidates of a search.
 //
-// A cache belongs to one thread and one CostModel; its answers are those of the model, so sharing or
-// not sharing never changes a result.
+// A cache belongs to one thread and one CostModel; its answers are those of the model, so sharing
+// or not sharing never changes a result.
 #pragma once
 
 #include <cstddef>

@@ -35,6 +35,8 @@ std::size_t dynamic_bytes_per_op(const Program& program, const ReplayOptions& op
   return (bytes + program.op_count - 1) / program.op_count;
 }
 
-std::string_view engine_signature() { return "a62b3704aa1e1db1"; }
+std::string_view engine_signature() {
+  return "a62b3704aa1e1db1";
+}
 
 }  // namespace steploom

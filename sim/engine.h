@@ -37,9 +37,9 @@ struct MemorySample {
 
 struct Replay {
   Picoseconds makespan = 0;
-  std::vector<Picoseconds> start;  // by operator id
-  std::vector<Picoseconds> end;    // by operator id
-  std::vector<Bytes> peak_memory;  // by device, static part included
+  std::vector<Picoseconds> start;    // by operator id
+  std::vector<Picoseconds> end;      // by operator id
+  std::vector<Bytes> peak_memory;    // by device, static part included
   std::vector<MemorySample> memory;  // by time, if asked for
 };
 

@@ -12,8 +12,8 @@
 // edges (from an earlier to a later slot of the same device) and from communication.
 //
 // Communication. An operator with a role belongs to the communicator that its device has for that
-// role. As in NCCL, the k-th operator that a member issues on a communicator meets the k-th of every
-// other member. Nothing else joins devices.
+// role. As in NCCL, the k-th operator that a member issues on a communicator meets the k-th of
+// every other member. Nothing else joins devices.
 //
 // Units: times in picoseconds, sizes in bytes, rates and shares as integers out of 65536.
 #pragma once
@@ -32,7 +32,7 @@ inline constexpr std::uint32_t kFullRate = 65536;
 
 // What reports say of a template operator; never read by the engine.
 struct OpInfo {
-  std::string name;                         // "layer 3 · fc1"
+  std::string name;  // "layer 3 · fc1"
   Work work;
   CommGroup group = CommGroup::none;
   int layer = -1;
@@ -52,38 +52,38 @@ inline constexpr std::uint16_t kNoRole = 0xffff;
 inline constexpr std::uint32_t kNoCommunicator = 0xffffffff;
 
 struct OpTemplate {
-  Picoseconds duration = 0;   // alone on the device, at full speed
-  Picoseconds launch = 0;     // host time to issue it
-  Picoseconds wave = 0;       // how long its blocks take to retire and free SMs for others; 0: at once
-  Bytes alloc = 0;            // taken when it starts
-  Bytes free = 0;             // given back when it ends
-  std::uint32_t first_dep = 0;  // into BlockTemplate::deps
-  std::uint16_t deps = 0;       // how many
-  std::uint16_t stream = 0;     // of its device
-  std::uint16_t role = kNoRole; // communicator role of its device; kNoRole: a kernel
+  Picoseconds duration = 0;  // alone on the device, at full speed
+  Picoseconds launch = 0;    // host time to issue it
+  Picoseconds wave = 0;  // how long its blocks take to retire and free SMs for others; 0: at once
+  Bytes alloc = 0;       // taken when it starts
+  Bytes free = 0;        // given back when it ends
+  std::uint32_t first_dep = 0;     // into BlockTemplate::deps
+  std::uint16_t deps = 0;          // how many
+  std::uint16_t stream = 0;        // of its device
+  std::uint16_t role = kNoRole;    // communicator role of its device; kNoRole: a kernel
   std::uint16_t kernel_class = 0;  // row of the contention tables
   std::uint16_t sms_wanted = 0;    // SMs it can use; a collective: its CTA count
   std::uint16_t sms_least = 1;     // kernels: the fewest it can start on (a collective needs all)
   std::uint16_t link_share = 0;    // of its communicator's link uses, what it draws at full speed
   std::int8_t priority = 0;        // lower is admitted first, as CUDA's stream priorities
-  bool persistent = false;    // its blocks stay to the end instead of retiring in waves
-  bool host_waits = false;    // the host issues nothing more on this device until it has finished
-  bool eager = false;         // point to point below NCCL's buffer: the sender does not wait
-  bool sender = false;        // point to point: this member sends
+  bool persistent = false;         // its blocks stay to the end instead of retiring in waves
+  bool host_waits = false;  // the host issues nothing more on this device until it has finished
+  bool eager = false;       // point to point below NCCL's buffer: the sender does not wait
+  bool sender = false;      // point to point: this member sends
 };
 
 struct BlockTemplate {
-  std::string name;                    // "F", "B", "optimizer"
-  std::vector<OpTemplate> ops;         // issue order
-  std::vector<std::uint32_t> deps;     // template indices, each lower than its operator's
-  std::vector<OpInfo> infos;           // one an operator
-  std::vector<Access> accesses;        // sorted by op; for check()
+  std::string name;                 // "F", "B", "optimizer"
+  std::vector<OpTemplate> ops;      // issue order
+  std::vector<std::uint32_t> deps;  // template indices, each lower than its operator's
+  std::vector<OpInfo> infos;        // one an operator
+  std::vector<Access> accesses;     // sorted by op; for check()
 };
 
 enum class SlotKind : std::uint8_t { forward, backward, optimizer };
 
 struct Slot {
-  std::uint32_t block = 0;     // into Program::blocks
+  std::uint32_t block = 0;       // into Program::blocks
   std::int32_t micro_batch = 0;  // -1: once a step
   SlotKind kind = SlotKind::forward;
   std::uint32_t first_op = 0;  // id of its first operator; set by finalize()
@@ -102,38 +102,39 @@ struct ProgramTensor {
 };
 
 struct Device {
-  std::string name;                   // "stage 0"
-  std::int32_t stage = 0;             // pipeline stage
-  std::int32_t multiplicity = 1;      // ranks that this device stands for (folded Programs)
+  std::string name;               // "stage 0"
+  std::int32_t stage = 0;         // pipeline stage
+  std::int32_t multiplicity = 1;  // ranks that this device stands for (folded Programs)
   std::uint16_t streams = 1;
   std::uint16_t sms = 132;
   std::uint16_t hardware_connections = 32;  // 1: kernels start in issue order across streams
-  std::uint32_t tensor_table = 0;     // into Program::tensor_tables
-  Bytes static_bytes = 0;             // parameters, gradients, optimizer, buffers, workspace
-  std::uint32_t first_slot = 0;       // its slots are contiguous in Program::slots
+  std::uint32_t tensor_table = 0;           // into Program::tensor_tables
+  Bytes static_bytes = 0;                   // parameters, gradients, optimizer, buffers, workspace
+  std::uint32_t first_slot = 0;             // its slots are contiguous in Program::slots
   std::uint32_t slot_count = 0;
   std::vector<std::uint32_t> communicator_of_role;  // role -> communicator, or kNoCommunicator
 };
 
 struct LinkUse {
   std::uint32_t link = 0;
-  std::uint32_t share = 0;  // of the link's capacity at full speed, times multiplicity, out of 65536
+  std::uint32_t share =
+      0;  // of the link's capacity at full speed, times multiplicity, out of 65536
 };
 
 struct Communicator {
   std::string name;                    // "ep of stage 0"
   std::vector<std::uint32_t> members;  // devices
   std::vector<LinkUse> uses;
-  std::uint32_t ranks = 0;             // of the group; 0: as many as members (folded: often more)
+  std::uint32_t ranks = 0;  // of the group; 0: as many as members (folded: often more)
 };
 
 struct Program {
   std::vector<BlockTemplate> blocks;
   std::vector<Device> devices;
-  std::vector<Slot> slots;             // device after device
+  std::vector<Slot> slots;  // device after device
   std::vector<SlotEdge> edges;
   std::vector<Communicator> communicators;
-  std::uint32_t links = 0;             // each of capacity kFullRate
+  std::uint32_t links = 0;                  // each of capacity kFullRate
   std::vector<std::string> kernel_classes;  // names of the rows of the contention tables
   std::vector<std::string> stream_names;    // for traces
   std::vector<std::vector<ProgramTensor>> tensor_tables;
@@ -145,15 +146,16 @@ struct Program {
     std::vector<std::uint32_t> items;
   };
   std::vector<Adjacency> block_successors;  // inside a block, by template index
-  Adjacency edges_into_slot;    // indices into edges, sorted by to_op
-  Adjacency edges_out_of_slot;  // indices into edges, sorted by from_op
+  Adjacency edges_into_slot;                // indices into edges, sorted by to_op
+  Adjacency edges_out_of_slot;              // indices into edges, sorted by from_op
   std::vector<std::uint32_t> device_of_slot;
   // Communication operators are numbered in id order; those of slot s begin at first_comm_op[s].
   std::vector<std::uint32_t> first_comm_op;  // size slots + 1
   std::vector<std::uint32_t> rendezvous_of;  // communication operator -> rendezvous
   // A rendezvous: the k-th operators of a communicator's members. Numbered communicator after
-  // communicator, in order of k. A member that issues fewer operators is missing from the last ones.
-  Adjacency rendezvous_ops;                  // operator ids, by device
+  // communicator, in order of k. A member that issues fewer operators is missing from the last
+  // ones.
+  Adjacency rendezvous_ops;  // operator ids, by device
   std::vector<std::uint32_t> communicator_of_rendezvous;
 };
 

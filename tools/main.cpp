@@ -48,7 +48,8 @@ constexpr const char* kExitStatuses =
 // Examples come first.
 class Help : public CLI::Formatter {
  public:
-  std::string make_help(const CLI::App* app, std::string name, CLI::AppFormatMode mode) const override {
+  std::string make_help(const CLI::App* app, std::string name,
+                        CLI::AppFormatMode mode) const override {
     std::string text;
     if (!app->get_footer().empty()) text += "Examples:\n" + app->get_footer() + "\n";
     return text + CLI::Formatter::make_help(app, std::move(name), mode) + kExitStatuses;

@@ -53,17 +53,20 @@ Report plan_report(const Plan& plan, const std::string& headline, const std::str
   report.add("rows", "", rows_table(plan.rows));
   const SearchCounts& c = plan.searched;
   report.note("");
-  report.note(fmt::format("{} · out of memory {} · pruned {} by bound, {} by longest path · replayed {}",
-                          refusals(c), c.out_of_memory, c.pruned_bound, c.pruned_relaxed, c.replayed));
-  report.note(fmt::format("best of the whole space of {} valid layouts · rests on fitted {:.0f} %, "
-                          "modelled {:.0f} % of the step",
-                          c.valid(), plan.fitted_share * 100, (1 - plan.fitted_share) * 100));
+  report.note(
+      fmt::format("{} · out of memory {} · pruned {} by bound, {} by longest path · replayed {}",
+                  refusals(c), c.out_of_memory, c.pruned_bound, c.pruned_relaxed, c.replayed));
+  report.note(
+      fmt::format("best of the whole space of {} valid layouts · rests on fitted {:.0f} %, "
+                  "modelled {:.0f} % of the step",
+                  c.valid(), plan.fitted_share * 100, (1 - plan.fitted_share) * 100));
   const bool decided = std::any_of(plan.rows.begin(), plan.rows.end(),
                                    [](const PlanRow& r) { return r.stays_best >= 0.5; });
   if (!decided)
-    report.note(fmt::format("undecided: no row stays best in half of ±20 % on the network; measure the "
-                            "all-to-all and the reduce-scatter between nodes of {}",
-                            plan.cluster.name));
+    report.note(
+        fmt::format("undecided: no row stays best in half of ±20 % on the network; measure the "
+                    "all-to-all and the reduce-scatter between nodes of {}",
+                    plan.cluster.name));
   if (!file.empty()) report.note("plan written to " + file);
   for (const std::string& w : warnings(plan.fitted_share, plan.rows.front(), plan.cluster.nodes))
     report.warn(w);

@@ -55,7 +55,8 @@ T given(const std::optional<T>& value, const char* flag) {
 }  // namespace
 
 void add_question_flags(CLI::App& verb, QuestionFlags& f) {
-  verb.add_option("--cluster", f.cluster, "Built-in cluster (see `steploom clusters`) or a JSON file");
+  verb.add_option("--cluster", f.cluster,
+                  "Built-in cluster (see `steploom clusters`) or a JSON file");
   add_integer(verb, "--nodes", f.nodes, "Nodes of the cluster");
   add_integer(verb, "--seq-length", f.seq_length, "Tokens in a sequence");
   add_integer(verb, "--global-batch", f.global_batch, "Sequences in an optimizer step");
@@ -85,7 +86,8 @@ std::unique_ptr<Question> Question::from_flags(const QuestionFlags& f) {
   q->work_.seq_length = given(f.seq_length, "--seq-length");
   q->work_.global_batch = given(f.global_batch, "--global-batch");
   validate(q->work_, "command line");
-  if (f.cluster.empty()) throw Error({"command line", "", "--cluster", "nothing", "see `steploom clusters`"});
+  if (f.cluster.empty())
+    throw Error({"command line", "", "--cluster", "nothing", "see `steploom clusters`"});
   const int nodes = given(f.nodes, "--nodes");
   if (nodes < 1) throw Error({"command line", "--nodes", "at least 1", std::to_string(nodes), ""});
   q->cluster_ = load_cluster(f.cluster, nodes);
@@ -125,7 +127,8 @@ Asked ask(const QuestionFlags& f, const std::string& layout) {
   std::string text = layout;
   if (is_plan_file(f.model)) {
     if (!f.cluster.empty() || f.nodes || f.seq_length || f.global_batch)
-      throw Error({"command line", "", "a plan alone", "a plan with --cluster, --nodes, --seq-length or --global-batch",
+      throw Error({"command line", "", "a plan alone",
+                   "a plan with --cluster, --nodes, --seq-length or --global-batch",
                    "the plan already says these; to change them, plan again"});
     const Plan plan = load_plan(f.model);
     asked.question = Question::from_plan(plan, f, f.model);
@@ -133,7 +136,8 @@ Asked ask(const QuestionFlags& f, const std::string& layout) {
   } else {
     asked.question = Question::from_flags(f);
     if (text.empty())
-      throw Error({"command line", "", "--layout, or a plan.json in place of the model", "neither", ""});
+      throw Error(
+          {"command line", "", "--layout, or a plan.json in place of the model", "neither", ""});
   }
   const Setting& s = asked.question->setting();
   asked.layout = parse_layout(text, s.cluster.devices(), s.model.has_moe());

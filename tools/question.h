@@ -1,5 +1,5 @@
-// The question that most verbs ask: a model, a workload, a cluster and a runtime, from flags or from
-// a plan file, with the profile that answers it.
+// The question that most verbs ask: a model, a workload, a cluster and a runtime, from flags or
+// from a plan file, with the profile that answers it.
 #pragma once
 
 #include <CLI/App.hpp>
@@ -16,7 +16,7 @@ namespace steploom {
 
 // As typed; empty where not given.
 struct QuestionFlags {
-  std::string model;    // name, config.json, or plan.json where a verb takes one
+  std::string model;  // name, config.json, or plan.json where a verb takes one
   std::string cluster;
   std::string profile;  // default: the one named after the cluster's device
   std::string precision = "bf16";

@@ -1,7 +1,7 @@
 // A verb of the command line: one file and one row of the table in main.cpp.
 //
-// A verb adds its options to its CLI11 subcommand and returns what to run once they are parsed. What
-// it runs writes data to standard output and messages to standard error, and returns the exit
+// A verb adds its options to its CLI11 subcommand and returns what to run once they are parsed.
+// What it runs writes data to standard output and messages to standard error, and returns the exit
 // status; it throws Error for whatever it refuses.
 #pragma once
 

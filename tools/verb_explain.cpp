@@ -82,8 +82,8 @@ ExitStatus run(const Flags& f) {
   CostCache costs(s.costs);
   const Lowered lowered = lower(s, asked.layout, costs);
   const Explanation e = explain(lowered.program, asked.question->contention());
-  Report report(fmt::format("{}\n{} · step {}", asked.question->headline(), short_name(asked.layout),
-                            time_text(e.step)));
+  Report report(fmt::format("{}\n{} · step {}", asked.question->headline(),
+                            short_name(asked.layout), time_text(e.step)));
   report.add("operators", "Busy time, mean over ranks:", classes_table(e));
   if (!e.communication.empty())
     report.add("communication",

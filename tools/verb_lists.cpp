@@ -38,7 +38,8 @@ ExitStatus list_models(TableFormat format) {
     const ModelSpec m = load_model(name);
     const ParameterCount n = count_parameters(m);
     t.add({m.name, m.family, n.total, n.active, std::int64_t{m.layers}, m.hidden, attention_text(m),
-           m.moe ? fmt::format("{}, top {}", m.moe->experts, m.moe->top_k) : std::string("-"), m.vocab});
+           m.moe ? fmt::format("{}, top {}", m.moe->experts, m.moe->top_k) : std::string("-"),
+           m.vocab});
   }
   Report report;
   report.add("models", "", std::move(t));
@@ -106,8 +107,14 @@ RunVerb prepare_list(CLI::App& app, ExitStatus (*list)(TableFormat)) {
 
 }  // namespace
 
-RunVerb prepare_models(CLI::App& app) { return prepare_list(app, list_models); }
-RunVerb prepare_clusters(CLI::App& app) { return prepare_list(app, list_clusters); }
-RunVerb prepare_doctor(CLI::App& app) { return prepare_list(app, diagnose); }
+RunVerb prepare_models(CLI::App& app) {
+  return prepare_list(app, list_models);
+}
+RunVerb prepare_clusters(CLI::App& app) {
+  return prepare_list(app, list_clusters);
+}
+RunVerb prepare_doctor(CLI::App& app) {
+  return prepare_list(app, diagnose);
+}
 
 }  // namespace steploom

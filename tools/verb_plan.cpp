@@ -47,7 +47,8 @@ ExitStatus run(const Flags& f) {
 
 RunVerb prepare_plan(CLI::App& app) {
   const auto f = std::make_shared<Flags>();
-  app.add_option("model", f->question.model, "Shipped model (see `steploom models`) or a config.json")
+  app.add_option("model", f->question.model,
+                 "Shipped model (see `steploom models`) or a config.json")
       ->required();
   add_question_flags(app, f->question);
   app.add_option("--top", f->top, "How many layouts to show")

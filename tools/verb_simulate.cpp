@@ -47,9 +47,10 @@ ExitStatus run(const Flags& f) {
              memory_table(lowered, replayed.peak_memory));
   const double known = surely_known(critical_path(lowered.program, replayed));
   report.note("");
-  report.note(fmt::format("lower bounds: closed form {}, longest path {} · {} operators on {} kinds of rank",
-                          time_text(candidate.closed_form), time_text(candidate.relaxed),
-                          lowered.program.op_count, lowered.program.devices.size()));
+  report.note(fmt::format(
+      "lower bounds: closed form {}, longest path {} · {} operators on {} kinds of rank",
+      time_text(candidate.closed_form), time_text(candidate.relaxed), lowered.program.op_count,
+      lowered.program.devices.size()));
   report.note(fmt::format("rests on fitted {:.0f} %, modelled {:.0f} % of the step", known * 100,
                           (1 - known) * 100));
   const bool fits = candidate.memory <= s.cluster.device.memory;
@@ -60,9 +61,8 @@ ExitStatus run(const Flags& f) {
     const Timeline timeline = make_timeline(lowered.program, replayed);
     TraceOptions tracing;
     tracing.name = s.model.name + " " + to_text(asked.layout);
-    write_file_atomically(f.trace, [&](std::ostream& out) {
-      write_chrome_trace(out, timeline, tracing);
-    });
+    write_file_atomically(f.trace,
+                          [&](std::ostream& out) { write_chrome_trace(out, timeline, tracing); });
     report.note("trace written to " + f.trace + "; open it at https://ui.perfetto.dev");
   }
   for (const std::string& w : warnings(known, row, s.cluster.nodes)) report.warn(w);

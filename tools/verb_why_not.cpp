@@ -28,22 +28,18 @@ void explain_shortage(const Setting& s, const Lowered& lowered, const Replay& r,
   const auto worst = std::max_element(r.peak_memory.begin(), r.peak_memory.end());
   const auto d = static_cast<std::size_t>(worst - r.peak_memory.begin());
   const MemoryParts& m = lowered.memory[d];
-  const std::pair<const char*, Bytes> parts[] = {{"parameters", m.parameters},
-                                                 {"gradients", m.gradients},
-                                                 {"optimizer", m.optimizer},
-                                                 {"activations", *worst - m.fixed()},
-                                                 {"buffers", m.buffers},
-                                                 {"workspace", m.workspace}};
-  const auto most = std::max_element(std::begin(parts), std::end(parts), [](const auto& a, const auto& b) {
-    return a.second < b.second;
-  });
+  const std::pair<const char*, Bytes> parts[] = {
+      {"parameters", m.parameters},        {"gradients", m.gradients}, {"optimizer", m.optimizer},
+      {"activations", *worst - m.fixed()}, {"buffers", m.buffers},     {"workspace", m.workspace}};
+  const auto most =
+      std::max_element(std::begin(parts), std::end(parts),
+                       [](const auto& a, const auto& b) { return a.second < b.second; });
   report.add("memory", "Memory of one rank of each kind, the fullest first:",
              memory_table(lowered, r.peak_memory));
-  report.note(fmt::format("out of memory: {} needs {} of {}, {} too much; its largest part is {} with {}",
-                          lowered.program.devices[d].name, bytes_text(*worst),
-                          bytes_text(s.cluster.device.memory),
-                          bytes_text(*worst - s.cluster.device.memory), most->first,
-                          bytes_text(most->second)));
+  report.note(fmt::format(
+      "out of memory: {} needs {} of {}, {} too much; its largest part is {} with {}",
+      lowered.program.devices[d].name, bytes_text(*worst), bytes_text(s.cluster.device.memory),
+      bytes_text(*worst - s.cluster.device.memory), most->first, bytes_text(most->second)));
 }
 
 Table side_by_side(const Explanation& best, const Explanation& other) {
@@ -95,8 +91,9 @@ ExitStatus run(const Flags& f) {
   if (in_rows != plan.rows.end())
     report.note(fmt::format("it is row {} of the plan", in_rows - plan.rows.begin() + 1));
   else if (c.closed_form >= last.step)
-    report.note(fmt::format("pruned by the closed-form bound: it takes at least {}, row {} takes {}",
-                            time_text(c.closed_form), plan.rows.size(), time_text(last.step)));
+    report.note(
+        fmt::format("pruned by the closed-form bound: it takes at least {}, row {} takes {}",
+                    time_text(c.closed_form), plan.rows.size(), time_text(last.step)));
   else if (c.relaxed >= last.step)
     report.note(fmt::format("pruned by its longest path: it takes at least {}, row {} takes {}",
                             time_text(c.relaxed), plan.rows.size(), time_text(last.step)));
@@ -115,7 +112,8 @@ ExitStatus run(const Flags& f) {
 
 RunVerb prepare_why_not(CLI::App& app) {
   const auto f = std::make_shared<Flags>();
-  app.add_option("plan", f->question.model, "A plan.json written by `steploom plan -o`")->required();
+  app.add_option("plan", f->question.model, "A plan.json written by `steploom plan -o`")
+      ->required();
   app.add_option("--layout", f->layout, "The layout in question: tp=2,pp=4,ep=8,…")->required();
   add_rebase_flag(app, f->question);
   add_format_flag(app, f->format);

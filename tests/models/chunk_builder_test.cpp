@@ -72,21 +72,22 @@ TEST_P(FlopsOfGraphs, EqualTheClosedForm) {
 INSTANTIATE_TEST_SUITE_P(
     Models, FlopsOfGraphs,
     testing::Values(Case{"llama-2-7b", "tp=1", 1}, Case{"llama-2-7b", "tp=4,pp=2,sp=1", 16},
-                    Case{"llama-3.1-70b", "tp=8,pp=4", 64},
-                    Case{"mixtral-8x7b", "tp=1,ep=8", 8},
+                    Case{"llama-3.1-70b", "tp=8,pp=4", 64}, Case{"mixtral-8x7b", "tp=1,ep=8", 8},
                     Case{"mixtral-8x7b", "tp=2,sp=1,ep=4,pp=4,mbs=2", 64},
                     Case{"mixtral-8x7b", "tp=2,sp=1,etp=2,ep=2,recompute=full", 8},
                     Case{"mixtral-8x7b", "tp=4,sp=1,etp=1,ep=8", 8},
                     Case{"deepseek-v3", "tp=1,ep=16", 16},
                     Case{"deepseek-v3", "tp=2,sp=1,etp=1,ep=16", 16}));
 
-Chunk chunk_of(const char* model, const char* layout, int devices, const char* runtime = "megatron-core") {
+Chunk chunk_of(const char* model, const char* layout, int devices,
+               const char* runtime = "megatron-core") {
   const ModelSpec m = load_model(model);
   const Layout l = parse_layout(layout, devices, m.has_moe());
   return build_chunk(m, Workload{}, l, runtime_named(runtime), stage_span(m, l, 0));
 }
 
-const OpNode& named(const OpGraph& g, const std::string& name, int layer, Phase phase = Phase::forward) {
+const OpNode& named(const OpGraph& g, const std::string& name, int layer,
+                    Phase phase = Phase::forward) {
   for (OpId op = 0; op < g.size(); ++op) {
     const OpNode& n = g.node(op);
     if (n.name == name && n.layer == layer && n.work.phase == phase && !n.recompute) return n;
@@ -199,7 +200,8 @@ TEST(ChunkBuilder, BucketsCoverEveryParameterOnce) {
     const Chunk c = build_chunk(m, Workload{}, l, runtime_named("megatron-core"), span);
     const StageParameters p = stage_parameters(m, l, span);
     EXPECT_EQ(bytes_over(c.last_backward, CommGroup::dp, OpKind::reduce_scatter), 4 * p.dense());
-    EXPECT_EQ(bytes_over(c.last_backward, CommGroup::expert_dp, OpKind::reduce_scatter), 4 * p.experts);
+    EXPECT_EQ(bytes_over(c.last_backward, CommGroup::expert_dp, OpKind::reduce_scatter),
+              4 * p.experts);
     EXPECT_EQ(bytes_over(c.first_forward, CommGroup::dp, OpKind::all_gather), 2 * p.dense());
     EXPECT_EQ(bytes_over(c.first_forward, CommGroup::expert_dp, OpKind::all_gather), 2 * p.experts);
     EXPECT_EQ(bytes_over(c.backward, CommGroup::dp, OpKind::reduce_scatter), 0);

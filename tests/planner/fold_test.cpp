@@ -66,8 +66,8 @@ INSTANTIATE_TEST_SUITE_P(Clusters, FoldedLayouts,
 // Two pipeline stages of 64 ranks fold to two devices when every group lies alike.
 TEST(Fold, AlignedStagesBecomeOneDeviceEach) {
   World world("mixtral-8x7b", 8, 4096, 256);
-  EXPECT_EQ(lower(world.setting, world.layout("tp=1,pp=4,ep=8"), world.cache).program.devices.size(),
-            4U);
+  EXPECT_EQ(
+      lower(world.setting, world.layout("tp=1,pp=4,ep=8"), world.cache).program.devices.size(), 4U);
 }
 
 // tp 4 on nodes of 6: ranks 4 to 7 straddle two nodes, ranks 0 to 3 do not.

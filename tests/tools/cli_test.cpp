@@ -15,9 +15,9 @@ namespace steploom {
 namespace {
 
 using testing::CliRun;
-using testing::run_cli;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using testing::run_cli;
 using ::testing::StartsWith;
 namespace fs = std::filesystem;
 
@@ -28,15 +28,16 @@ Args operator+(Args a, const Args& b) {
   return a;
 }
 
-const Args kOnOneNode{"--cluster", "h100-sxm-80gb", "--nodes",        "1",
-                      "--seq-length", "2048",       "--global-batch", "64"};
+const Args kOnOneNode{"--cluster",    "h100-sxm-80gb", "--nodes",        "1",
+                      "--seq-length", "2048",          "--global-batch", "64"};
 
 // A folder of its own, empty before and removed after.
 class Cli : public ::testing::Test {
  protected:
   void SetUp() override {
     folder_ = fs::temp_directory_path() /
-              ("steploom-cli-" + std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()));
+              ("steploom-cli-" +
+               std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()));
     fs::remove_all(folder_);
     fs::create_directories(folder_);
   }
@@ -53,11 +54,13 @@ class Cli : public ::testing::Test {
   }
   std::vector<std::string> files() const {
     std::vector<std::string> names;
-    for (const auto& e : fs::directory_iterator(folder_)) names.push_back(e.path().filename().string());
+    for (const auto& e : fs::directory_iterator(folder_))
+      names.push_back(e.path().filename().string());
     return names;
   }
   // Refused: status 2, one line on standard error, nothing on standard output, no file left.
-  void expect_refused(const Args& args, const std::vector<std::string>& parts, int status = 2) const {
+  void expect_refused(const Args& args, const std::vector<std::string>& parts,
+                      int status = 2) const {
     const auto before = files();
     const CliRun run = run_cli(args, folder_.string());
     EXPECT_EQ(run.status, status) << run.err;
@@ -67,7 +70,9 @@ class Cli : public ::testing::Test {
     for (const std::string& part : parts) EXPECT_THAT(run.err, HasSubstr(part));
     EXPECT_EQ(files(), before);
   }
-  Args plan(const Args& more) const { return Args{"plan"} + more + kOnOneNode + Args{"-o", path("p.json")}; }
+  Args plan(const Args& more) const {
+    return Args{"plan"} + more + kOnOneNode + Args{"-o", path("p.json")};
+  }
 
   fs::path folder_;
 };
@@ -107,9 +112,9 @@ TEST_F(Cli, PlansSimulatesExplainsAndAnswersWhyNot) {
 
 TEST_F(Cli, PlansAreTheSameForAnyNumberOfThreads) {
   for (const char* threads : {"1", "2", "3"}) {
-    const CliRun run = run_cli(Args{"plan", "mixtral-8x7b", "--cluster", "h100-sxm-80gb", "--nodes", "4",
-                                    "--seq-length", "4096", "--global-batch", "128", "--threads", threads,
-                                    "-o", path(std::string("p") + threads)});
+    const CliRun run = run_cli(Args{"plan", "mixtral-8x7b", "--cluster", "h100-sxm-80gb", "--nodes",
+                                    "4", "--seq-length", "4096", "--global-batch", "128",
+                                    "--threads", threads, "-o", path(std::string("p") + threads)});
     ASSERT_EQ(run.status, 0) << run.err;
   }
   EXPECT_EQ(read("p1"), read("p2"));
@@ -117,8 +122,10 @@ TEST_F(Cli, PlansAreTheSameForAnyNumberOfThreads) {
 }
 
 TEST_F(Cli, FormatsCarryTheSameRows) {
-  const CliRun json = run_cli(Args{"plan", "llama-3.1-8b", "--format", "json", "--top", "3"} + kOnOneNode);
-  const CliRun csv = run_cli(Args{"plan", "llama-3.1-8b", "--format", "csv", "--top", "3"} + kOnOneNode);
+  const CliRun json =
+      run_cli(Args{"plan", "llama-3.1-8b", "--format", "json", "--top", "3"} + kOnOneNode);
+  const CliRun csv =
+      run_cli(Args{"plan", "llama-3.1-8b", "--format", "csv", "--top", "3"} + kOnOneNode);
   ASSERT_EQ(json.status, 0) << json.err;
   ASSERT_EQ(csv.status, 0) << csv.err;
   const Json rows = Json::parse(json.out, "plan").at("rows");
@@ -128,7 +135,8 @@ TEST_F(Cli, FormatsCarryTheSameRows) {
 }
 
 TEST_F(Cli, HelpStartsWithExamplesAndEndsWithExitStatuses) {
-  for (const char* verb : {"plan", "simulate", "explain", "why-not", "models", "clusters", "doctor"}) {
+  for (const char* verb :
+       {"plan", "simulate", "explain", "why-not", "models", "clusters", "doctor"}) {
     const CliRun run = run_cli({verb, "--help"});
     EXPECT_EQ(run.status, 0);
     EXPECT_THAT(run.out, StartsWith("Examples:\n  steploom " + std::string(verb)));
@@ -145,8 +153,8 @@ TEST_F(Cli, ListsWhatShips) {
 TEST_F(Cli, RefusesWrongNamesWithTheNearest) {
   expect_refused({"plam"}, {"'plam'", "did you mean 'plan'?"});
   expect_refused(plan({"mixtral-8x7"}), {"mixtral-8x7b"});
-  expect_refused(Args{"plan", "gpt2", "--cluster", "h100-sxm-80g", "--nodes", "1", "--seq-length", "1024",
-                      "--global-batch", "8"},
+  expect_refused(Args{"plan", "gpt2", "--cluster", "h100-sxm-80g", "--nodes", "1", "--seq-length",
+                      "1024", "--global-batch", "8"},
                  {"h100-sxm-80gb"});
   expect_refused(plan({"gpt2", "--seq-lenght", "5"}), {"--seq-length"});
   expect_refused(plan({"gpt2", "--runtime", "megatron"}), {"megatron-core"});
@@ -156,8 +164,9 @@ TEST_F(Cli, RefusesWrongNamesWithTheNearest) {
 
 TEST_F(Cli, RefusesAbsurdNumbers) {
   const auto with = [&](const char* nodes, const char* seq, const char* batch) {
-    return Args{"plan", "llama-3.1-8b", "--cluster", "h100-sxm-80gb", "--nodes", nodes, "--seq-length", seq,
-                "--global-batch", batch, "-o", path("p.json")};
+    return Args{"plan",           "llama-3.1-8b", "--cluster",    "h100-sxm-80gb",
+                "--nodes",        nodes,          "--seq-length", seq,
+                "--global-batch", batch,          "-o",           path("p.json")};
   };
   expect_refused(with("0", "4096", "8"), {"--nodes", "0"});
   expect_refused(with("-3", "4096", "8"), {"-3"});
@@ -166,7 +175,8 @@ TEST_F(Cli, RefusesAbsurdNumbers) {
   expect_refused(with("1", "9223372036854775808", "8"), {"9223372036854775808"});
   expect_refused(with("1", "4096", "-1"), {"-1"});
   expect_refused(with("1", "many", "8"), {"many"});
-  expect_refused({"plan", "llama-3.1-8b", "--cluster", "h100-sxm-80gb", "--nodes", "1"}, {"--seq-length"});
+  expect_refused({"plan", "llama-3.1-8b", "--cluster", "h100-sxm-80gb", "--nodes", "1"},
+                 {"--seq-length"});
 }
 
 TEST_F(Cli, RefusesBrokenConfigs) {
@@ -191,7 +201,8 @@ TEST_F(Cli, AModelThatCannotFitIsANegativeAnswer) {
 }
 
 TEST_F(Cli, ALayoutThatDoesNotFitIsShownAndAnsweredWithOne) {
-  const CliRun run = run_cli(Args{"simulate", "llama-3.1-70b", "--layout", "tp=8,sp=1"} + kOnOneNode);
+  const CliRun run =
+      run_cli(Args{"simulate", "llama-3.1-70b", "--layout", "tp=8,sp=1"} + kOnOneNode);
   EXPECT_EQ(run.status, 1);
   EXPECT_THAT(run.out, HasSubstr("does not fit"));
 }
@@ -209,8 +220,9 @@ TEST_F(Cli, RefusesImpossibleLayouts) {
 
 TEST_F(Cli, APlanOfAnotherProfileOrEngineIsRefusedUnlessRebased) {
   ASSERT_EQ(run_cli(plan({"gpt2-xl", "--seq-length", "1024"})).status, 2);  // given twice
-  const CliRun made = run_cli({"plan", "llama-3.1-8b", "--cluster", "h100-sxm-80gb", "--nodes", "1",
-                               "--seq-length", "2048", "--global-batch", "64", "-o", path("p.json")});
+  const CliRun made =
+      run_cli({"plan", "llama-3.1-8b", "--cluster", "h100-sxm-80gb", "--nodes", "1", "--seq-length",
+               "2048", "--global-batch", "64", "-o", path("p.json")});
   ASSERT_EQ(made.status, 0) << made.err;
   const std::string text = read("p.json");
   for (const std::string key : {"\"digest\": \"", "\"engine\": \""}) {

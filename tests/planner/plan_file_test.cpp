@@ -1,0 +1,74 @@
+#include "planner/plan_file.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "models/error.h"
+#include "planner/make_plan.h"
+#include "tests/planner/planning.h"
+
+namespace steploom {
+namespace {
+
+namespace fs = std::filesystem;
+
+class PlanFile : public ::testing::Test {
+ protected:
+  PlanFile() : file_(fs::temp_directory_path() / "steploom-plan-file-test.json") {}
+  ~PlanFile() override { fs::remove(file_); }
+  fs::path file_;
+};
+
+// What is read is what was written, for every family's shape of model.
+TEST_F(PlanFile, RoundTrips) {
+  for (const char* model : {"gpt2", "llama-3.1-8b", "mixtral-8x7b"}) {
+    const World world(model, model == std::string("mixtral-8x7b") ? 4 : 1, 1024, 64);
+    const Plan plan = make_plan(world.setting, world.profile, PlanOptions{});
+    save_plan(plan, file_);
+    const Plan read = load_plan(file_);
+    EXPECT_EQ(to_json(read), to_json(plan)) << model;
+    EXPECT_EQ(read.rows.front().layout, plan.rows.front().layout);
+  }
+  World deep("deepseek-v3", 256, 4096, 2048);
+  Plan plan;
+  plan.model = deep.model;
+  plan.cluster = deep.cluster;
+  plan.runtime = "megatron-core";
+  save_plan(plan, file_);
+  EXPECT_EQ(to_json(load_plan(file_)), to_json(plan));
+}
+
+TEST_F(PlanFile, CountsAddUp) {
+  const World world("mixtral-8x7b", 4, 4096, 64);
+  const Plan p = make_plan(world.setting, world.profile, PlanOptions{});
+  const SearchCounts& c = p.searched;
+  EXPECT_EQ(c.enumerated,
+            c.refused_total() + c.out_of_memory + c.pruned_bound + c.pruned_relaxed + c.replayed);
+  EXPECT_GT(p.fitted_share, 0);
+  EXPECT_LT(p.fitted_share, 1);
+  for (std::size_t i = 1; i < p.rows.size(); ++i) EXPECT_LE(p.rows[i - 1].step, p.rows[i].step);
+  double stays = 0;
+  for (const PlanRow& r : p.rows) stays += r.stays_best;
+  EXPECT_NEAR(stays, 1, 1e-9);
+}
+
+TEST_F(PlanFile, AnotherProfileOrEngineIsRefused) {
+  Plan plan;
+  plan.profile_digest = "aaaa";
+  plan.engine = "bbbb";
+  EXPECT_THROW(check_digests(plan, "cccc", false, "p.json"), Error);
+  EXPECT_THROW(check_digests(plan, "aaaa", false, "p.json"), Error);  // the engine's
+  EXPECT_NO_THROW(check_digests(plan, "cccc", true, "p.json"));
+}
+
+TEST_F(PlanFile, AFileThatIsNoPlanIsRefused) {
+  for (const char* text : {"[]", "{}", "{\"steploom_plan\": 2}", "{\"steploom_plan\": \"1\"}"}) {
+    std::ofstream(file_) << text;
+    EXPECT_THROW(load_plan(file_), Error) << text;
+  }
+}
+
+}  // namespace
+}  // namespace steploom
