@@ -32,17 +32,22 @@ bool better(const Candidate& a, const Candidate& b) {
   return std::tie(a.step, a.layout) < std::tie(b.step, b.layout);
 }
 
+// The third rung.
+void replay_into(const Lowered& lowered, const Contention* contention, Candidate& c) {
+  ReplayOptions options;
+  options.contention = contention;
+  const Replay r = replay(lowered.program, options);
+  c.step = r.makespan;
+  c.memory = *std::max_element(r.peak_memory.begin(), r.peak_memory.end());
+}
+
 Fate try_candidate(const Setting& s, const SearchOptions& o, Worker& w, Picoseconds to_beat,
                    Candidate& c) {
   if (c.closed_form >= to_beat) return Fate::pruned_bound;
   const Lowered lowered = lower(s, c.layout, w.costs);
   c.relaxed = relaxed_makespan(lowered.program);
   if (c.relaxed >= to_beat) return Fate::pruned_relaxed;
-  ReplayOptions replaying;
-  replaying.contention = o.contention;
-  const Replay r = replay(lowered.program, replaying);
-  c.step = r.makespan;
-  c.memory = *std::max_element(r.peak_memory.begin(), r.peak_memory.end());
+  replay_into(lowered, o.contention, c);
   return c.memory > s.cluster.device.memory ? Fate::out_of_memory : Fate::replayed;
 }
 
@@ -55,11 +60,7 @@ Candidate evaluate(const Setting& setting, const Layout& layout, CostCache& cost
   c.closed_form = BoundModel(setting, costs).bound(layout).step;
   const Lowered lowered = lower(setting, layout, costs);
   c.relaxed = relaxed_makespan(lowered.program);
-  ReplayOptions replaying;
-  replaying.contention = contention;
-  const Replay r = replay(lowered.program, replaying);
-  c.step = r.makespan;
-  c.memory = *std::max_element(r.peak_memory.begin(), r.peak_memory.end());
+  replay_into(lowered, contention, c);
   return c;
 }
 

@@ -26,31 +26,49 @@ std::string refusals(const SearchCounts& c) {
 
 }  // namespace
 
-Table rows_table(const std::vector<PlanRow>& rows) {
-  Table t({{"#", CellKind::integer, 0, "", "rank"},
-           {"layout"},
-           {"micro", CellKind::integer, 0, "", "micro_batch"},
-           {"recompute"},
-           {"step", CellKind::time},
-           {"tokens/s/GPU", CellKind::number, 0, "", "tokens_per_second_per_gpu"},
-           {"MFU", CellKind::share, 0, "", "mfu"},
-           {"HFU", CellKind::share, 0, "", "hfu"},
-           {"memory", CellKind::bytes},
-           {"bubble", CellKind::share},
-           {"exposed comm", CellKind::share, 0, "", "exposed_communication"},
-           {"stays best", CellKind::share, 0, "", "stays_best"},
-           {"worst regret", CellKind::share, 0, "", "worst_regret"}});
+Table rows_table(const std::vector<PlanRow>& rows, bool ranked) {
+  std::vector<Column> columns{
+      {"layout"},
+      {"micro", CellKind::integer, 0, "", "micro_batch"},
+      {"recompute"},
+      {"step", CellKind::time},
+      {"tokens/s/GPU", CellKind::number, 0, "", "tokens_per_second_per_gpu"},
+      {"MFU", CellKind::share, 0, "", "mfu"},
+      {"HFU", CellKind::share, 0, "", "hfu"},
+      {"memory", CellKind::bytes},
+      {"bubble", CellKind::share},
+      {"exposed comm", CellKind::share, 0, "", "exposed_communication"}};
+  if (ranked) {
+    columns.insert(columns.begin(), {"#", CellKind::integer, 0, "", "rank"});
+    columns.push_back({"stays best", CellKind::share, 0, "", "stays_best"});
+    columns.push_back({"worst regret", CellKind::share, 0, "", "worst_regret"});
+  }
+  Table t(std::move(columns));
   std::int64_t rank = 0;
-  for (const PlanRow& r : rows)
-    t.add({++rank, short_name(r.layout), r.layout.micro_batch,
-           std::string(name_of(r.layout.recompute)), r.step, r.tokens_per_second, r.mfu, r.hfu,
-           r.memory, r.bubble, r.exposed_communication, r.stays_best, r.worst_regret});
+  for (const PlanRow& r : rows) {
+    std::vector<Cell> cells{short_name(r.layout),
+                            r.layout.micro_batch,
+                            std::string(name_of(r.layout.recompute)),
+                            r.step,
+                            r.tokens_per_second,
+                            r.mfu,
+                            r.hfu,
+                            r.memory,
+                            r.bubble,
+                            r.exposed_communication};
+    if (ranked) {
+      cells.insert(cells.begin(), ++rank);
+      cells.emplace_back(r.stays_best);
+      cells.emplace_back(r.worst_regret);
+    }
+    t.add(std::move(cells));
+  }
   return t;
 }
 
 Report plan_report(const Plan& plan, const std::string& headline, const std::string& file) {
   Report report(headline);
-  report.add("rows", "", rows_table(plan.rows));
+  report.add("rows", "", rows_table(plan.rows, true));
   const SearchCounts& c = plan.searched;
   report.note("");
   report.note(

@@ -14,8 +14,8 @@ namespace steploom {
 // `file`: where the plan was written, or empty.
 Report plan_report(const Plan& plan, const std::string& headline, const std::string& file);
 
-// The ranked rows as a table.
-Table rows_table(const std::vector<PlanRow>& rows);
+// Rows as a table; `ranked`: with their number and how sure it is.
+Table rows_table(const std::vector<PlanRow>& rows, bool ranked);
 
 // Memory of every device that stands for ranks, the fullest first, part by part.
 Table memory_table(const Lowered& lowered, const std::vector<Bytes>& peaks);

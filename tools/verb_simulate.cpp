@@ -42,13 +42,13 @@ ExitStatus run(const Flags& f) {
   const PlanRow row = describe(s, candidate, lowered, options.contention);
 
   Report report(asked.question->headline());
-  report.add("rows", "", rows_table({row}));
+  report.add("rows", "", rows_table({row}, false));
   report.add("memory", "Memory of one rank of each kind, the fullest first:",
              memory_table(lowered, replayed.peak_memory));
   const double known = surely_known(critical_path(lowered.program, replayed));
   report.note("");
   report.note(fmt::format(
-      "lower bounds: closed form {}, longest path {} · {} operators on {} kinds of rank",
+      "lower bounds: closed form {}, longest path {} · {} operators, {} kind(s) of rank",
       time_text(candidate.closed_form), time_text(candidate.relaxed), lowered.program.op_count,
       lowered.program.devices.size()));
   report.note(fmt::format("rests on fitted {:.0f} %, modelled {:.0f} % of the step", known * 100,
