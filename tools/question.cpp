@@ -57,7 +57,7 @@ T given(const std::optional<T>& value, const char* flag) {
 void add_question_flags(CLI::App& verb, QuestionFlags& f) {
   verb.add_option("--cluster", f.cluster,
                   "Built-in cluster (see `steploom clusters`) or a JSON file");
-  add_integer(verb, "--nodes", f.nodes, "Nodes of the cluster");
+  add_integer(verb, "--nodes", f.nodes, "Nodes of the cluster (a cluster file has its own)");
   add_integer(verb, "--seq-length", f.seq_length, "Tokens in a sequence");
   add_integer(verb, "--global-batch", f.global_batch, "Sequences in an optimizer step");
   verb.add_option("--precision", f.precision, "bf16 or fp16")->capture_default_str();
@@ -88,8 +88,11 @@ std::unique_ptr<Question> Question::from_flags(const QuestionFlags& f) {
   validate(q->work_, "command line");
   if (f.cluster.empty())
     throw Error({"command line", "", "--cluster", "nothing", "see `steploom clusters`"});
-  const int nodes = given(f.nodes, "--nodes");
-  if (nodes < 1) throw Error({"command line", "--nodes", "at least 1", std::to_string(nodes), ""});
+  // A cluster file says how many nodes it has; a built-in one is of any size.
+  const bool file = f.cluster.ends_with(".json") || f.cluster.find('/') != std::string::npos;
+  const int nodes = f.nodes || !file ? given(f.nodes, "--nodes") : 0;
+  if (f.nodes && nodes < 1)
+    throw Error({"command line", "--nodes", "at least 1", std::to_string(nodes), ""});
   q->cluster_ = load_cluster(f.cluster, nodes);
   q->finish(f.runtime, f.profile);
   return q;
