@@ -5,6 +5,7 @@
 #include <string>
 
 #include "models/error.h"
+#include "sim/correction.h"
 #include "sim/kernel_model.h"
 #include "sim/portable_math.h"
 
@@ -142,7 +143,7 @@ Cost CostModel::collective(const Work& w, const GroupShape& group) const {
   return cost;
 }
 
-Cost CostModel::cost(const CostQuery& query) const {
+Cost CostModel::uncorrected(const CostQuery& query) const {
   const Work& work = query.work;
   switch (class_of(work.kind)) {
     case OpClass::matmul:
@@ -157,6 +158,18 @@ Cost CostModel::cost(const CostQuery& query) const {
       return collective(work, query.group);
   }
   return {};
+}
+
+Cost CostModel::cost(const CostQuery& query) const {
+  Cost cost = uncorrected(query);
+  const Correction* correction = correction_of(*profile_, query.work);
+  if (correction == nullptr || cost.time == 0) return cost;
+  const auto at = correction_point(query.work);
+  const std::span<const double> point(at.data(), correction->grid.axes.size());
+  const double factor = portable_exp2(octaves_at(correction->grid, point));
+  cost.time = to_picoseconds(static_cast<double>(cost.time) * 1e-12 * factor);
+  cost.provenance = of_fit(correction->grid, point);
+  return cost;
 }
 
 }  // namespace steploom

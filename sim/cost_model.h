@@ -27,6 +27,7 @@ class CostModel {
   Cost cost(const CostQuery& query) const;
 
  private:
+  Cost uncorrected(const CostQuery& query) const;
   Cost product(const Work& work) const;
   double at_least_dense(const ProductShape& shape, bool weight_grad) const;  // seconds
   Cost attention(const Work& work) const;

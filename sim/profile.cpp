@@ -14,6 +14,7 @@
 #include "models/error.h"
 #include "models/json_reader.h"
 #include "models/nearest.h"
+#include "sim/correction.h"
 
 namespace steploom {
 namespace {
@@ -27,7 +28,7 @@ void allow_only(const Json& json, Names known) {
   json.allow_only(std::span<const std::string_view>(known.begin(), known.size()));
 }
 
-Grid read_grid(const Json& json, Names axis_names) {
+Grid read_grid(const Json& json, std::span<const std::string_view> axis_names) {
   Grid grid;
   const Json axes = json.at("axes");
   if (axes.size() != axis_names.size()) {
@@ -36,8 +37,8 @@ Grid read_grid(const Json& json, Names axis_names) {
   for (std::size_t a = 0; a < axes.size(); ++a) {
     const Json axis = axes.at(a);
     allow_only(axis, {"name", "knots"});
-    if (axis.at("name").text() != *(axis_names.begin() + a)) {
-      axis.at("name").refuse("the axis '" + std::string(*(axis_names.begin() + a)) + "'");
+    if (axis.at("name").text() != axis_names[a]) {
+      axis.at("name").refuse("the axis '" + std::string(axis_names[a]) + "'");
     }
     const Json knots = axis.at("knots");
     std::vector<double> values;
@@ -61,6 +62,10 @@ Grid read_grid(const Json& json, Names axis_names) {
   return grid;
 }
 
+Grid read_grid(const Json& json, Names axis_names) {
+  return read_grid(json, std::span<const std::string_view>(axis_names.begin(), axis_names.size()));
+}
+
 Surface read_surface(const Json& json, Names axis_names) {
   return {json.at("launch_us").number(0, 1e6), read_grid(json, axis_names)};
 }
@@ -73,6 +78,38 @@ ProfiledDevice read_device(const Json& json) {
   device.peak_flops = json.at("peak_flops").number(1e9, 1e18);
   device.memory_bandwidth = json.at("memory_bandwidth").number(1e6, 1e16);
   return device;
+}
+
+// The value of an enum by its name; `last` is its greatest.
+template <class Enum>
+Enum read_named(const Json& json, Enum last, const char* what) {
+  std::vector<std::string_view> names;
+  const std::string found = json.text();
+  for (int i = 0; i <= static_cast<int>(last); ++i) {
+    const auto value = static_cast<Enum>(i);
+    if (name_of(value) == found) return value;
+    names.push_back(name_of(value));
+  }
+  json.refuse(what, nearest_hint(found, names));
+}
+
+std::vector<Correction> read_corrections(const Json& json) {
+  std::vector<Correction> corrections;
+  for (std::size_t i = 0; i < json.size(); ++i) {
+    const Json one = json.at(i);
+    allow_only(one, {"kind", "phase", "axes", "octaves_thousandths"});
+    Correction c;
+    c.kind = read_named(one.at("kind"), OpKind::send_recv, "a kind of kernel");
+    c.phase = read_named(one.at("phase"), Phase::optimizer, "a phase");
+    const auto axes = correction_axes(c.kind);
+    if (axes.empty()) one.at("kind").refuse("a kind of kernel that may be corrected");
+    c.grid = read_grid(one, axes);
+    const auto key = [](const Correction& k) { return std::tuple(k.kind, k.phase); };
+    if (!corrections.empty() && key(c) <= key(corrections.back()))
+      one.refuse("corrections sorted by kind and phase, each once");
+    corrections.push_back(std::move(c));
+  }
+  return corrections;
 }
 
 constexpr std::array<OpKind, 4> kCollectives{OpKind::all_reduce, OpKind::all_gather,
@@ -120,7 +157,7 @@ Profile read_profile(const Json& json) {
   if (version.integer() != kVersion) version.refuse("version " + std::to_string(kVersion));
   allow_only(json, {"steploom_profile", "name", "device", "source", "attribution", "made", "date",
                     "software", "matmul", "grouped_matmul", "attention", "attention_backward",
-                    "memory", "collectives", "leave_out"});
+                    "memory", "collectives", "corrections", "leave_out"});
   Profile p;
   p.name = json.at("name").text();
   p.device = read_device(json.at("device"));
@@ -153,6 +190,8 @@ Profile read_profile(const Json& json) {
   p.memory = {memory.at("bandwidth_factor").number(0.01, 1),
               memory.at("latency_us").number(0, 1e6)};
   p.collectives = read_collectives(json.at("collectives"));
+  if (const auto corrections = json.find("corrections"))
+    p.corrections = read_corrections(*corrections);
   const Json leave_out = json.at("leave_out");
   for (std::size_t i = 0; i < leave_out.size(); ++i) {
     const Json one = leave_out.at(i);

@@ -55,6 +55,14 @@ struct MemoryKernels {
   double latency_us = 0;
 };
 
+// What measurements in the shapes and the heat of training say of one kind of kernel in one phase,
+// beyond the above: its time is multiplied by 2^octaves (correction.h).
+struct Correction {
+  OpKind kind = OpKind::matmul;
+  Phase phase = Phase::forward;
+  Grid grid;  // axes as correction_axes() names them
+};
+
 // How far the fit was from measurements that it had not seen.
 struct LeaveOut {
   std::string what;  // "bf16 products of 0.1 ms and more"
@@ -79,6 +87,7 @@ struct Profile {
   Grid attention_backward;                  // axis tokens: backward rate (FLOP/s) over forward rate
   MemoryKernels memory;
   std::vector<CollectiveCurve> collectives;  // by (collective, ranks)
+  std::vector<Correction> corrections;       // by (kind, phase); may be empty
   std::vector<LeaveOut> leave_out;
 
   std::string digest;  // FNV-1a 64 of the text it was read from, 16 hexadecimal digits

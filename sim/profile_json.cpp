@@ -54,7 +54,7 @@ std::string members(const Surface& surface) {
 }  // namespace
 
 std::string to_json(const Profile& p) {
-  std::string software, attention, collectives, leave_out;
+  std::string software, attention, collectives, corrections, leave_out;
   const auto add = [](std::string& list, const std::string& item) {
     list += (list.empty() ? "" : ",\n") + item;
   };
@@ -65,6 +65,10 @@ std::string to_json(const Profile& p) {
   for (const CollectiveCurve& c : p.collectives) {
     add(collectives, fmt::format("{{\"collective\": {}, \"ranks\": {}, {}}}",
                                  quoted(name_of(c.collective)), c.ranks, members(c.grid)));
+  }
+  for (const Correction& c : p.corrections) {
+    add(corrections, fmt::format("{{\"kind\": {}, \"phase\": {}, {}}}", quoted(name_of(c.kind)),
+                                 quoted(name_of(c.phase)), members(c.grid)));
   }
   for (const LeaveOut& l : p.leave_out) {
     add(leave_out,
@@ -90,6 +94,7 @@ std::string to_json(const Profile& p) {
   member("leave_out", "[" + leave_out + "]");
   member("memory", fmt::format("{{\"bandwidth_factor\": {}, \"latency_us\": {}}}",
                                p.memory.bandwidth_factor, p.memory.latency_us));
+  if (!corrections.empty()) member("corrections", "[" + corrections + "]");
   member("attention_backward", "{" + members(p.attention_backward) + "}");
   member("collectives", "[" + collectives + "]");
   member("attention", "[" + attention + "]");
