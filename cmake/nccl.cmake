@@ -37,11 +37,10 @@ message(STATUS "NCCL: on, ${NCCL_LIBRARY}")
 add_executable(steploom-measure-collectives
   profiler/measure_collectives.cpp profiler/measure_sweep.cpp profiler/measure_interference.cpp
   profiler/measure_admission.cpp profiler/measure_check.cpp profiler/stamped_loop.cpp
-  profiler/kernel_trace.cpp profiler/json_lines.cpp profiler/crew.cpp
-  profiler/collectives.cu profiler/side_kernels.cu)
+  profiler/kernel_trace.cpp profiler/collectives.cu profiler/side_kernels.cu)
 target_include_directories(steploom-measure-collectives SYSTEM PRIVATE
   ${NCCL_INCLUDE_DIR} ${CUDAToolkit_INCLUDE_DIRS})
 target_compile_options(steploom-measure-collectives PRIVATE
   $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wconversion>)
-target_link_libraries(steploom-measure-collectives PRIVATE steploom_flags ${NCCL_LIBRARY}
+target_link_libraries(steploom-measure-collectives PRIVATE steploom_profiler ${NCCL_LIBRARY}
   CUDA::cudart CUDA::cublas CUDA::cupti Threads::Threads)

@@ -91,7 +91,7 @@ struct CollectivePoints {
 CollectivePoints parse_collective_points(std::string_view text, std::string reading);
 CollectivePoints load_collective_points(const std::filesystem::path& file);
 
-// What a collective of a point takes. The host launches one in some 8 to 15 µs, so for kernels
+// What a collective of a point takes. The host launches one in some 7 to 12 µs, so for kernels
 // below kHostBoundUs a loop of them measures the host: the kernel's own time counts there.
 inline constexpr double kHostBoundUs = 20;
 double duration_us(const CollectivePoint& point);

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "profiler/measure_check.h"
+#include "profiler/measure_fail.h"
 
 namespace steploom {
 

@@ -1,6 +1,6 @@
 #include "profiler/json_lines.h"
 
-#include "profiler/measure_check.h"
+#include "profiler/measure_fail.h"
 
 namespace steploom {
 namespace {

@@ -1,7 +1,7 @@
 // Writing JSON, one object a line, flushed line by line so that a run that dies keeps what it had.
 //
-// The CUDA sources include no JSON library (build notes: CONTRIBUTING.md); collective_points.h
-// is the strict reader of what this writes.
+// No JSON library, so that what measures can be built with nothing but CUDA and NCCL;
+// collective_points.h is the strict reader of what this writes.
 #pragma once
 
 #include <cstdio>

@@ -1,10 +1,6 @@
-#include <unistd.h>
-
-#include <atomic>
-#include <cstdio>
-#include <thread>
-
 #include "profiler/measure_check.h"
+
+#include <string>
 
 namespace steploom {
 namespace {
@@ -15,17 +11,6 @@ void refuse(const char* library, const char* reason, const Where& where) {
 }
 
 }  // namespace
-
-void fail(const std::string& message) {
-  static std::atomic<bool> said{false};
-  if (said.exchange(true)) {
-    std::this_thread::sleep_for(std::chrono::seconds(5));  // the first one ends the process
-  } else {
-    std::fprintf(stderr, "steploom-measure-collectives: %s\n", message.c_str());
-    std::fflush(stderr);
-  }
-  _exit(1);
-}
 
 void check(cudaError_t code, Where where) {
   if (code != cudaSuccess) refuse("CUDA", cudaGetErrorString(code), where);

@@ -9,12 +9,10 @@
 #include <nccl.h>
 
 #include <source_location>
-#include <string>
+
+#include "profiler/measure_fail.h"
 
 namespace steploom {
-
-// Prints one message, whichever thread comes first, and ends the process.
-[[noreturn]] void fail(const std::string& message);
 
 using Where = std::source_location;
 void check(cudaError_t code, Where where = Where::current());
