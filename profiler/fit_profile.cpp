@@ -7,11 +7,13 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
+#include <ostream>
 #include <string>
 #include <vector>
 
+#include "models/atomic_file.h"
 #include "models/error.h"
+#include "profiler/fit_corrections.h"
 #include "profiler/fit_grouped.h"
 #include "profiler/fit_kernels.h"
 #include "profiler/fit_table.h"
@@ -69,14 +71,15 @@ Profile fit(const std::filesystem::path& tables, const std::string& gpu, const s
   return p;
 }
 
-void write_beside(const std::filesystem::path& file, const std::string& text) {
-  std::filesystem::path unfinished = file;
-  unfinished += ".new";
-  std::ofstream out(unfinished, std::ios::binary);
-  out << text;
-  out.close();
-  if (!out) throw Error({unfinished.string(), "", "a file that can be written", "none", ""});
-  std::filesystem::rename(unfinished, file);
+// Lays corrections fitted to measured points over a profile.
+void correct(Profile& p, const std::string& file) {
+  const Measurements measured = read_points(file);
+  fit_corrections(p, load_cluster(p.device.name, 1), measured.points);
+  const MeasuredOn& on = measured.on;
+  const std::string what = "corrections: measured on " + on.gpu + ", driver " + on.driver +
+                           ", CUDA " + on.cuda_runtime + ", cuBLAS " + on.cublas + ", " + on.date;
+  std::erase_if(p.software, [](const std::string& s) { return s.starts_with("corrections: "); });
+  p.software.push_back(what);
 }
 
 void print(const Profile& p) {
@@ -99,15 +102,19 @@ std::string today() {
 
 int run(int argc, char** argv) {
   CLI::App app{"Fit a profile to measured tables and print its leave-out errors"};
-  std::string tables, gpu, out, date = today();
-  app.add_option("--tables", tables, "directory of the measured tables")->required();
+  std::string tables, gpu, points, out, date = today();
+  app.add_option("--tables", tables,
+                 "directory of the measured tables; none: keep the built-in fit");
   app.add_option("--gpu", gpu, "device name, as of the built-in clusters")->required();
+  app.add_option("--points", points, "file of steploom-measure to fit corrections to");
   app.add_option("-o,--output", out, "the profile to write; none: print errors only");
   app.add_option("--date", date, "date to put into the profile (ISO 8601)");
   CLI11_PARSE(app, argc, argv);
-  const Profile profile = fit(tables, gpu, date);
+  Profile profile = tables.empty() ? built_in_profile(gpu) : fit(tables, gpu, date);
+  if (!points.empty()) correct(profile, points);
   print(profile);
-  if (!out.empty()) write_beside(out, to_json(profile));
+  if (!out.empty())
+    write_file_atomically(out, [&](std::ostream& file) { file << to_json(profile); });
   return 0;
 }
 
