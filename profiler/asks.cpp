@@ -1,0 +1,239 @@
+#include "profiler/asks.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <fstream>
+#include <limits>
+#include <sstream>
+#include <utility>
+
+#include "models/error.h"
+#include "models/nearest.h"
+#include "models/shapes.h"
+
+namespace steploom {
+namespace {
+
+constexpr std::int64_t kMost = std::int64_t{1} << 40;  // of one dimension
+
+// Kernels that can be measured, and the bytes that each must move for m, n, k.
+struct Row {
+  OpKind kind;
+  Phase phase;
+  std::string_view provider;
+  Bytes (*bytes)(Bytes m, Bytes n, Bytes k);  // null: a product
+};
+
+using enum OpKind;
+constexpr auto kForward = Phase::forward;
+constexpr auto kDataGrad = Phase::data_grad;
+constexpr auto kWeightGrad = Phase::weight_grad;
+constexpr auto kOptimizer = Phase::optimizer;
+
+// bf16 everywhere but for scores, choices, weights and what the optimizer holds: 4 bytes.
+const std::array kRows{
+    Row{matmul, kForward, "cublaslt", nullptr},
+    Row{matmul, kDataGrad, "cublaslt", nullptr},
+    Row{matmul, kWeightGrad, "cublaslt", nullptr},
+    Row{grouped_matmul, kForward, "cublas-grouped", nullptr},
+    Row{grouped_matmul, kDataGrad, "cublas-grouped", nullptr},
+    Row{grouped_matmul, kForward, "cublaslt-each", nullptr},
+    Row{grouped_matmul, kDataGrad, "cublaslt-each", nullptr},
+    Row{grouped_matmul, kWeightGrad, "cublaslt-each", nullptr},
+    Row{grouped_matmul, kForward, "cublaslt-padded", nullptr},
+    Row{grouped_matmul, kDataGrad, "cublaslt-padded", nullptr},
+    Row{grouped_matmul, kWeightGrad, "cublaslt-padded", nullptr},
+    Row{embedding, kForward, "steploom", [](Bytes m, Bytes n, Bytes) { return 4 * m * n; }},
+    Row{embedding, kWeightGrad, "steploom", [](Bytes m, Bytes n, Bytes) { return 10 * m * n; }},
+    Row{norm, kForward, "steploom-rms", [](Bytes m, Bytes n, Bytes) { return 4 * m * n; }},
+    Row{norm, kDataGrad, "steploom-rms", [](Bytes m, Bytes n, Bytes) { return 6 * m * n; }},
+    Row{norm, kForward, "steploom-layer", [](Bytes m, Bytes n, Bytes) { return 4 * m * n; }},
+    Row{norm, kDataGrad, "steploom-layer", [](Bytes m, Bytes n, Bytes) { return 6 * m * n; }},
+    Row{rotary, kForward, "steploom", [](Bytes m, Bytes n, Bytes) { return 4 * m * n; }},
+    Row{rotary, kDataGrad, "steploom", [](Bytes m, Bytes n, Bytes) { return 4 * m * n; }},
+    Row{residual, kForward, "steploom", [](Bytes m, Bytes n, Bytes) { return 6 * m * n; }},
+    Row{activation, kForward, "steploom-swiglu", [](Bytes m, Bytes n, Bytes) { return 6 * m * n; }},
+    Row{activation, kDataGrad, "steploom-swiglu",
+        [](Bytes m, Bytes n, Bytes) { return 10 * m * n; }},
+    Row{activation, kForward, "steploom-gelu", [](Bytes m, Bytes n, Bytes) { return 4 * m * n; }},
+    Row{activation, kDataGrad, "steploom-gelu", [](Bytes m, Bytes n, Bytes) { return 6 * m * n; }},
+    Row{router, kForward, "steploom",
+        [](Bytes m, Bytes n, Bytes k) { return m * (6 * n + 8 * k); }},
+    Row{router, kDataGrad, "steploom",
+        [](Bytes m, Bytes n, Bytes k) { return m * (2 * n + 12 * k); }},
+    Row{permute, kForward, "steploom", [](Bytes m, Bytes n, Bytes) { return 4 * m * n; }},
+    Row{permute, kDataGrad, "steploom",
+        [](Bytes m, Bytes n, Bytes k) { return 2 * m * n * (k + 1); }},
+    Row{unpermute, kForward, "steploom",
+        [](Bytes m, Bytes n, Bytes k) { return 2 * m * n * (k + 1); }},
+    // m rows of m/k tokens; rows are read too, for the gradient of their weights.
+    Row{unpermute, kDataGrad, "steploom",
+        [](Bytes m, Bytes n, Bytes k) { return 4 * m * n + 2 * (m / k) * n; }},
+    Row{cross_entropy, kForward, "steploom", [](Bytes m, Bytes n, Bytes) { return 2 * m * n; }},
+    Row{cross_entropy, kDataGrad, "steploom", [](Bytes m, Bytes n, Bytes) { return 4 * m * n; }},
+    Row{adam, kOptimizer, "steploom", [](Bytes m, Bytes, Bytes) { return 30 * m; }},
+    Row{grad_norm, kOptimizer, "steploom", [](Bytes m, Bytes, Bytes) { return 4 * m; }},
+    Row{zero_fill, kOptimizer, "cuda-memset", [](Bytes m, Bytes, Bytes) { return m; }},
+};
+
+bool needs_k(OpKind kind) {
+  return kind == router || kind == permute || kind == unpermute || kind == rotary ||
+         kind == embedding;
+}
+
+template <class Enum>
+Enum named(std::string_view name, int count, const std::string& reading, const std::string& place,
+           const char* what) {
+  std::vector<std::string_view> known;
+  for (int i = 0; i < count; ++i) {
+    const auto e = static_cast<Enum>(i);
+    if (name_of(e) == name) return e;
+    known.push_back(name_of(e));
+  }
+  throw Error({reading, place, what, fmt::format("'{}'", name), nearest_hint(name, known)});
+}
+
+std::int64_t number(const std::string& word, const std::string& reading, const std::string& place) {
+  std::int64_t value = 0;
+  for (const char c : word) {
+    if (c < '0' || c > '9' || value > kMost) {
+      throw Error({reading, place, "a number from 0 to 2^40", "'" + word + "'", ""});
+    }
+    value = 10 * value + (c - '0');
+  }
+  return value;
+}
+
+}  // namespace
+
+bool Ask::operator==(const Ask& other) const {
+  const Work& a = work;
+  const Work& b = other.work;
+  return a.kind == b.kind && a.phase == b.phase && a.precision == b.precision && a.m == b.m &&
+         a.n == b.n && a.k == b.k && a.groups == b.groups && uneven == other.uneven &&
+         provider == other.provider;
+}
+
+OpKind kind_of(std::string_view name, const std::string& reading, const std::string& place) {
+  return named<OpKind>(name, kOpKinds, reading, place, "a kind of kernel");
+}
+
+Phase phase_of(std::string_view name, const std::string& reading, const std::string& place) {
+  return named<Phase>(name, 4, reading, place, "a phase");
+}
+
+Ask make_ask(OpKind kind, Phase phase, std::int64_t m, std::int64_t n, std::int64_t k,
+             std::int64_t groups, bool uneven, std::string_view provider,
+             const std::string& reading, const std::string& place) {
+  std::vector<std::string_view> providers;
+  const Row* row = nullptr;
+  for (const Row& r : kRows) {
+    if (r.kind != kind || r.phase != phase) continue;
+    providers.push_back(r.provider);
+    if (r.provider == provider) row = &r;
+  }
+  const auto refuse = [&](std::string expected, std::string found, std::string hint = "") {
+    throw Error({reading, place, std::move(expected), std::move(found), std::move(hint)});
+  };
+  if (providers.empty()) {
+    refuse("a kernel that can be measured", fmt::format("{} {}", name_of(kind), name_of(phase)));
+  }
+  if (row == nullptr) {
+    refuse(fmt::format("a provider of {} {}: {}", name_of(kind), name_of(phase),
+                       fmt::join(providers, ", ")),
+           fmt::format("'{}'", provider), nearest_hint(provider, providers));
+  }
+  const bool product = row->bytes == nullptr;
+  if (m <= 0 || n <= 0 || ((product || needs_k(kind)) && k <= 0) || groups <= 0) {
+    refuse("a shape with sizes above 0", fmt::format("m={} n={} k={} groups={}", m, n, k, groups));
+  }
+  if (kind != grouped_matmul && (groups != 1 || uneven)) {
+    refuse("one group, even: only grouped_matmul has more", fmt::format("{} groups", groups));
+  }
+  if (kind == unpermute && phase == kDataGrad && m % k != 0) {
+    refuse("m rows, a multiple of the k that each token has", fmt::format("m={} k={}", m, k));
+  }
+  Ask ask{{}, uneven, std::string(provider)};
+  if (product) {
+    // m, n, k are the phase's own; the builder's function wants the layer's.
+    ask.work.phase = phase;
+    ask.work.m = m;
+    ask.work.n = n;
+    ask.work.k = k;
+    const LayerShape layer = layer_of(ask.work);
+    ask.work = grouped_product(phase, Precision::bf16, kind == grouped_matmul ? groups : 0,
+                               layer.tokens, layer.outputs, layer.inputs);
+  } else {
+    ask.work = streaming(kind, phase, Precision::bf16, m, n, row->bytes(m, n, k));
+    ask.work.k = k;
+  }
+  return ask;
+}
+
+std::string to_text(const Ask& ask) {
+  const Work& w = ask.work;
+  return fmt::format("{} {} {} {} {} {} {} {}", name_of(w.kind), name_of(w.phase), w.m, w.n, w.k,
+                     w.groups, ask.uneven ? "uneven" : "even", ask.provider);
+}
+
+std::vector<Ask> parse_asks(std::string_view text, const std::string& reading) {
+  std::vector<Ask> asks;
+  std::istringstream in{std::string(text)};
+  int number_of_line = 0;
+  for (std::string line; std::getline(in, line);) {
+    const std::string place = fmt::format("line {}", ++number_of_line);
+    std::istringstream split(line.substr(0, line.find('#')));
+    std::vector<std::string> w;
+    for (std::string word; split >> word;) w.push_back(word);
+    if (w.empty()) continue;
+    if (w.size() != 8) {
+      throw Error({reading, place, "kind phase m n k groups spread provider",
+                   fmt::format("{} words", w.size()), ""});
+    }
+    if (w[6] != "even" && w[6] != "uneven") {
+      throw Error({reading, place, "even or uneven", "'" + w[6] + "'", ""});
+    }
+    asks.push_back(make_ask(kind_of(w[0], reading, place), phase_of(w[1], reading, place),
+                            number(w[2], reading, place), number(w[3], reading, place),
+                            number(w[4], reading, place), number(w[5], reading, place),
+                            w[6] == "uneven", w[7], reading, place));
+  }
+  if (asks.empty()) throw Error({reading, "", "a list of points to measure", "none", ""});
+  return asks;
+}
+
+std::vector<Ask> read_asks(const std::filesystem::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  if (!in) throw Error({file.string(), "", "a file that can be read", "no such file", ""});
+  std::ostringstream text;
+  text << in.rdbuf();
+  return parse_asks(text.str(), file.string());
+}
+
+std::vector<std::int64_t> expert_tokens(std::int64_t tokens, std::int64_t groups, bool uneven) {
+  std::vector<double> shares(static_cast<std::size_t>(groups), 1);
+  double sum = 0;
+  for (std::size_t e = 0; e < shares.size(); ++e) {
+    if (uneven) shares[e] = 1 / std::sqrt(static_cast<double>(e + 1));
+    sum += shares[e];
+  }
+  std::vector<std::int64_t> result;
+  std::int64_t given = 0;
+  for (const double share : shares) {
+    result.push_back(static_cast<std::int64_t>(static_cast<double>(tokens) * share / sum));
+    given += result.back();
+  }
+  for (std::size_t e = 0; given < tokens; e = (e + 1) % result.size(), ++given) ++result[e];
+  return result;
+}
+
+LayerShape layer_of(const Work& w) {
+  if (w.phase == Phase::data_grad) return {w.m, w.k, w.n};
+  if (w.phase == Phase::weight_grad) return {w.k, w.n, w.m};
+  return {w.m, w.n, w.k};
+}
+
+}  // namespace steploom
