@@ -3,7 +3,7 @@
 option(STEPLOOM_CUDA "Build what measures and runs on GPUs, if CUDA is found" ON)
 
 set(STEPLOOM_HAS_CUDA OFF)
-if(STEPLOOM_CUDA)
+if(STEPLOOM_CUDA AND NOT STEPLOOM_SANITIZE)  # nvcc knows no sanitizers
   find_package(CUDAToolkit 12.8 QUIET)
   if(CUDAToolkit_FOUND AND TARGET CUDA::cudart_static AND TARGET CUDA::cublas AND TARGET CUDA::cublasLt)
     include(CheckLanguage)
@@ -18,7 +18,7 @@ if(STEPLOOM_CUDA)
 endif()
 
 if(NOT STEPLOOM_HAS_CUDA)
-  message(STATUS "CUDA: off (no CUDA 12.8 or newer with nvcc and cuBLAS, or STEPLOOM_CUDA is off); "
+  message(STATUS "CUDA: off (no CUDA 12.8 or newer with nvcc and cuBLAS, STEPLOOM_CUDA is off, or sanitizers are on); "
                  "steploom-measure is not built, all else is")
   return()
 endif()
