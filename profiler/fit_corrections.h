@@ -18,7 +18,7 @@ namespace steploom {
 
 // Replaces profile.corrections and the leave-out rows of earlier corrections. A kind and phase with
 // fewer than kLeastPoints points gets none. The cluster must be of the profile's device.
-inline constexpr std::size_t kLeastPoints = 6;
+inline constexpr std::size_t kLeastPoints = 4;
 void fit_corrections(Profile& profile, const Cluster& cluster,
                      const std::vector<MeasuredPoint>& points);
 

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "models/error.h"
+#include "tests/temp_folder.h"
 
 namespace steploom {
 namespace {
@@ -16,9 +17,8 @@ namespace fs = std::filesystem;
 
 class AtomicFile : public testing::Test {
  protected:
-  const fs::path folder_ = fs::path(testing::TempDir()) / "steploom_atomic_file_test";
-  void SetUp() override { fs::create_directories(folder_); }
-  void TearDown() override { fs::remove_all(folder_); }
+  const TempFolder own_;
+  const fs::path folder_ = own_.path();
 
   static std::string text(const fs::path& file) {
     std::ifstream in(file);

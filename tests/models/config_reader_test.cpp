@@ -13,6 +13,7 @@
 #include "models/families.h"
 #include "models/parameters.h"
 #include "tests/models/refusal.h"
+#include "tests/temp_folder.h"
 
 namespace steploom {
 namespace {
@@ -318,10 +319,9 @@ TEST(LoadModel, AnUnknownNameGetsTheNearest) {
 
 class LoadModelFile : public testing::Test {
  protected:
-  const std::filesystem::path folder_ =
-      std::filesystem::path(testing::TempDir()) / "steploom_config_reader_test" / "tiny-llama";
+  const TempFolder own_;
+  const std::filesystem::path folder_ = own_ / "tiny-llama";
   void SetUp() override { std::filesystem::create_directories(folder_); }
-  void TearDown() override { std::filesystem::remove_all(folder_.parent_path()); }
   void write(const char* name, const std::string& text) const {
     std::ofstream(folder_ / name) << text;
   }

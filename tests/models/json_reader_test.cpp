@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "tests/models/refusal.h"
+#include "tests/temp_folder.h"
 
 namespace steploom {
 namespace {
@@ -138,10 +139,8 @@ TEST(JsonReader, UnknownKeysNameTheNearestKnownOne) {
 
 class JsonFile : public testing::Test {
  protected:
-  const std::filesystem::path folder_ =
-      std::filesystem::path(testing::TempDir()) / "steploom_json_reader_test";
-  void SetUp() override { std::filesystem::create_directories(folder_); }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
+  const TempFolder own_;
+  const std::filesystem::path folder_ = own_.path();
 };
 
 TEST_F(JsonFile, IsReadAndNamed) {

@@ -8,6 +8,7 @@
 #include "models/error.h"
 #include "planner/make_plan.h"
 #include "tests/planner/planning.h"
+#include "tests/temp_folder.h"
 
 namespace steploom {
 namespace {
@@ -16,9 +17,8 @@ namespace fs = std::filesystem;
 
 class PlanFile : public ::testing::Test {
  protected:
-  PlanFile() : file_(fs::temp_directory_path() / "steploom-plan-file-test.json") {}
-  ~PlanFile() override { fs::remove(file_); }
-  fs::path file_;
+  const TempFolder own_;
+  const fs::path file_ = own_ / "plan.json";
 };
 
 // What is read is what was written, for every family's shape of model.

@@ -15,7 +15,7 @@ class FitCorrections : public ::testing::Test {
  protected:
   FitCorrections()
       : profile_(built_in_profile("h200-sxm-141gb")), cluster_(load_cluster("h200-sxm-141gb", 1)) {
-    profile_.corrections.clear();
+    fit_corrections(profile_, cluster_, {});  // as before any measurement
   }
   double us(const Work& w) const {
     return static_cast<double>(CostModel(profile_, cluster_).cost({w, GroupShape{}}).time) * 1e-6;

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "models/error.h"
+#include "tests/temp_folder.h"
 
 namespace steploom {
 namespace {
@@ -33,13 +34,13 @@ TEST(FitTable, ReadsCells) {
 }
 
 TEST(FitTable, ReadsGzip) {
-  const std::filesystem::path file = std::filesystem::temp_directory_path() / "steploom_fit.csv.gz";
+  const TempFolder own;
+  const std::filesystem::path file = own / "table.csv.gz";
   const std::string text = "a,b\n1,2\n3,4\n";
   const gzFile out = gzopen(file.c_str(), "wb");
   gzwrite(out, text.data(), static_cast<unsigned>(text.size()));
   gzclose(out);
   const MeasuredTable t = read_table(file);
-  std::filesystem::remove(file);
   ASSERT_EQ(t.rows.size(), 2u);
   EXPECT_EQ(t.number(1, 1), 4);
 }

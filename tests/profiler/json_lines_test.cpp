@@ -7,6 +7,7 @@
 #include <sstream>
 
 #include "models/json_reader.h"
+#include "tests/temp_folder.h"
 
 namespace steploom {
 namespace {
@@ -27,13 +28,13 @@ TEST(JsonLines, WritesWhatTheReaderReads) {
 
 // A line is in the file as soon as it is written, so a run that dies later keeps it.
 TEST(JsonLines, KeepsEveryLineAtOnce) {
-  const auto path = std::filesystem::temp_directory_path() / "steploom_json_lines_test.jsonl";
+  const TempFolder own;
+  const auto path = own / "lines.jsonl";
   JsonLines lines(path.string());
   lines.write(JsonLine().add("grid", 4));
   std::stringstream text;
   text << std::ifstream(path).rdbuf();
   EXPECT_EQ(text.str(), "{\"grid\":4}\n");
-  std::filesystem::remove(path);
 }
 
 TEST(Spread, TakesQuartilesBetweenSamples) {

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "models/error.h"
+#include "tests/temp_folder.h"
 
 namespace steploom {
 namespace {
@@ -27,8 +28,8 @@ constexpr const char* kSmall = R"({
 })";
 
 Cluster load_text(const std::string& text, int nodes = 0) {
-  const std::filesystem::path file =
-      std::filesystem::temp_directory_path() / "steploom_cluster_test.json";
+  const TempFolder own;
+  const std::filesystem::path file = own / "steploom_cluster_test.json";
   std::ofstream(file) << text;
   return load_cluster(file.string(), nodes);
 }

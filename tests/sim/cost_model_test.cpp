@@ -92,9 +92,9 @@ TEST_F(Costs, GroupedProductsShareOutTheirTokens) {
               grouped_seconds(profile_, forward) * 1e6, 1e-5);
   // In a weight gradient the tokens are k.
   const ProductShape gradient{2048, 1408, 128, 8};
-  EXPECT_NEAR(
-      us(product(OpKind::grouped_matmul, Phase::weight_grad, 2048, 1408, 1024, 8)),
-      (grouped_seconds(profile_, gradient) + 8.0 * 2048 * 1408 * 8 / (0.8 * 3.35e12)) * 1e6, 1e-5);
+  EXPECT_NEAR(us(product(OpKind::grouped_matmul, Phase::weight_grad, 2048, 1408, 1024, 8)),
+              (grouped_seconds(profile_, gradient) + 8.0 * 2048 * 1408 * 8 / (0.8 * 3.35e12)) * 1e6,
+              1e-5);
 }
 
 // Where the fit alone would be faster, the dense product over all rows sets the time.

@@ -11,6 +11,7 @@
 
 #include "models/embedded.h"
 #include "models/error.h"
+#include "tests/temp_folder.h"
 
 namespace steploom {
 namespace {
@@ -108,12 +109,11 @@ TEST(Profile, RefusesUnknownNamesWithTheNearest) {
 }
 
 TEST(Profile, LoadsFromAFile) {
-  const std::filesystem::path file =
-      std::filesystem::temp_directory_path() / "steploom_profile_test.json";
+  const TempFolder own;
+  const std::filesystem::path file = own / "profile.json";
   std::ofstream(file) << replaced(text_of("h200-sxm-141gb"), "\"name\": \"h200",
                                   "\"name\": \"my-h200");
   const Profile p = load_profile(file.string());
-  std::filesystem::remove(file);
   EXPECT_EQ(p.name, "my-h200-sxm-141gb");
   EXPECT_NE(p.digest, built_in_profile("h200-sxm-141gb").digest);
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "models/json_reader.h"
+#include "tests/temp_folder.h"
 #include "tests/tools/cli_helper.h"
 
 namespace steploom {
@@ -31,18 +32,8 @@ Args operator+(Args a, const Args& b) {
 const Args kOnOneNode{"--cluster",    "h100-sxm-80gb", "--nodes",        "1",
                       "--seq-length", "2048",          "--global-batch", "64"};
 
-// A folder of its own, empty before and removed after.
 class Cli : public ::testing::Test {
  protected:
-  void SetUp() override {
-    folder_ = fs::temp_directory_path() /
-              ("steploom-cli-" +
-               std::string(::testing::UnitTest::GetInstance()->current_test_info()->name()));
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
-
   std::string path(const std::string& name) const { return (folder_ / name).string(); }
   void write(const std::string& name, const std::string& text) const {
     std::ofstream(path(name)) << text;
@@ -74,7 +65,8 @@ class Cli : public ::testing::Test {
     return Args{"plan"} + more + kOnOneNode + Args{"-o", path("p.json")};
   }
 
-  fs::path folder_;
+  const TempFolder own_;
+  const fs::path folder_ = own_.path();
 };
 
 TEST_F(Cli, PlansSimulatesExplainsAndAnswersWhyNot) {

@@ -13,6 +13,8 @@
 #include <string_view>
 #include <vector>
 
+#include "tests/temp_folder.h"
+
 namespace steploom {
 namespace {
 
@@ -104,9 +106,8 @@ TEST(Rooms, KeepTheRulesOfTheHouse) {
 
 class SmallHouse : public ::testing::Test {
  protected:
-  const fs::path root_ = fs::path(::testing::TempDir()) / "steploom_rooms_test";
-  void SetUp() override { fs::remove_all(root_); }
-  void TearDown() override { fs::remove_all(root_); }
+  const TempFolder own_;
+  const fs::path root_ = own_.path();
   void write(const fs::path& file, const std::string& text) const {
     fs::create_directories((root_ / file).parent_path());
     std::ofstream(root_ / file) << text;
