@@ -61,7 +61,7 @@ TEST(Cluster, BuiltInsHaveTheDataSheetsNumbers) {
   EXPECT_EQ(h100.nic.bandwidth, 50e9);
   EXPECT_LT(h100.device.memory, Bytes{85} * 1000 * 1000 * 1000);
   const Cluster h200 = load_cluster("h200-sxm-141gb", 1);
-  EXPECT_EQ(h200.device.memory, 151397597184);
+  EXPECT_EQ(h200.device.memory, 150109880320);
   EXPECT_EQ(h200.device.memory_bandwidth, 4.8e12);
 }
 
