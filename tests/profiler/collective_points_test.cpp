@@ -185,7 +185,7 @@ TEST(CollectivePoints, APersistentKernelLosesAWholeRound) {
   EXPECT_GT(all, 0);
 }
 
-// Two runs on machines lent apart; docs/interference.md has the figures and where they do not
+// Two runs, apart in time; docs/interference.md has the figures and where they do not
 // agree.
 TEST(CollectivePoints, TwoRunsAgree) {
   const CollectivePoints one = measured("nvlink"), two = measured("nvlink-again");
