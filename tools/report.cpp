@@ -19,8 +19,12 @@ void Report::print(TableFormat format) const {
       steploom::print(out, s.table, format);
     }
     out << ",\n\"notes\": [";
-    for (std::size_t i = 0; i < notes_.size(); ++i)
-      out << (i == 0 ? "" : ", ") << json_string(notes_[i]);
+    const char* between = "";
+    for (const std::string& n : notes_) {
+      if (n.empty()) continue;  // only sets paragraphs apart in text
+      out << between << json_string(n);
+      between = ", ";
+    }
     out << "]\n}\n";
   } else {
     const bool text = format == TableFormat::text;
