@@ -10,6 +10,7 @@
 #include "models/embedded.h"
 #include "models/error.h"
 #include "models/families.h"
+#include "models/file_name.h"
 #include "models/nearest.h"
 #include "models/parameters.h"
 
@@ -87,7 +88,7 @@ ModelSpec read_model_config(const Json& config, std::string name) {
 }
 
 ModelSpec load_model(std::string_view name_or_path) {
-  if (name_or_path.find('/') != std::string_view::npos || name_or_path.ends_with(".json")) {
+  if (names_a_file(name_or_path)) {
     std::filesystem::path file(name_or_path);
     std::error_code ignored;
     if (std::filesystem::is_directory(file, ignored)) file /= "config.json";

@@ -33,10 +33,13 @@ bool better(const Candidate& a, const Candidate& b) {
 }
 
 // The third rung.
-void replay_into(const Lowered& lowered, const Contention* contention, Candidate& c) {
+Replay replayed(const Program& program, const Contention* contention) {
   ReplayOptions options;
   options.contention = contention;
-  const Replay r = replay(lowered.program, options);
+  return replay(program, options);
+}
+
+void settle(const Replay& r, Candidate& c) {
   c.step = r.makespan;
   c.memory = *std::max_element(r.peak_memory.begin(), r.peak_memory.end());
 }
@@ -47,21 +50,26 @@ Fate try_candidate(const Setting& s, const SearchOptions& o, Worker& w, Picoseco
   const Lowered lowered = lower(s, c.layout, w.costs);
   c.relaxed = relaxed_makespan(lowered.program);
   if (c.relaxed >= to_beat) return Fate::pruned_relaxed;
-  replay_into(lowered, o.contention, c);
+  settle(replayed(lowered.program, o.contention), c);
   return c.memory > s.cluster.device.memory ? Fate::out_of_memory : Fate::replayed;
 }
 
 }  // namespace
 
 Candidate evaluate(const Setting& setting, const Layout& layout, CostCache& costs,
-                   const Contention* contention) {
+                   const Program& program, const Replay& replayed) {
   Candidate c;
   c.layout = layout;
   c.closed_form = BoundModel(setting, costs).bound(layout).step;
-  const Lowered lowered = lower(setting, layout, costs);
-  c.relaxed = relaxed_makespan(lowered.program);
-  replay_into(lowered, contention, c);
+  c.relaxed = relaxed_makespan(program);
+  settle(replayed, c);
   return c;
+}
+
+Candidate evaluate(const Setting& setting, const Layout& layout, CostCache& costs,
+                   const Contention* contention) {
+  const Lowered lowered = lower(setting, layout, costs);
+  return evaluate(setting, layout, costs, lowered.program, replayed(lowered.program, contention));
 }
 
 SearchResult search(const Setting& s, const SearchOptions& o) {

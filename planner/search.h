@@ -18,6 +18,7 @@
 #include "planner/setting.h"
 #include "planner/space.h"
 #include "sim/contention.h"
+#include "sim/engine.h"
 
 namespace steploom {
 
@@ -55,5 +56,9 @@ SearchResult search(const Setting& setting, const SearchOptions& options);
 // One layout up all three rungs, unless it breaks a rule.
 Candidate evaluate(const Setting& setting, const Layout& layout, CostCache& costs,
                    const Contention* contention);
+
+// The same from a Program and a replay that the caller has at hand.
+Candidate evaluate(const Setting& setting, const Layout& layout, CostCache& costs,
+                   const Program& program, const Replay& replayed);
 
 }  // namespace steploom

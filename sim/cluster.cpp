@@ -9,6 +9,7 @@
 
 #include "models/embedded.h"
 #include "models/error.h"
+#include "models/file_name.h"
 #include "models/json_reader.h"
 #include "models/nearest.h"
 
@@ -72,10 +73,6 @@ Cluster read_cluster(const Json& json) {
   return c;
 }
 
-bool is_path(std::string_view name) {
-  return name.find('/') != std::string_view::npos || name.ends_with(".json");
-}
-
 }  // namespace
 
 std::span<const std::string_view> cluster_names() {
@@ -95,7 +92,7 @@ Cluster load_cluster(std::string_view name_or_path, int nodes) {
     if (nodes > 0) cluster.nodes = nodes;
     return cluster;
   };
-  if (is_path(name_or_path)) {
+  if (names_a_file(name_or_path)) {
     return with_nodes(read_cluster(Json::load(std::filesystem::path(name_or_path))));
   }
   for (const EmbeddedFile& file : embedded_clusters()) {

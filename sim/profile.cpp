@@ -12,6 +12,7 @@
 
 #include "models/embedded.h"
 #include "models/error.h"
+#include "models/file_name.h"
 #include "models/json_reader.h"
 #include "models/nearest.h"
 #include "sim/correction.h"
@@ -243,9 +244,7 @@ const Profile& built_in_profile(std::string_view name) {
 }
 
 Profile load_profile(std::string_view name_or_path) {
-  const bool is_path =
-      name_or_path.find('/') != std::string_view::npos || name_or_path.ends_with(".json");
-  if (!is_path) return built_in_profile(name_or_path);
+  if (!names_a_file(name_or_path)) return built_in_profile(name_or_path);
   std::ifstream in{std::string(name_or_path), std::ios::binary};
   std::ostringstream text;
   text << in.rdbuf();

@@ -10,6 +10,7 @@
 
 #include "models/config_reader.h"
 #include "models/error.h"
+#include "models/file_name.h"
 #include "models/json_reader.h"
 #include "models/nearest.h"
 #include "models/parameters.h"
@@ -89,7 +90,7 @@ std::unique_ptr<Question> Question::from_flags(const QuestionFlags& f) {
   if (f.cluster.empty())
     throw Error({"command line", "", "--cluster", "nothing", "see `steploom clusters`"});
   // A cluster file says how many nodes it has; a built-in one is of any size.
-  const bool file = f.cluster.ends_with(".json") || f.cluster.find('/') != std::string::npos;
+  const bool file = names_a_file(f.cluster);
   const int nodes = f.nodes || !file ? given(f.nodes, "--nodes") : 0;
   if (f.nodes && nodes < 1)
     throw Error({"command line", "--nodes", "at least 1", std::to_string(nodes), ""});
@@ -149,7 +150,7 @@ Asked ask(const QuestionFlags& f, const std::string& layout) {
 }
 
 bool is_plan_file(const std::string& argument) {
-  if (argument.find('/') == std::string::npos && !argument.ends_with(".json")) return false;
+  if (!names_a_file(argument)) return false;
   if (!std::filesystem::is_regular_file(argument)) return false;
   const Json json = Json::load(argument);
   return json.is_object() && json.has("steploom_plan");

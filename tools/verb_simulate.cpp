@@ -38,7 +38,7 @@ ExitStatus run(const Flags& f) {
   options.contention = asked.question->contention();
   options.record_memory = !f.trace.empty();
   const Replay replayed = replay(lowered.program, options);
-  const Candidate candidate = evaluate(s, asked.layout, costs, options.contention);
+  const Candidate candidate = evaluate(s, asked.layout, costs, lowered.program, replayed);
   const PlanRow row = describe(s, candidate, lowered, options.contention);
 
   Report report(asked.question->headline());

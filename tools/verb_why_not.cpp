@@ -75,12 +75,13 @@ ExitStatus run(const Flags& f) {
     return ExitStatus::done;
   }
   CostCache costs(s.costs);
-  const Candidate c = evaluate(s, layout, costs, question->contention());
   const Lowered lowered = lower(s, layout, costs);
   ReplayOptions options;
   options.contention = question->contention();
+  const Replay replayed = replay(lowered.program, options);
+  const Candidate c = evaluate(s, layout, costs, lowered.program, replayed);
   if (c.memory > s.cluster.device.memory) {
-    explain_shortage(s, lowered, replay(lowered.program, options), report);
+    explain_shortage(s, lowered, replayed, report);
     report.print(format);
     return ExitStatus::done;
   }

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "models/error.h"
+#include "tests/sim/text_edits.h"
 #include "tests/temp_folder.h"
 
 namespace steploom {
@@ -32,21 +33,6 @@ Cluster load_text(const std::string& text, int nodes = 0) {
   const std::filesystem::path file = own / "steploom_cluster_test.json";
   std::ofstream(file) << text;
   return load_cluster(file.string(), nodes);
-}
-
-std::string replaced(std::string text, const std::string& from, const std::string& to) {
-  const std::size_t at = text.find(from);
-  EXPECT_NE(at, std::string::npos) << from;
-  return text.replace(at, from.size(), to);
-}
-
-std::string refusal(const std::function<void()>& act) {
-  try {
-    act();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "not refused";
 }
 
 TEST(Cluster, BuiltInsHaveTheDataSheetsNumbers) {

@@ -11,6 +11,7 @@
 
 #include "models/embedded.h"
 #include "models/error.h"
+#include "tests/sim/text_edits.h"
 #include "tests/temp_folder.h"
 
 namespace steploom {
@@ -23,21 +24,6 @@ std::string text_of(std::string_view name) {
     if (file.name == name) return std::string(file.text);
   }
   return {};
-}
-
-std::string replaced(std::string text, const std::string& from, const std::string& to) {
-  const std::size_t at = text.find(from);
-  EXPECT_NE(at, std::string::npos) << from;
-  return text.replace(at, from.size(), to);
-}
-
-std::string refusal(const std::function<void()>& act) {
-  try {
-    act();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "not refused";
 }
 
 TEST(Profile, BuiltInsAreThereAndSmall) {
