@@ -13,15 +13,6 @@ Picoseconds mean(double total, double ranks) {
   return static_cast<Picoseconds>(total / ranks);
 }
 
-Picoseconds step_without_optimizer(Program program, const Contention* tables) {
-  for (BlockTemplate& b : program.blocks)
-    for (std::size_t i = 0; i < b.ops.size(); ++i)
-      if (class_of(b.infos[i].work.kind) == OpClass::optimizer) b.ops[i].duration = 0;
-  ReplayOptions options;
-  options.contention = tables;
-  return replay(program, options).makespan;
-}
-
 }  // namespace
 
 Explanation explain(const Program& p, const Contention* contention) {

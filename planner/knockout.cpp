@@ -101,6 +101,14 @@ Picoseconds step_without_bubble(const Program& program, const Contention* tables
                   tables);
 }
 
+Picoseconds step_without_optimizer(const Program& program, const Contention* tables) {
+  return makespan(edited(program,
+                         [](OpTemplate& op, const OpInfo& info) {
+                           if (class_of(info.work.kind) == OpClass::optimizer) op.duration = 0;
+                         }),
+                  tables);
+}
+
 Picoseconds step_without_contention(const Program& program) {
   return makespan(program, nullptr);
 }

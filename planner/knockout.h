@@ -29,6 +29,7 @@ std::vector<Collective> collectives_in(const Program& program);  // sorted
 Picoseconds step_without(const Program& program, const Collective& c, const Contention* tables);
 Picoseconds step_without_communication(const Program& program, const Contention* tables);
 Picoseconds step_without_bubble(const Program& program, const Contention* tables);
+Picoseconds step_without_optimizer(const Program& program, const Contention* tables);
 Picoseconds step_without_contention(const Program& program);
 Picoseconds step_without_host(const Program& program, const Contention* tables);
 Picoseconds step_without_imbalance(const Program& program, const Contention* tables);
