@@ -161,6 +161,7 @@ void start_traces(Bench& bench) {
   if (bench.first()) {
     std::printf("clocks: the ranks' ends of %d all-reduces of 1 KiB differ by %.1f us (median)\n",
                 clocks.shots, clocks.ends_differ_us);
+    std::fflush(stdout);
   }
 }
 

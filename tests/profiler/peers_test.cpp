@@ -310,7 +310,7 @@ TEST(Peers, StrangersAreTurnedAway) {
   close(places[0].listener);
 }
 
-TEST(Peers, AreAnchoredInTime) {
+TEST(Peers, AProcessAloneNeedsNoOther) {
   Place alone;
   const auto peers = Peers::join(alone, 60);
   EXPECT_EQ(peers->ranks(), 1);
