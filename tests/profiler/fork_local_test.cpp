@@ -14,7 +14,7 @@ namespace {
 using ::testing::HasSubstr;
 
 int join_and(const Place& place, const std::function<void(Peers&)>& act) {
-  const auto peers = Peers::join(place, 0.5);
+  const auto peers = Peers::join(place, 10);
   act(*peers);
   return 0;
 }
