@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "profiler/collective_asks.h"
 #include "profiler/collectives.h"
 #include "profiler/crew.h"
 #include "profiler/json_lines.h"
@@ -32,7 +33,8 @@ struct MeasureOptions {
   std::string out;                 // the file to write
   std::vector<std::string> parts;  // of sweep, admission, share, beside, pairs
   double budget_seconds = 0;
-  int every = 1;  // every n-th size only: for a quick trial
+  int every = 1;                      // every n-th size only: for a quick trial
+  std::vector<CollectiveAsk> points;  // the sweep's own; empty: all collectives at all sizes
 };
 
 // One collective on one communicator, as the trace saw it.
@@ -95,7 +97,8 @@ struct Setting {
 };
 using Settings = std::map<std::pair<std::string, std::int64_t>, std::vector<Setting>>;
 
-// The measurements; each is run by all ranks at once. The first three need the trace.
+// The measurements; each is run by all ranks at once. The first three need the trace. Of listed
+// points only settings are kept whose traced time is near the fastest's.
 std::vector<SweepPoint> trace_sweep(Bench& bench);
 Settings trace_settings(Bench& bench, std::span<const std::int64_t> sizes,
                         std::span<const ncclComm_t> comms);

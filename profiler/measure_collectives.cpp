@@ -9,6 +9,7 @@
 #include <sstream>
 #include <thread>
 
+#include "models/error.h"
 #include "profiler/bench.h"
 #include "profiler/kernel_trace.h"
 #include "profiler/measure_check.h"
@@ -24,10 +25,12 @@ constexpr std::int64_t kMiB = std::int64_t{1} << 20;
 constexpr const char* kUsage =
     "usage: steploom-measure-collectives --fabric nvlink|host|sockets --out FILE\n"
     "         [--budget SECONDS] [--parts sweep,admission,share,beside,pairs] [--every N]\n"
+    "         [--points FILE]\n"
     "Measures NCCL's collectives on all GPUs of this machine and writes JSON lines.\n"
     "  --fabric  nvlink: NCCL as it is; host: NCCL_P2P_DISABLE=1; sockets: NCCL_SHM_DISABLE=1 too\n"
     "  --budget  points that do not fit are marked or left out (default 480)\n"
-    "  --every   only every N-th size (default 1)\n";
+    "  --every   only every N-th size (default 1)\n"
+    "  --points  only the sweep, and of it only these: a line 'collective bytes' each\n";
 
 [[noreturn]] void refuse(const std::string& why) {
   std::fprintf(stderr, "steploom-measure-collectives: %s\n%s", why.c_str(), kUsage);
@@ -52,6 +55,14 @@ double positive(const std::string& option, const std::string& text) {
   return value;
 }
 
+std::vector<CollectiveAsk> listed(const std::string& file) {
+  try {
+    return read_collective_asks(file);
+  } catch (const Error& error) {
+    refuse(error.what());
+  }
+}
+
 MeasureOptions parse(const std::vector<std::string>& arguments) {
   MeasureOptions options;
   options.parts = kParts;
@@ -74,11 +85,14 @@ MeasureOptions parse(const std::vector<std::string>& arguments) {
       options.every = static_cast<int>(positive(option, value));
     } else if (option == "--parts") {
       options.parts = split(value);
+    } else if (option == "--points") {
+      options.points = listed(value);
     } else {
       refuse("unknown option '" + option + "'");
     }
   }
   if (options.out.empty()) refuse("--out is missing");
+  if (!options.points.empty()) options.parts = {"sweep"};
   for (const std::string& part : options.parts) {
     if (std::find(kParts.begin(), kParts.end(), part) == kParts.end()) {
       refuse("unknown part '" + part + "'");
