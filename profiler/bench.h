@@ -102,7 +102,8 @@ struct Setting {
 };
 using Settings = std::map<std::pair<std::string, std::int64_t>, std::vector<Setting>>;
 
-// The measurements; each is run by all ranks at once. The first three need the trace.
+// The measurements; each is run by all ranks at once. The first three need the trace. Of listed
+// points only settings are kept whose traced time is near the fastest's.
 std::vector<SweepPoint> trace_sweep(Bench& bench);
 Settings trace_settings(Bench& bench, std::span<const std::int64_t> sizes,
                         std::span<const ncclComm_t> comms);

@@ -259,15 +259,14 @@ std::optional<CollectivePoint> fastest(const CollectivePoints& points, std::stri
   return best;
 }
 
-std::vector<CollectiveComparison> compare_with_profile(const CollectivePoints& points,
-                                                       const Profile& profile, Bytes least_bytes) {
+std::vector<CollectiveError> collective_errors(const CollectivePoints& points,
+                                               const Profile& profile, Bytes least_bytes) {
   const Cluster cluster = load_cluster(profile.name, 1);
   const CollectiveModel model(profile, cluster);
   const GroupShape group{points.ranks, 1, points.ranks};
-  std::vector<CollectiveComparison> all;
+  std::vector<CollectiveError> all;
   for (const OpKind kind : {OpKind::all_reduce, OpKind::all_gather, OpKind::reduce_scatter,
                             OpKind::all_to_all, OpKind::send_recv}) {
-    std::vector<double> errors, sizes;
     std::vector<Bytes> seen;
     for (const CollectivePoint& p : points.collectives) {
       if (p.collective != name_of(kind) || p.bytes < least_bytes) continue;
@@ -275,14 +274,30 @@ std::vector<CollectiveComparison> compare_with_profile(const CollectivePoints& p
       seen.push_back(p.bytes);
       const auto best = fastest(points, p.collective, p.bytes);
       if (!best) continue;
-      errors.push_back(model.time(kind, p.bytes, group).seconds * 1e6 / duration_us(*best) - 1);
-      sizes.push_back(std::abs(errors.back()));
+      const double predicted_us = model.time(kind, p.bytes, group).seconds * 1e6;
+      all.push_back({kind, p.bytes, predicted_us / duration_us(*best) - 1});
     }
-    if (errors.empty()) continue;
-    all.push_back({std::string(name_of(kind)), static_cast<int>(errors.size()),
-                   percentile(sizes, 0.5), percentile(sizes, 0.95), percentile(errors, 0.5)});
   }
   return all;
+}
+
+std::vector<CollectiveComparison> compare_with_profile(const CollectivePoints& points,
+                                                       const Profile& profile, Bytes least_bytes) {
+  const std::vector<CollectiveError> all = collective_errors(points, profile, least_bytes);
+  std::vector<CollectiveComparison> table;
+  for (auto first = all.begin(); first != all.end();) {
+    const OpKind kind = first->kind;
+    const auto last =
+        std::find_if(first, all.end(), [&](const CollectiveError& e) { return e.kind != kind; });
+    std::vector<double> errors, sizes;
+    for (; first != last; ++first) {
+      errors.push_back(first->error);
+      sizes.push_back(std::abs(first->error));
+    }
+    table.push_back({std::string(name_of(kind)), static_cast<int>(errors.size()),
+                     percentile(sizes, 0.5), percentile(sizes, 0.95), percentile(errors, 0.5)});
+  }
+  return table;
 }
 
 }  // namespace steploom

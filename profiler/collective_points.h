@@ -100,7 +100,19 @@ double duration_us(const CollectivePoint& point);
 std::optional<CollectivePoint> fastest(const CollectivePoints& points, std::string_view collective,
                                        Bytes bytes);
 
-// How far a profile's curves are from the fastest measured settings.
+// How far a profile's curve is from the fastest measured setting of one collective at one size.
+struct CollectiveError {
+  OpKind kind = OpKind::all_reduce;
+  Bytes bytes = 0;
+  double error = 0;  // predicted/measured − 1
+};
+
+// For collectives that the profile has a curve for (or send_recv) at the measured number of ranks
+// and sizes of at least `least_bytes`, by collective, in the file's order.
+std::vector<CollectiveError> collective_errors(const CollectivePoints& points,
+                                               const Profile& profile, Bytes least_bytes);
+
+// The same by collective.
 struct CollectiveComparison {
   std::string collective;
   int points = 0;
@@ -109,8 +121,6 @@ struct CollectiveComparison {
   double bias = 0;    // median of predicted/measured − 1
 };
 
-// By collective that the profile has a curve for (or send_recv) at the measured number of ranks,
-// over sizes of at least `least_bytes`.
 std::vector<CollectiveComparison> compare_with_profile(const CollectivePoints& points,
                                                        const Profile& profile, Bytes least_bytes);
 

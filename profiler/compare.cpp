@@ -13,36 +13,12 @@ namespace {
 constexpr double kLongMicroseconds = 100;  // as docs/accuracy.md splits products
 constexpr double kShortMicroseconds = 20;  // memory-bound: below, latency decides
 
-struct PointError {
-  double signed_error;
-  std::string point;
-};
 using Errors = std::map<std::string, std::vector<PointError>>;
 
 double quantile(std::vector<double> values, double share) {
   std::sort(values.begin(), values.end());
   const auto last = static_cast<double>(values.size() - 1);
   return values[static_cast<std::size_t>(std::lround(share * last))];
-}
-
-ClassError score(const std::string& what, const std::vector<PointError>& errors) {
-  std::vector<double> plain;
-  std::vector<double> absolute;
-  ClassError out;
-  for (const PointError& e : errors) {
-    plain.push_back(e.signed_error);
-    absolute.push_back(std::abs(e.signed_error));
-    if (absolute.back() >= out.worst) {
-      out.worst = absolute.back();
-      out.worst_point = e.point;
-    }
-  }
-  out.what = what;
-  out.points = static_cast<std::int64_t>(errors.size());
-  out.bias = quantile(plain, 0.5);
-  out.median = quantile(absolute, 0.5);
-  out.p95 = quantile(absolute, 0.95);
-  return out;
 }
 
 std::string kind_and_phase(const Ask& ask) {
@@ -74,20 +50,50 @@ std::map<std::string, double> fastest_times(const std::vector<MeasuredPoint>& po
 
 }  // namespace
 
-Comparison compare_points(const std::vector<MeasuredPoint>& points, const CostModel& model) {
+ClassError class_error(const std::string& what, const std::vector<PointError>& errors) {
+  std::vector<double> plain;
+  std::vector<double> absolute;
+  ClassError out;
+  for (const PointError& e : errors) {
+    plain.push_back(e.error);
+    absolute.push_back(std::abs(e.error));
+    if (absolute.back() >= out.worst) {
+      out.worst = absolute.back();
+      out.worst_point = e.point;
+    }
+  }
+  out.what = what;
+  out.points = static_cast<std::int64_t>(errors.size());
+  out.bias = quantile(plain, 0.5);
+  out.median = quantile(absolute, 0.5);
+  out.p95 = quantile(absolute, 0.95);
+  return out;
+}
+
+PointError error_of(const MeasuredPoint& point, const CostModel& model) {
+  const double predicted_us = static_cast<double>(model.cost({point.ask.work, {}}).time) * 1e-6;
+  return {predicted_us / point.stats.median_us - 1, to_text(point.ask)};
+}
+
+std::vector<MeasuredPoint> counted_points(const std::vector<MeasuredPoint>& points) {
   const auto fastest = fastest_times(points);
+  std::vector<MeasuredPoint> counted;
+  for (const MeasuredPoint& p : points) {
+    if (p.stats.samples == 0) continue;
+    const auto shape = fastest.find(shape_of(p.ask));
+    if (shape == fastest.end() || p.stats.median_us <= shape->second) counted.push_back(p);
+  }
+  return counted;
+}
+
+Comparison compare_points(const std::vector<MeasuredPoint>& points, const CostModel& model) {
   Errors kinds;
   Errors sums;
   Comparison out;
-  for (const MeasuredPoint& p : points) {
-    if (p.stats.samples == 0) {
-      ++out.skipped;
-      continue;
-    }
-    const auto shape = fastest.find(shape_of(p.ask));
-    if (shape != fastest.end() && p.stats.median_us > shape->second) continue;
-    const double predicted = static_cast<double>(model.cost({p.ask.work, {}}).time) * 1e-6;
-    const PointError error{predicted / p.stats.median_us - 1, to_text(p.ask)};
+  out.skipped = std::count_if(points.begin(), points.end(),
+                              [](const MeasuredPoint& p) { return p.stats.samples == 0; });
+  for (const MeasuredPoint& p : counted_points(points)) {
+    const PointError error = error_of(p, model);
     kinds[kind_and_phase(p.ask)].push_back(error);
     const std::string group =
         fmt::format("{}{}", name_of(class_of(p.ask.work.kind)), p.ask.uneven ? " uneven" : "");
@@ -98,7 +104,7 @@ Comparison compare_points(const std::vector<MeasuredPoint>& points, const CostMo
     }
   }
   for (const Errors* errors : {&kinds, &sums}) {
-    for (const auto& [what, list] : *errors) out.classes.push_back(score(what, list));
+    for (const auto& [what, list] : *errors) out.classes.push_back(class_error(what, list));
   }
   return out;
 }

@@ -24,6 +24,16 @@ struct ClassError {
   std::string worst_point;  // as an Ask's text
 };
 
+struct PointError {
+  double error = 0;   // predicted/measured − 1
+  std::string point;  // as an Ask's text
+};
+PointError error_of(const MeasuredPoint& point, const CostModel& model);
+ClassError class_error(const std::string& what, const std::vector<PointError>& errors);
+
+// The points that count: with samples, and of a grouped shape the fastest provider's.
+std::vector<MeasuredPoint> counted_points(const std::vector<MeasuredPoint>& points);
+
 struct Comparison {
   std::vector<ClassError> classes;  // kinds and phases, then sums over classes; none is empty
   std::int64_t skipped = 0;         // points without samples

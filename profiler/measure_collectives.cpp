@@ -19,11 +19,13 @@ namespace {
 constexpr const char* kUsage =
     "usage: steploom-measure-collectives --fabric nvlink|host|sockets --out FILE\n"
     "         [--budget SECONDS] [--parts sweep,admission,share,beside,pairs] [--every N]\n"
+    "         [--points FILE]\n"
     "Measures NCCL's collectives on all GPUs of this machine and writes JSON lines. Starts one\n"
     "process a GPU, or is started so by torchrun --no-python, mpirun or srun.\n"
     "  --fabric  nvlink: NCCL as it is; host: NCCL_P2P_DISABLE=1; sockets: NCCL_SHM_DISABLE=1 too\n"
     "  --budget  points that do not fit are marked or left out (default 480)\n"
-    "  --every   only every N-th size (default 1)\n";
+    "  --every   only every N-th size (default 1)\n"
+    "  --points  only the sweep, and of it only these: a line 'collective bytes' each\n";
 
 // An option that is refused. All ranks of a launcher read the same ones: rank 0 says it.
 struct Refusal {
@@ -52,6 +54,14 @@ double positive(const std::string& option, const std::string& text) {
   return value;
 }
 
+std::vector<CollectiveAsk> listed(const std::string& file) {
+  try {
+    return read_collective_asks(file);
+  } catch (const Error& error) {
+    refuse(error.what());
+  }
+}
+
 MeasureOptions parse(const std::vector<std::string>& arguments) {
   MeasureOptions options;
   options.parts = kParts;
@@ -74,6 +84,8 @@ MeasureOptions parse(const std::vector<std::string>& arguments) {
       options.every = static_cast<int>(positive(option, value));
     } else if (option == "--parts") {
       options.parts = split(value);
+    } else if (option == "--points") {
+      options.points = listed(value);
     } else {
       refuse("unknown option '" + option + "'");
     }
@@ -82,6 +94,7 @@ MeasureOptions parse(const std::vector<std::string>& arguments) {
   if (std::find(kFabrics.begin(), kFabrics.end(), options.fabric) == kFabrics.end()) {
     refuse("--fabric must be nvlink, host or sockets, not '" + options.fabric + "'");
   }
+  if (!options.points.empty()) options.parts = {"sweep"};
   for (const std::string& part : options.parts) {
     if (std::find(kParts.begin(), kParts.end(), part) == kParts.end()) {
       refuse("unknown part '" + part + "'");

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "profiler/collective_asks.h"
 #include "profiler/peers.h"
 
 namespace steploom {
@@ -16,7 +17,8 @@ struct MeasureOptions {
   std::string out;                 // the file to write
   std::vector<std::string> parts;  // of sweep, admission, share, beside, pairs
   double budget_seconds = 0;
-  int every = 1;  // every n-th size only: for a quick trial
+  int every = 1;                      // every n-th size only: for a quick trial
+  std::vector<CollectiveAsk> points;  // the sweep's own; empty: all collectives at all sizes
 };
 
 // Sets NCCL's environment for options.fabric: before this process, or any that it forks, uses NCCL.

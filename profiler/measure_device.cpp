@@ -103,8 +103,17 @@ MeasuredOn describe(const DeviceFacts& facts, const Nvml& nvml, std::string comm
   return on;
 }
 
+void refuse_pytorch(const std::vector<Ask>& asks, const std::string& list) {
+  for (const Ask& ask : asks) {
+    if (!ask.provider.starts_with("torch-")) continue;
+    throw Error({list, to_text(ask), "a kernel of cuBLAS, cuDNN or steploom", "one of PyTorch's",
+                 "measure it with profiler/torch_eager.py"});
+  }
+}
+
 int run(const Options& options, const std::string& command) {
   const std::vector<Ask> asks = options.list.empty() ? built_in_asks() : read_asks(options.list);
+  refuse_pytorch(asks, options.list);
   if (device_count() == 0) {
     throw Error({"steploom-measure", "", "a CUDA device and its driver", "none", ""});
   }

@@ -15,6 +15,7 @@ namespace {
 constexpr double kSampleUs = 1000;  // shots of one sample together
 constexpr int kMostShots = 100;
 constexpr double kLongUs = 10'000;  // from here on fewer samples
+constexpr double kNear = 1.1;       // traced times of a few shots are known to about a tenth
 
 // The time of all members' shots: from the last start to the last end.
 std::vector<double> shot_times(const std::vector<std::vector<KernelRun>>& by_rank, int shots) {
@@ -44,6 +45,35 @@ JsonLine start_of(const SweepPoint& point) {
       .add("bytes", static_cast<long long>(point.bytes))
       .add("asked", point.asked);
   return line;
+}
+
+// Ascending.
+std::vector<std::int64_t> sizes_for(const MeasureOptions& options, const Collective& collective) {
+  if (options.points.empty()) return sweep_sizes(options.every);
+  std::vector<std::int64_t> sizes;
+  for (const CollectiveAsk& ask : options.points) {
+    if (name_of(ask.kind) == collective.name) sizes.push_back(ask.bytes);
+  }
+  std::sort(sizes.begin(), sizes.end());
+  sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
+  return sizes;
+}
+
+// The settings among which the fastest of each collective and size must be.
+std::vector<SweepPoint> near_fastest(const std::vector<SweepPoint>& points) {
+  const auto time = [](const SweepPoint& p) {
+    return p.too_long_us > 0 ? p.too_long_us : p.traced.kernel_us;
+  };
+  std::map<std::pair<const Collective*, std::int64_t>, double> least;
+  for (const SweepPoint& p : points) {
+    const auto [entry, added] = least.try_emplace({p.collective, p.bytes}, time(p));
+    if (!added) entry->second = std::min(entry->second, time(p));
+  }
+  std::vector<SweepPoint> near;
+  for (const SweepPoint& p : points) {
+    if (time(p) <= kNear * least.at({p.collective, p.bytes})) near.push_back(p);
+  }
+  return near;
 }
 
 }  // namespace
@@ -148,8 +178,9 @@ Traced trace_collective(Bench& bench, const Collective& collective, std::int64_t
 
 std::vector<SweepPoint> trace_sweep(Bench& bench) {
   std::vector<SweepPoint> points;
-  const std::vector<std::int64_t> sizes = sweep_sizes(bench.options.every);
+  const bool listed = !bench.options.points.empty();
   for (const Collective& collective : collectives()) {
+    const std::vector<std::int64_t> sizes = sizes_for(bench.options, collective);
     std::vector<SweepPoint> before(kAsked.size());  // the next smaller size, by setting
     for (const std::int64_t bytes : sizes) {
       const std::size_t first = points.size();
@@ -163,7 +194,8 @@ std::vector<SweepPoint> trace_sweep(Bench& bench) {
         SweepPoint point{&collective, bytes, {kAsked[comm]}, comm, {}, 0};
         const double predicted_us =
             times * (last.too_long_us > 0 ? last.too_long_us : last.traced.kernel_us);
-        if (predicted_us > kLongestShotUs) {
+        // Listed sizes are too far apart to predict by.
+        if (predicted_us > kLongestShotUs && !listed) {
           point.too_long_us = predicted_us;
         } else {
           point.traced = trace_collective(bench, collective, bytes, bench.comms[comm],
@@ -184,7 +216,7 @@ std::vector<SweepPoint> trace_sweep(Bench& bench) {
       }
     }
   }
-  return points;
+  return listed ? near_fastest(points) : points;
 }
 
 Settings trace_settings(Bench& bench, std::span<const std::int64_t> sizes,
