@@ -90,15 +90,16 @@ Picoseconds step_without_communication(const Program& program, const Contention*
 }
 
 Picoseconds step_without_bubble(const Program& program, const Contention* tables) {
-  return makespan(edited(program,
-                         [](OpTemplate& op, const OpInfo& info) {
-                           if (!is_pipeline(info.group)) return;
-                           op.role = kNoRole;  // nobody waits for a neighbour
-                           op.duration = 0;
-                           op.sms_wanted = 0;
-                           op.sms_least = 0;
-                         }),
-                  tables);
+  Program copy = edited(program, [](OpTemplate& op, const OpInfo& info) {
+    if (!is_pipeline(info.group)) return;
+    op.role = kNoRole;  // nobody waits for a neighbour
+    op.eager = false;
+    op.duration = 0;
+    op.sms_wanted = 0;
+    op.sms_least = 0;
+  });
+  finalize(copy);  // other collectives have other ordinals now
+  return makespan(copy, tables);
 }
 
 Picoseconds step_without_optimizer(const Program& program, const Contention* tables) {

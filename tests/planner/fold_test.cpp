@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "planner/knockout.h"
 #include "planner/lower.h"
 #include "planner/space.h"
 #include "sim/check.h"
@@ -54,6 +55,8 @@ TEST_P(FoldedLayouts, ChangesNoTime) {
       EXPECT_EQ(a.makespan, b.makespan) << to_text(l) << (c ? " contended" : " plain");
       EXPECT_EQ(*std::max_element(a.peak_memory.begin(), a.peak_memory.end()),
                 *std::max_element(b.peak_memory.begin(), b.peak_memory.end()))
+          << to_text(l);
+      EXPECT_EQ(step_without_bubble(small.program, c), step_without_bubble(whole.program, c))
           << to_text(l);
     }
   }
