@@ -68,7 +68,11 @@ AttentionShape attention_of(const Work& attention);
 // The built-in list: layers of Mixtral-8x7B, Llama-2-7B, Llama-3.1-8B and 70B cut over 1 to 8
 // tensor-parallel ranks at 2048 to 16384 tokens, experts 1 to 32 to a rank, and memory-bound
 // kernels at several sizes; the most used first, so that a budget that ends early cuts off the
-// rest.
+// rest. Attention comes last.
 std::vector<Ask> built_in_asks();
+
+// Attention of Llama-2-7B, Llama-3.1-8B and 70B, Mixtral-8x7B, GPT-2 and DeepSeek-V3 cut over 1 to
+// 8 tensor-parallel ranks, and other lengths and numbers of sequences of their shapes.
+std::vector<Ask> built_in_attention();
 
 }  // namespace steploom

@@ -4,9 +4,9 @@
 #include <array>
 #include <cmath>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
-#include <tuple>
 #include <utility>
 
 #include "profiler/fit_kernels.h"
@@ -34,14 +34,15 @@ struct Sample {
 std::map<Key, std::vector<Sample>> samples(const Profile& profile, const Cluster& cluster,
                                            const std::vector<MeasuredPoint>& points) {
   const CostModel model(profile, cluster);
-  using Shape = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, Bytes>;
+  using Shape = std::array<std::int64_t, 9>;
   std::map<Key, std::map<Shape, Sample>> best;
   for (const MeasuredPoint& p : points) {
     const Work& w = p.ask.work;
     if (p.stats.samples == 0 || p.ask.uneven || correction_axes(w.kind).empty()) continue;
-    const auto predicted = static_cast<double>(model.cost({w, GroupShape{}}).time) * 1e-6;
+    const double predicted = correction_base(profile, w, model.cost({w, GroupShape{}}).time) * 1e6;
     if (predicted <= 0) continue;
-    Sample& s = best[{w.kind, w.phase}][{w.m, w.n, w.k, w.groups, w.bytes}];
+    Sample& s = best[{w.kind, w.phase}][{w.m, w.n, w.k, w.groups, w.bytes, w.heads, w.kv_heads,
+                                         w.head_dim, w.v_head_dim}];
     if (s.measured_us == 0 || p.stats.median_us < s.measured_us)
       s = {w, p.stats.median_us, predicted};
   }
@@ -51,10 +52,21 @@ std::map<Key, std::vector<Sample>> samples(const Profile& profile, const Cluster
   return out;
 }
 
+// Widths of heads are few and each has kernels of its own: a knot for every one.
+std::vector<double> every_value(const std::vector<Sample>& of, std::size_t axis) {
+  std::set<double> values;
+  for (const Sample& s : of) values.insert(std::round(std::exp2(correction_point(s.work)[axis])));
+  return {values.begin(), values.end()};
+}
+
 std::vector<Axis> axes_over(OpKind kind, const std::vector<Sample>& of) {
   std::vector<Axis> axes;
   const auto names = correction_axes(kind);
   for (std::size_t a = 0; a < names.size(); ++a) {
+    if (names[a] == "widths") {
+      axes.push_back(make_axis(std::string(names[a]), every_value(of, a)));
+      continue;
+    }
     double low = correction_point(of.front().work)[a], high = low;
     for (const Sample& s : of) {
       low = std::min(low, correction_point(s.work)[a]);
@@ -72,37 +84,74 @@ std::vector<Axis> axes_over(OpKind kind, const std::vector<Sample>& of) {
   return axes;
 }
 
+// Attention is fitted width by width: between kernels of two widths nothing is smooth.
+Grid fit_widths(const std::vector<Axis>& axes, const std::vector<Point>& points, const Folds& folds,
+                int without) {
+  const Smoothing smoothing{0.1, 0.001};
+  const std::vector<Axis> others(axes.begin() + 1, axes.end());
+  Grid all{axes, {}};
+  for (const double width : axes.front().log2_knots) {
+    std::vector<Point> some;
+    Folds their_folds;
+    for (std::size_t i = 0; i < points.size(); ++i) {
+      if (std::abs(points[i].log2_point[0] - width) > 1e-6) continue;
+      some.push_back(points[i]);
+      std::rotate(some.back().log2_point.begin(), some.back().log2_point.begin() + 1,
+                  some.back().log2_point.end());
+      if (!folds.empty()) their_folds.push_back(folds[i]);
+    }
+    const Grid one = fit_points(others, some, smoothing, their_folds, without);
+    all.values.insert(all.values.end(), one.values.begin(), one.values.end());
+  }
+  return all;
+}
+
+Grid fit_correction(OpKind kind, const std::vector<Axis>& axes, const std::vector<Point>& points,
+                    const Folds& folds = {}, int without = -1) {
+  if (kind == OpKind::attention) return fit_widths(axes, points, folds, without);
+  return fit_points(axes, points, {0.1, 0.01}, folds, without);
+}
+
+// What a sample's leave-out error is counted under.
+std::string class_name(const Work& w) {
+  const OpClass group = class_of(w.kind);
+  std::string what(name_of(group));
+  if (group == OpClass::memory || group == OpClass::optimizer) return what;
+  what += " " + std::string(name_of(w.phase));
+  if (group != OpClass::attention) return what;
+  what += ", head width " + std::to_string(w.head_dim);
+  if (w.v_head_dim != w.head_dim) what += " and " + std::to_string(w.v_head_dim);
+  return what;
+}
+
 }  // namespace
 
 void fit_corrections(Profile& profile, const Cluster& cluster,
                      const std::vector<MeasuredPoint>& points) {
   profile.corrections.clear();
   std::erase_if(profile.leave_out, [](const LeaveOut& l) { return l.what.starts_with(kHot); });
-  const Smoothing smoothing{0.1, 0.01};
   struct Scored {
     std::vector<double> measured, predicted;
   };
   std::map<std::string, Scored> by_class;  // left-out predictions of all kinds of a class and phase
   for (const auto& [key, of] : samples(profile, cluster, points)) {
     if (of.size() < kLeastPoints) continue;
-    const auto [kind, phase] = key;
+    const OpKind kind = key.first;
+    const Phase phase = key.second;
     const std::vector<Axis> axes = axes_over(kind, of);
     std::vector<Point> fitted;
     for (const Sample& s : of)
       fitted.push_back({correction_point(s.work), s.predicted_us, s.measured_us});
     const Folds folds = scattered_folds(fitted.size());
     const std::vector<double> left_out = leave_out(folds, [&](int fold) {
-      return predict_points(fit_points(axes, fitted, smoothing, folds, fold), fitted);
+      return predict_points(fit_correction(kind, axes, fitted, folds, fold), fitted);
     });
-    const OpClass group = class_of(kind);
-    std::string what = std::string(name_of(group));
-    if (group == OpClass::matmul || group == OpClass::grouped_matmul)
-      what += " " + std::string(name_of(phase));
     for (std::size_t i = 0; i < of.size(); ++i) {
-      by_class[what].measured.push_back(of[i].measured_us);
-      by_class[what].predicted.push_back(left_out[i]);
+      Scored& scored = by_class[class_name(of[i].work)];
+      scored.measured.push_back(of[i].measured_us);
+      scored.predicted.push_back(left_out[i]);
     }
-    profile.corrections.push_back({kind, phase, fit_points(axes, fitted, smoothing)});
+    profile.corrections.push_back({kind, phase, fit_correction(kind, axes, fitted)});
   }
   for (const auto& [what, scored] : by_class) {
     std::vector<bool> is_long;

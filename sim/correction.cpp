@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "sim/kernel_model.h"
 #include "sim/portable_math.h"
 
 namespace steploom {
@@ -16,12 +17,15 @@ double log2_of(std::int64_t size) {
 std::span<const std::string_view> correction_axes(OpKind kind) {
   static constexpr std::string_view kProduct[] = {"m", "n", "k"};
   static constexpr std::string_view kGrouped[] = {"m", "n", "k", "experts"};
+  static constexpr std::string_view kAttention[] = {"widths", "tokens", "heads_sequences"};
   static constexpr std::string_view kMoving[] = {"bytes"};
   switch (class_of(kind)) {
     case OpClass::matmul:
       return kProduct;
     case OpClass::grouped_matmul:
       return kGrouped;
+    case OpClass::attention:
+      return kAttention;
     case OpClass::memory:
     case OpClass::optimizer:
       return kMoving;
@@ -36,9 +40,16 @@ std::array<double, kMostAxes> correction_point(const Work& w) {
       return {log2_of(w.m), log2_of(w.n), log2_of(w.k)};
     case OpClass::grouped_matmul:
       return {log2_of(w.m), log2_of(w.n), log2_of(w.k), log2_of(w.groups)};
+    case OpClass::attention:
+      return {log2_of(w.head_dim + w.v_head_dim), log2_of(w.m), log2_of(w.heads * w.n)};
     default:
       return {log2_of(w.bytes)};
   }
+}
+
+double correction_base(const Profile& profile, const Work& w, Picoseconds surface_time) {
+  if (w.kind != OpKind::attention) return static_cast<double>(surface_time) * 1e-12;
+  return blocked_attention_base(profile.device, attention_size(w), w.phase != Phase::forward);
 }
 
 const Correction* correction_of(const Profile& profile, const Work& w) {

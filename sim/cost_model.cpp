@@ -12,8 +12,6 @@
 namespace steploom {
 namespace {
 
-// Five products against two (FlashAttention-2, arXiv 2307.08691, section 3.2).
-constexpr double kAttentionBackwardFlops = 2.5;
 constexpr double kFp32 = 4;  // bytes
 
 constexpr std::uint32_t kWholeLink = 65535;
@@ -102,9 +100,7 @@ Cost CostModel::product(const Work& w) const {
 Cost CostModel::attention(const Work& w) const {
   need_half_precision(w);
   if (w.m <= 0 || w.n <= 0 || w.heads <= 0) return {};
-  const AttentionSize shape{static_cast<double>(w.m),        static_cast<double>(w.n),
-                            static_cast<double>(w.heads),    static_cast<double>(w.kv_heads),
-                            static_cast<double>(w.head_dim), static_cast<double>(w.v_head_dim)};
+  const AttentionSize shape = attention_size(w);
   double seconds = attention_seconds(*profile_, shape);
   const auto at = attention_point(shape);
   const AttentionSurface& nearest = attention_surface(*profile_, shape);
@@ -167,7 +163,8 @@ Cost CostModel::cost(const CostQuery& query) const {
   const auto at = correction_point(query.work);
   const std::span<const double> point(at.data(), correction->grid.axes.size());
   const double factor = portable_exp2(octaves_at(correction->grid, point));
-  cost.time = to_picoseconds(static_cast<double>(cost.time) * 1e-12 * factor);
+  const double base = correction_base(*profile_, query.work, cost.time);
+  cost.time = to_picoseconds(base * factor);
   cost.provenance = of_fit(correction->grid, point);
   return cost;
 }

@@ -15,11 +15,24 @@ constexpr double kElement = 2;  // bytes of a 16-bit operand
 constexpr double kTileRows = 64;
 constexpr double kTileColumns = 8;
 
+// Of blocked_attention_base: one launch forward, two to three backward; rows of a block; columns
+// that a row computes beyond the diagonal and in filling its pipeline. Chosen by leave-out errors
+// (docs/accuracy.md).
+constexpr double kAttentionLaunch = 3e-6;  // seconds
+constexpr double kBlockRows = 128;
+constexpr double kMoreColumns = 256;
+
 double clamp_one(double x) {
   return x < 1 ? 1 : x;
 }
 
 }  // namespace
+
+AttentionSize attention_size(const Work& w) {
+  return {static_cast<double>(w.m),        static_cast<double>(w.n),
+          static_cast<double>(w.heads),    static_cast<double>(w.kv_heads),
+          static_cast<double>(w.head_dim), static_cast<double>(w.v_head_dim)};
+}
 
 double product_tiles(const ProductShape& s) {
   return s.groups * std::ceil(s.m / 128) * std::ceil(s.n / 256);
@@ -46,6 +59,19 @@ double attention_base(const ProfiledDevice& device, const AttentionSize& s) {
   const double compute = attention_flops(s) / device.peak_flops;
   const double memory = bytes / device.memory_bandwidth;
   return compute > memory ? compute : memory;
+}
+
+double blocked_attention_base(const ProfiledDevice& device, const AttentionSize& s, bool backward) {
+  const double times = backward ? kAttentionBackwardFlops : 1;
+  const double exact = times * attention_flops(s) / device.peak_flops;
+  // The last rows of a sequence take 2·rows/tokens of a head's time, on one SM; half of it is
+  // taken not to overlap with other blocks.
+  const double last_rows = exact / (s.sequences * s.heads) * kBlockRows / s.tokens * device.sms;
+  const double compute = exact * (1 + kMoreColumns / s.tokens) + last_rows;
+  const double bytes =
+      kElement * s.tokens * s.sequences * (s.heads + s.kv_heads) * (s.head_dim + s.v_head_dim);
+  const double memory = (backward ? 2 : 1) * bytes / device.memory_bandwidth;
+  return times * kAttentionLaunch + (compute > memory ? compute : memory);
 }
 
 std::array<double, 3> matmul_point(const ProductShape& s) {

@@ -32,9 +32,21 @@ struct AttentionSize {
   double v_head_dim = 0;
 };
 
+AttentionSize attention_size(const Work& attention);
+
 // Without launch latency and without correction.
 double product_base(const ProfiledDevice& device, const ProductShape& shape);
 double attention_base(const ProfiledDevice& device, const AttentionSize& shape);
+
+// Of backward over forward: five products against two (FlashAttention-2, arXiv 2307.08691, section
+// 3.2).
+inline constexpr double kAttentionBackwardFlops = 2.5;
+
+// What corrections of attention lie over, of both phases (correction.h): launches, and the roofline
+// with what a fused kernel does beyond its FLOPs: whole blocks on the diagonal, and at the end SMs
+// that wait for the longest rows. Seconds.
+double blocked_attention_base(const ProfiledDevice& device, const AttentionSize& shape,
+                              bool backward);
 
 // FLOPs of causal attention: half of 2·s²·(d_qk + d_v) a head and sequence.
 double attention_flops(const AttentionSize& shape);

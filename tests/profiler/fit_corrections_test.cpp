@@ -94,6 +94,37 @@ TEST_F(FitCorrections, TakeTheFastestProviderAndEvenExperts) {
   EXPECT_NEAR(us(unseen) / before, 1.2, 0.01);
 }
 
+// Attention of 10 µs and a rate that differs with phase and width: found for shapes between those
+// that were measured.
+TEST_F(FitCorrections, AttentionByPhaseAndWidth) {
+  const auto attention = [](Phase phase, std::int64_t tokens, int heads, int width, int v_width) {
+    return causal_attention(phase, Precision::bf16, {tokens, 1, heads, heads, width, v_width});
+  };
+  const auto truth = [](const Work& w) {
+    const double tera = w.head_dim == 64 ? 350 : w.head_dim == 128 ? 550 : 450;
+    return 10 + w.flops / (tera * 1e6) * (w.phase == Phase::forward ? 1 : 1.2);
+  };
+  for (const std::int64_t tokens : {1024, 2048, 4096, 8192, 16384})
+    for (const int heads : {8, 16, 32, 64})
+      for (const int width : {64, 128, 192})
+        for (const Phase phase : {Phase::forward, Phase::data_grad}) {
+          const Work w = attention(phase, tokens, heads, width, std::min(width, 128));
+          measure(w, truth(w), "cudnn");
+        }
+  fit_corrections(profile_, cluster_, points_);
+  for (const int width : {64, 128, 192})
+    for (const Phase phase : {Phase::forward, Phase::data_grad}) {
+      const Work unseen = attention(phase, 6000, 24, width, std::min(width, 128));
+      EXPECT_NEAR(us(unseen) / truth(unseen), 1, 0.05) << width << ' ' << name_of(phase);
+    }
+  const auto row =
+      std::find_if(profile_.leave_out.begin(), profile_.leave_out.end(), [](const LeaveOut& l) {
+        return l.what == "hot card: attention data_grad, head width 192 and 128, all";
+      });
+  ASSERT_NE(row, profile_.leave_out.end());
+  EXPECT_EQ(row->points, 20);
+}
+
 TEST_F(FitCorrections, NeedEnoughPointsAndReplaceEarlierOnes) {
   measure(gradient(4096, 4096, 4096), 1000);
   profile_.corrections.push_back(
