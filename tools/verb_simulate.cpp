@@ -34,12 +34,11 @@ ExitStatus run(const Flags& f) {
   const Setting& s = asked.question->setting();
   CostCache costs(s.costs);
   const Lowered lowered = lower(s, asked.layout, costs);
-  ReplayOptions options;
-  options.contention = asked.question->contention();
+  ReplayOptions options = s.replaying();
   options.record_memory = !f.trace.empty();
   const Replay replayed = replay(lowered.program, options);
   const Candidate candidate = evaluate(s, asked.layout, costs, lowered.program, replayed);
-  const PlanRow row = describe(s, candidate, lowered, options.contention);
+  const PlanRow row = describe(s, candidate, lowered);
 
   Report report(asked.question->headline());
   report.add("rows", "", rows_table({row}, false));
