@@ -34,6 +34,11 @@ const std::vector<ProfiledFabric::Assumed> kAssumed{
     {KernelClass::all_gather, KernelClass::all_reduce},
     {KernelClass::reduce_scatter, KernelClass::all_reduce}};
 
+// A train of kernels was as long as this times the collective's time alone, and this
+// (profiler/measure_admission.cpp).
+constexpr double kTrainTimes = 3;
+constexpr double kTrainUs = 1500;
+
 constexpr double kExplained = 0.98;  // of what link sharing alone predicts: no h is needed
 
 std::uint32_t rate_of(double share) {
@@ -165,22 +170,22 @@ class Fit {
     return std::llround(2 * wait * 1000);
   }
 
-  // Grids on which a collective was measured behind a kernel, and its rate there.
+  // Grids on which a collective was measured behind a kernel, and its rate there: at the largest
+  // size whose run the train outlasted.
   std::map<int, double> collective_rates(OpKind kind, KernelClass kernel) {
-    Bytes largest = 0;
-    for (const AdmissionPoint& p : points_.admissions)
-      if (p.collective == name_of(kind)) largest = std::max(largest, p.bytes);
-    std::map<int, double> alone;
-    std::map<int, std::vector<double>> behind;  // both priorities: only their waits differ
+    std::map<std::pair<int, Bytes>, double> alone;
+    std::map<std::pair<int, Bytes>, std::vector<double>> behind;  // priorities differ in waits only
     for (const AdmissionPoint& p : points_.admissions) {
-      if (p.collective != name_of(kind) || p.bytes != largest) continue;
-      if (p.behind == "nothing") alone[p.grid] = p.run_us.median;
-      if (p.behind == name_of(kernel)) behind[p.grid].push_back(p.run_us.median);
+      if (p.collective != name_of(kind)) continue;
+      if (p.behind == "nothing") alone[{p.grid, p.bytes}] = p.run_us.median;
+      if (p.behind == name_of(kernel)) behind[{p.grid, p.bytes}].push_back(p.run_us.median);
     }
     std::map<int, double> rates;
-    for (const auto& [grid, runs] : behind) {
-      if (alone.count(grid) == 0) missing(points_, "a run behind nothing");
-      rates[grid] = std::min(1.0, alone[grid] / median(runs));
+    for (const auto& [key, runs] : behind) {  // larger sizes come later
+      if (alone.count(key) == 0) missing(points_, "a run behind nothing");
+      const double run = median(runs);
+      if (run > kTrainTimes * alone[key] + kTrainUs && rates.count(key.first) > 0) continue;
+      rates[key.first] = std::min(1.0, alone[key] / run);
     }
     if (rates.empty())
       missing(points_, fmt::format("runs of {} behind {}", name_of(kind), name_of(kernel)));

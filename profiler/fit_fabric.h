@@ -6,7 +6,8 @@
 // g: time at all SMs over time at fewer, linear between what was measured, for i/16 of the SMs.
 //
 // h of a collective beside a kernel: its run alone over its run behind a train of kernels, single
-// launches of the largest size, so that no wait for admission is in it.
+// launches, so that no wait for admission is in it, of the largest size whose run the train
+// outlasted.
 //
 // h of a kernel beside a collective: in saturated loops the kernel's mean rate R is 1 while the
 // collective waits for SMs, and g·h while it runs, which is the part f of the time: its time alone
