@@ -21,12 +21,59 @@ constexpr std::size_t kLeastGuessed = 3;  // letters; every two-letter key is ne
 
 constexpr std::array<std::string_view, 8> kKeys{"tp",  "pp", "ep",   "etp",
                                                 "mbs", "sp", "zero", "recompute"};
+// Groups that a CTA count can be given to; "ctas.tp".
+struct CtaKey {
+  std::string_view key;
+  std::array<CommGroup, 4> groups;  // alike
+};
+constexpr auto one_group(CommGroup g) {
+  return std::array{g, g, g, g};
+}
+constexpr std::array<CtaKey, 8> kCtaKeys{{{"ctas.tp", one_group(CommGroup::tp)},
+                                          {"ctas.ep", one_group(CommGroup::ep)},
+                                          {"ctas.etp", one_group(CommGroup::etp)},
+                                          {"ctas.dp", one_group(CommGroup::dp)},
+                                          {"ctas.expert_dp", one_group(CommGroup::expert_dp)},
+                                          {"ctas.pp",
+                                           {CommGroup::pp_forward_in, CommGroup::pp_forward_out,
+                                            CommGroup::pp_backward_in, CommGroup::pp_backward_out}},
+                                          {"ctas.embedding", one_group(CommGroup::embedding)},
+                                          {"ctas.world", one_group(CommGroup::world)}}};
+constexpr std::string_view kAllCtas = "ctas";
+constexpr std::int64_t kMostCtas = 1024;
+
 constexpr std::array<std::string_view, 2> kRecompute{"none", "full"};
 
 [[noreturn]] void refuse(std::string_view key, std::string expected, std::string_view found,
                          std::string hint = "") {
   throw Error({"layout", std::string(key), std::move(expected), fmt::format("'{}'", found),
                std::move(hint)});
+}
+
+// Every key of the text form; those of single groups only where one of them may be meant.
+std::vector<std::string_view> known_keys(std::string_view meant) {
+  std::vector<std::string_view> keys(kKeys.begin(), kKeys.end());
+  keys.push_back(kAllCtas);
+  if (meant.starts_with(kAllCtas))
+    for (const CtaKey& k : kCtaKeys) keys.push_back(k.key);
+  return keys;
+}
+
+void set_ctas(Layout& l, const CtaKey& key, int ctas) {
+  for (const CommGroup g : key.groups) l.ctas[static_cast<std::size_t>(g)] = ctas;
+}
+
+// "" where all are 0, ",ctas=8" where all are equal, else ",ctas.tp=8" and so on.
+std::string ctas_text(const Layout& l) {
+  const auto of = [&l](const CtaKey& k) { return l.ctas_of(k.groups[0]); };
+  const int first = of(kCtaKeys[0]);
+  if (std::all_of(kCtaKeys.begin(), kCtaKeys.end(),
+                  [&](const CtaKey& k) { return of(k) == first; }))
+    return first == 0 ? "" : fmt::format(",{}={}", kAllCtas, first);
+  std::string text;
+  for (const CtaKey& k : kCtaKeys)
+    if (of(k) != 0) text += fmt::format(",{}={}", k.key, of(k));
+  return text;
 }
 
 std::string_view trimmed(std::string_view text) {
@@ -69,6 +116,10 @@ void set(Layout& l, std::optional<int>& etp, std::string_view key, std::string_v
     l.sp = whole_number(key, value, 0, 1) == 1;
   } else if (key == "zero") {
     l.zero = static_cast<int>(whole_number(key, value, 0, 3));
+  } else if (key.starts_with(kAllCtas)) {
+    const auto ctas = static_cast<int>(whole_number(key, value, 1, kMostCtas));
+    for (const CtaKey& k : kCtaKeys)
+      if (key == k.key || (key == kAllCtas && l.ctas_of(k.groups[0]) == 0)) set_ctas(l, k, ctas);
   } else {
     l.recompute = recompute_named(value);
   }
@@ -91,10 +142,11 @@ Layout parse_layout(std::string_view text, int devices, bool has_moe) {
     const std::size_t equals = item.find('=');
     if (equals == std::string_view::npos) refuse("", "key=value", item);
     const std::string_view key = trimmed(item.substr(0, equals));
-    if (std::find(kKeys.begin(), kKeys.end(), key) == kKeys.end()) {
+    const std::vector<std::string_view> keys = known_keys(key);
+    if (std::find(keys.begin(), keys.end(), key) == keys.end()) {
       const std::string_view guessed = key.size() < kLeastGuessed ? "" : key;
       refuse("", "a known key", key,
-             key == "dp" ? "dp follows from the devices, tp and pp" : nearest_hint(guessed, kKeys));
+             key == "dp" ? "dp follows from the devices, tp and pp" : nearest_hint(guessed, keys));
     }
     if (std::find(seen.begin(), seen.end(), key) != seen.end()) {
       refuse(key, "each key once", item);
@@ -118,7 +170,8 @@ Layout parse_layout(std::string_view text, int devices, bool has_moe) {
 
 std::string to_text(const Layout& l) {
   return fmt::format("tp={},pp={},ep={},etp={},mbs={},sp={},zero={},recompute={}", l.tp, l.pp, l.ep,
-                     l.etp, l.micro_batch, l.sp ? 1 : 0, l.zero, name_of(l.recompute));
+                     l.etp, l.micro_batch, l.sp ? 1 : 0, l.zero, name_of(l.recompute)) +
+         ctas_text(l);
 }
 
 std::string short_name(const Layout& l) {
@@ -131,7 +184,9 @@ std::string short_name(const Layout& l) {
   add("dp", l.dp);
   name += fmt::format(" zero{}", l.zero);
   if (l.sp) name += " sp";
-  return name;
+  std::string ctas = ctas_text(l);
+  std::replace(ctas.begin(), ctas.end(), ',', ' ');
+  return name + ctas;
 }
 
 }  // namespace steploom

@@ -1,15 +1,20 @@
 // Every decision about how a model is laid over the devices, and its text form.
 //
 // Text form: "tp=4,pp=2,ep=8,etp=1,mbs=1,sp=1,zero=1,recompute=none", any order, each key at most
-// once; keys left out keep their defaults. dp follows from the number of devices. Expert
-// parallelism is folded over tp·dp as Megatron-Core 0.20 does: it does not multiply the devices.
-// Rank order is Megatron's tp-cp-ep-dp-pp: tensor parallelism innermost, pipeline outermost.
+// once; keys left out keep their defaults. "ctas=8" gives every group's collectives at most 8 CTAs,
+// "ctas.tp=4" those of one group (tp, ep, etp, dp, expert_dp, pp, embedding, world). dp follows
+// from the number of devices. Expert parallelism is folded over tp·dp as Megatron-Core 0.20 does:
+// it does not multiply the devices. Rank order is Megatron's tp-cp-ep-dp-pp: tensor parallelism
+// innermost, pipeline outermost.
 #pragma once
 
+#include <array>
 #include <compare>
 #include <cstdint>
 #include <string>
 #include <string_view>
+
+#include "models/op_graph.h"
 
 namespace steploom {
 
@@ -26,12 +31,16 @@ struct Layout {
   bool sp = false;  // sequence parallel: norms and residuals split over tp along the sequence
   std::int64_t micro_batch = 1;           // sequences a micro-batch
   Recompute recompute = Recompute::none;  // full: keep only each layer's input, run it again
+  // By CommGroup: the most CTAs (SMs) that its collectives take; 0: the fastest number, measured.
+  // A pipeline stage's four groups have one setting.
+  std::array<int, kCommGroups> ctas{};
 
   int devices() const { return tp * pp * dp; }
   int expert_dp() const { return devices() / (etp * ep * pp); }  // replicas of an expert
   std::int64_t micro_batches(std::int64_t global_batch) const {
     return global_batch / (micro_batch * dp);
   }
+  int ctas_of(CommGroup group) const { return ctas[static_cast<std::size_t>(group)]; }
   auto operator<=>(const Layout&) const = default;  // canonical order of the search
 };
 
@@ -42,8 +51,8 @@ Layout parse_layout(std::string_view text, int devices, bool has_moe);
 // "tp=1,pp=4,ep=8,etp=1,mbs=1,sp=0,zero=1,recompute=none"; parse_layout reads it back.
 std::string to_text(const Layout& l);
 
-// "tp1 pp4 ep8 dp16 zero1 sp": for people; degrees of 1 other than tp and pp are left out, and so
-// are micro-batch and recompute, which tables show beside it.
+// "tp1 pp4 ep8 dp16 zero1 sp": for people; degrees of 1 other than tp and pp are left out, as are
+// CTA counts of 0, micro-batch and recompute, which tables show beside it.
 std::string short_name(const Layout& l);
 
 }  // namespace steploom

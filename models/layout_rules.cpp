@@ -143,6 +143,18 @@ Broken zero_is_known(const RuleContext& c) {
                      c.layout.zero);
 }
 
+Broken ctas_are_measured_settings(const RuleContext& c) {
+  constexpr int kMost = 32;
+  for (std::size_t g = 0; g < c.layout.ctas.size(); ++g) {
+    const int ctas = c.layout.ctas[g];
+    const bool power_of_two = (ctas & (ctas - 1)) == 0;
+    if (ctas == 0 || (power_of_two && ctas > 0 && ctas <= kMost)) continue;
+    return fmt::format("ctas={} for {}; CTAs may be 1, 2, 4, 8, 16, 32", ctas,
+                       name_of(static_cast<CommGroup>(g)));
+  }
+  return std::nullopt;
+}
+
 constexpr std::array kRules{
     LayoutRule{"tp·pp divides devices",
                "Megatron-Core 0.20, megatron/training/arguments.py, validate_args",
@@ -197,6 +209,11 @@ constexpr std::array kRules{
     LayoutRule{"zero is 0 or 1",
                "Megatron-Core 0.20, DistributedOptimizer shards the optimizer's state (ZeRO-1)",
                zero_is_known},
+    LayoutRule{
+        "ctas is a power of two up to 32",
+        "steploom: the settings that profiles hold; NCCL 2.28 takes minCTAs and maxCTAs up to "
+        "64 (ncclConfig_t)",
+        ctas_are_measured_settings},
 };
 
 }  // namespace

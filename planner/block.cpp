@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "sim/kernel_class.h"
+
 namespace steploom {
 namespace {
 
@@ -21,12 +23,13 @@ OpTemplate op_template(const OpNode& node, const Runtime& runtime, const Cost& c
   op.launch = communicates ? runtime.launch_collective : runtime.launch;
   op.stream = static_cast<std::uint16_t>(node.stream);
   op.role = communicates ? static_cast<std::uint16_t>(node.group) : kNoRole;
-  op.kernel_class = static_cast<std::uint16_t>(class_of(node.work.kind));
+  op.kernel_class = static_cast<std::uint16_t>(kernel_class_of(node.work));
   op.sms_wanted = cost.sms;
   op.sms_least = communicates ? cost.sms : std::uint16_t{1};
   op.link_share = cost.link_share;
-  // Streams of equal priority: what starts later gets SMs when what runs ends, not at its next wave.
-  // Measured on H200s for cuBLAS's products and for memory-bound kernels (docs/interference.md).
+  // Streams of equal priority: what starts later gets SMs when what runs ends, not at its next
+  // wave. Measured on H200s for cuBLAS's products and for memory-bound kernels
+  // (docs/interference.md).
   op.persistent = true;
   op.host_waits = node.host_waits;
   op.sender = node.group == CommGroup::pp_forward_out || node.group == CommGroup::pp_backward_out;
@@ -136,7 +139,7 @@ bool Block::follows_stream(std::uint32_t op, std::size_t s) const {
 }
 
 Block lower_block(std::string name, const OpGraph& graph, const Runtime& runtime,
-                  const GroupShapes& shapes, CostCache& costs) {
+                  const Layout& layout, const GroupShapes& shapes, CostCache& costs) {
   Block b;
   b.body.name = std::move(name);
   BlockLowering lowering(b, runtime);
@@ -145,7 +148,8 @@ Block lower_block(std::string name, const OpGraph& graph, const Runtime& runtime
     std::vector<std::uint32_t> deps;
     for (const OpGraph::Edge& e : graph.predecessors(op)) deps.push_back(e.op);
     lowering.add(node, std::move(deps),
-                 costs.cost({node.work, shapes[static_cast<std::size_t>(node.group)]}));
+                 costs.cost({node.work, shapes[static_cast<std::size_t>(node.group)],
+                             layout.ctas_of(node.group)}));
   }
   return b;
 }

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "models/layout.h"
 #include "models/op_graph.h"
 #include "models/runtime.h"
 #include "sim/cost_cache.h"
@@ -37,7 +38,7 @@ struct Block {
 };
 
 Block lower_block(std::string name, const OpGraph& graph, const Runtime& runtime,
-                  const GroupShapes& shapes, CostCache& costs);
+                  const Layout& layout, const GroupShapes& shapes, CostCache& costs);
 
 // Places alloc and free of the micro-batch tensors of one chunk in its blocks. Tensors written in a
 // forward block and read in a backward block live from one to the other.

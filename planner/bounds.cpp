@@ -71,8 +71,8 @@ BoundModel::Digest BoundModel::measure(Part part, const Layout& l) {
   set(CommGroup::etp, 1, l.etp);
   set(CommGroup::ep, l.etp, l.ep);
   const Chunk chunk = build_chunk(s_.model, s_.work, l, s_.runtime, span_of);
-  const Block f = lower_block("F", chunk.forward, s_.runtime, shapes, costs_);
-  const Block b = lower_block("B", chunk.backward, s_.runtime, shapes, costs_);
+  const Block f = lower_block("F", chunk.forward, s_.runtime, l, shapes, costs_);
+  const Block b = lower_block("B", chunk.backward, s_.runtime, l, shapes, costs_);
   Digest d;
   d.forward = longest_from(f, StreamKind::compute);
   d.backward = longest_from(b, StreamKind::compute);
@@ -103,7 +103,7 @@ Picoseconds BoundModel::optimizer(const Layout& l) {
   const Bytes g = s_.runtime.grad_bytes;
   const auto kernel = [&](OpKind kind, std::int64_t n, Bytes bytes) {
     return costs_
-        .cost({streaming(kind, Phase::optimizer, s_.work.precision, n, 1, bytes), GroupShape{}})
+        .cost({streaming(kind, Phase::optimizer, s_.work.precision, n, 1, bytes), GroupShape{}, 0})
         .time;
   };
   return kernel(OpKind::grad_norm, own, own * g) +

@@ -15,14 +15,12 @@ Picoseconds mean(double total, double ranks) {
 
 }  // namespace
 
-Explanation explain(const Program& p, const Contention* contention) {
-  ReplayOptions options;
-  options.contention = contention;
+Explanation explain(const Program& p, const ReplayOptions& options) {
   const Replay r = replay(p, options);
   Explanation out;
   out.step = r.makespan;
   for (const Collective& c : collectives_in(p))
-    out.communication.push_back({c, 0, out.step - step_without(p, c, contention)});
+    out.communication.push_back({c, 0, out.step - step_without(p, c, options)});
   std::array<double, kOpClasses> busy{};
   std::vector<double> comm(out.communication.size());
   double recompute = 0, idle = 0, ranks = 0;
@@ -48,26 +46,24 @@ Explanation explain(const Program& p, const Contention* contention) {
   for (std::size_t c = 0; c < comm.size(); ++c) out.communication[c].busy = mean(comm[c], ranks);
   out.recompute = mean(recompute, ranks);
   out.idle = mean(idle, ranks);
-  out.communication_exposed = out.step - step_without_communication(p, contention);
-  out.bubble = out.step - step_without_bubble(p, contention);
-  out.optimizer = out.step - step_without_optimizer(p, contention);
-  out.host = out.step - step_without_host(p, contention);
+  out.communication_exposed = out.step - step_without_communication(p, options);
+  out.bubble = out.step - step_without_bubble(p, options);
+  out.optimizer = out.step - step_without_optimizer(p, options);
+  out.host = out.step - step_without_host(p, options);
   out.path = critical_path(p, r);
   return out;
 }
 
-std::vector<Saving> knock_out_all(const Program& p, const Contention* contention) {
-  ReplayOptions options;
-  options.contention = contention;
+std::vector<Saving> knock_out_all(const Program& p, const ReplayOptions& options) {
   const Picoseconds step = replay(p, options).makespan;
   std::vector<Saving> out;
   for (const Collective& c : collectives_in(p))
-    out.push_back({name_of(c), step - step_without(p, c, contention)});
-  out.push_back({"all communication", step - step_without_communication(p, contention)});
-  out.push_back({"bubble", step - step_without_bubble(p, contention)});
+    out.push_back({name_of(c), step - step_without(p, c, options)});
+  out.push_back({"all communication", step - step_without_communication(p, options)});
+  out.push_back({"bubble", step - step_without_bubble(p, options)});
   out.push_back({"contention", step - step_without_contention(p)});
-  out.push_back({"host", step - step_without_host(p, contention)});
-  out.push_back({"imbalance", step - step_without_imbalance(p, contention)});
+  out.push_back({"host", step - step_without_host(p, options)});
+  out.push_back({"imbalance", step - step_without_imbalance(p, options)});
   return out;
 }
 

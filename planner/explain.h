@@ -41,11 +41,11 @@ struct Explanation {
   CriticalPath path;
 };
 
-Explanation explain(const Program& program, const Contention* contention);
+Explanation explain(const Program& program, const ReplayOptions& options);
 
 // Every knock-out there is: each collective, all communication, bubble, contention, host,
 // imbalance.
-std::vector<Saving> knock_out_all(const Program& program, const Contention* contention);
+std::vector<Saving> knock_out_all(const Program& program, const ReplayOptions& options);
 
 // Share of the critical path that rests on measured, interpolated or fitted durations.
 double surely_known(const CriticalPath& path);

@@ -4,8 +4,6 @@
 #include <cstdint>
 #include <set>
 
-#include "sim/engine.h"
-
 namespace steploom {
 namespace {
 
@@ -14,9 +12,7 @@ bool is_pipeline(CommGroup g) {
          g == CommGroup::pp_backward_in || g == CommGroup::pp_backward_out;
 }
 
-Picoseconds makespan(const Program& program, const Contention* tables) {
-  ReplayOptions options;
-  options.contention = tables;
+Picoseconds makespan(const Program& program, const ReplayOptions& options) {
   return replay(program, options).makespan;
 }
 
@@ -30,14 +26,14 @@ Program edited(const Program& program, const Change& change) {
 }
 
 template <class Which>
-Picoseconds without(const Program& program, const Contention* tables, const Which& which) {
+Picoseconds without(const Program& program, const ReplayOptions& options, const Which& which) {
   return makespan(edited(program,
                          [&](OpTemplate& op, const OpInfo& info) {
                            if (!is_communication(info.work.kind) || !which(info)) return;
                            op.duration = 0;
                            op.launch = 0;
                          }),
-                  tables);
+                  options);
 }
 
 // Kernel time on each device's slots.
@@ -81,15 +77,16 @@ std::vector<Collective> collectives_in(const Program& program) {
   return {found.begin(), found.end()};
 }
 
-Picoseconds step_without(const Program& program, const Collective& c, const Contention* tables) {
-  return without(program, tables, [&](const OpInfo& info) { return belongs(info, c); });
+Picoseconds step_without(const Program& program, const Collective& c,
+                         const ReplayOptions& options) {
+  return without(program, options, [&](const OpInfo& info) { return belongs(info, c); });
 }
 
-Picoseconds step_without_communication(const Program& program, const Contention* tables) {
-  return without(program, tables, [](const OpInfo&) { return true; });
+Picoseconds step_without_communication(const Program& program, const ReplayOptions& options) {
+  return without(program, options, [](const OpInfo&) { return true; });
 }
 
-Picoseconds step_without_bubble(const Program& program, const Contention* tables) {
+Picoseconds step_without_bubble(const Program& program, const ReplayOptions& options) {
   Program copy = edited(program, [](OpTemplate& op, const OpInfo& info) {
     if (!is_pipeline(info.group)) return;
     op.role = kNoRole;  // nobody waits for a neighbour
@@ -99,31 +96,31 @@ Picoseconds step_without_bubble(const Program& program, const Contention* tables
     op.sms_least = 0;
   });
   finalize(copy);  // other collectives have other ordinals now
-  return makespan(copy, tables);
+  return makespan(copy, options);
 }
 
-Picoseconds step_without_optimizer(const Program& program, const Contention* tables) {
+Picoseconds step_without_optimizer(const Program& program, const ReplayOptions& options) {
   return makespan(edited(program,
                          [](OpTemplate& op, const OpInfo& info) {
                            if (class_of(info.work.kind) == OpClass::optimizer) op.duration = 0;
                          }),
-                  tables);
+                  options);
 }
 
 Picoseconds step_without_contention(const Program& program) {
-  return makespan(program, nullptr);
+  return makespan(program, {});
 }
 
-Picoseconds step_without_host(const Program& program, const Contention* tables) {
+Picoseconds step_without_host(const Program& program, const ReplayOptions& options) {
   return makespan(edited(program,
                          [](OpTemplate& op, const OpInfo&) {
                            op.launch = 0;
                            op.host_waits = false;
                          }),
-                  tables);
+                  options);
 }
 
-Picoseconds step_without_imbalance(const Program& program, const Contention* tables) {
+Picoseconds step_without_imbalance(const Program& program, const ReplayOptions& options) {
   const std::vector<Picoseconds> load = loads(program);
   double total = 0, ranks = 0;
   for (std::size_t d = 0; d < load.size(); ++d) {
@@ -145,7 +142,7 @@ Picoseconds step_without_imbalance(const Program& program, const Contention* tab
           op.duration = static_cast<Picoseconds>(static_cast<double>(op.duration) * factor);
     }
   }
-  return makespan(copy, tables);
+  return makespan(copy, options);
 }
 
 }  // namespace steploom

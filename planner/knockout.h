@@ -10,7 +10,7 @@
 #include <string_view>
 #include <vector>
 
-#include "sim/contention.h"
+#include "sim/engine.h"
 #include "sim/program.h"
 
 namespace steploom {
@@ -26,12 +26,12 @@ bool belongs(const OpInfo& info, const Collective& c);
 std::vector<Collective> collectives_in(const Program& program);  // sorted
 
 // The step's time without it.
-Picoseconds step_without(const Program& program, const Collective& c, const Contention* tables);
-Picoseconds step_without_communication(const Program& program, const Contention* tables);
-Picoseconds step_without_bubble(const Program& program, const Contention* tables);
-Picoseconds step_without_optimizer(const Program& program, const Contention* tables);
+Picoseconds step_without(const Program& program, const Collective& c, const ReplayOptions& options);
+Picoseconds step_without_communication(const Program& program, const ReplayOptions& options);
+Picoseconds step_without_bubble(const Program& program, const ReplayOptions& options);
+Picoseconds step_without_optimizer(const Program& program, const ReplayOptions& options);
 Picoseconds step_without_contention(const Program& program);
-Picoseconds step_without_host(const Program& program, const Contention* tables);
-Picoseconds step_without_imbalance(const Program& program, const Contention* tables);
+Picoseconds step_without_host(const Program& program, const ReplayOptions& options);
+Picoseconds step_without_imbalance(const Program& program, const ReplayOptions& options);
 
 }  // namespace steploom

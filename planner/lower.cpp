@@ -13,6 +13,7 @@
 #include "planner/ranks.h"
 #include "sim/check.h"
 #include "sim/fold.h"
+#include "sim/kernel_class.h"
 
 namespace steploom {
 namespace {
@@ -48,7 +49,7 @@ StageBlocks stage_blocks(const Setting& s, const Layout& l, const StageSpan& spa
   const Chunk chunk = build_chunk(s.model, s.work, l, s.runtime, span);
   StageBlocks out;
   const auto make = [&](BlockIndex i, const char* name, const OpGraph& graph) {
-    out.block[i] = lower_block(name, graph, s.runtime, shapes, costs);
+    out.block[i] = lower_block(name, graph, s.runtime, l, shapes, costs);
   };
   make(kForward, "F", chunk.forward);
   make(kFirstForward, "F first", chunk.first_forward);
@@ -115,8 +116,8 @@ class Lowering {
 
   Lowered run() {
     Program& p = out_.program;
-    for (int c = 0; c < kOpClasses; ++c)
-      p.kernel_classes.emplace_back(name_of(static_cast<OpClass>(c)));
+    for (int c = 0; c < kKernelClasses; ++c)
+      p.kernel_classes.emplace_back(name_of(static_cast<KernelClass>(c)));
     for (int i = 0; i < kStreamKinds; ++i)
       p.stream_names.emplace_back(name_of(static_cast<StreamKind>(i)));
     p.links = static_cast<std::uint32_t>(fold_.first_link.size());

@@ -68,8 +68,7 @@ double executed_flops(const Program& p) {
   return total;
 }
 
-PlanRow describe(const Setting& s, const Candidate& c, const Lowered& lowered,
-                 const Contention* contention) {
+PlanRow describe(const Setting& s, const Candidate& c, const Lowered& lowered) {
   const Program& p = lowered.program;
   PlanRow row;
   row.layout = c.layout;
@@ -83,8 +82,8 @@ PlanRow describe(const Setting& s, const Candidate& c, const Lowered& lowered,
   row.tokens_per_second = static_cast<double>(s.work.tokens_per_step()) / device_seconds;
   row.mfu = model_flops(s.model, s.work) / peak;
   row.hfu = executed_flops(p) / peak;
-  row.bubble = share(c.step - step_without_bubble(p, contention), c.step);
-  row.exposed_communication = share(c.step - step_without_communication(p, contention), c.step);
+  row.bubble = share(c.step - step_without_bubble(p, s.replaying()), c.step);
+  row.exposed_communication = share(c.step - step_without_communication(p, s.replaying()), c.step);
   return row;
 }
 
@@ -92,7 +91,6 @@ Plan make_plan(const Setting& s, const Profile& profile, const PlanOptions& o) {
   SearchOptions searching;
   searching.top = o.top;
   searching.threads = o.threads;
-  searching.contention = o.contention;
   searching.progress = o.progress;
   const SearchResult found = search(s, searching);
   if (found.best.empty()) nothing_fits(s, found);
@@ -105,17 +103,15 @@ Plan make_plan(const Setting& s, const Profile& profile, const PlanOptions& o) {
   plan.profile = profile.name;
   plan.profile_digest = profile.digest;
   plan.engine = std::string(engine_signature());
-  const std::vector<Robustness> sure = robustness(s, profile, found.best, o.contention, o.threads);
+  const std::vector<Robustness> sure = robustness(s, profile, found.best, o.threads);
   CostCache costs(s.costs);
   for (std::size_t i = 0; i < found.best.size(); ++i) {
     const Lowered lowered = lower(s, found.best[i].layout, costs);
-    plan.rows.push_back(describe(s, found.best[i], lowered, o.contention));
+    plan.rows.push_back(describe(s, found.best[i], lowered));
     plan.rows.back().stays_best = sure[i].stays_best;
     plan.rows.back().worst_regret = sure[i].worst_regret;
     if (i > 0) continue;
-    ReplayOptions replaying;
-    replaying.contention = o.contention;
-    const Replay r = replay(lowered.program, replaying);
+    const Replay r = replay(lowered.program, s.replaying());
     plan.fitted_share = surely_known(critical_path(lowered.program, r));
   }
   plan.searched.enumerated = found.enumerated;

@@ -12,8 +12,7 @@ namespace steploom {
 
 struct PlanOptions {
   int top = 5;
-  unsigned threads = 0;  // 0: as many as there are cores; no answer depends on it
-  const Contention* contention = nullptr;
+  unsigned threads = 0;                  // 0: as many as there are cores; no answer depends on it
   std::function<void(double)> progress;  // share of the space that is settled
 };
 
@@ -22,8 +21,7 @@ struct PlanOptions {
 Plan make_plan(const Setting& setting, const Profile& profile, const PlanOptions& options);
 
 // Replays one layout and fills everything but the sureness. Also for `simulate`.
-PlanRow describe(const Setting& setting, const Candidate& candidate, const Lowered& lowered,
-                 const Contention* contention);
+PlanRow describe(const Setting& setting, const Candidate& candidate, const Lowered& lowered);
 
 // FLOPs that all devices execute in a step, recomputation included.
 double executed_flops(const Program& program);

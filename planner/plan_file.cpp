@@ -89,6 +89,7 @@ void fields_of_cluster(S& c, F&& f) {
   f("nic_latency_ps", c.nic.latency);
   f("nodes_per_leaf", c.nodes_per_leaf);
   f("oversubscription", c.oversubscription);
+  f("fabric", c.fabric);
 }
 
 template <class S, class F>
@@ -265,6 +266,7 @@ Plan load_plan(const std::filesystem::path& file) {
   p.work.precision = precision_named(work.at("precision"));
   validate(p.work, in.reading().c_str());
   read_object(in.at("cluster"), {}, [&](const Reader& r) { fields_of_cluster(p.cluster, r); });
+  use_fabric(p.cluster, p.cluster.fabric);
   p.runtime = runtime_named(in.at("runtime").text()).name;
   const Json rows = in.at("rows");
   for (std::size_t i = 0; i < rows.size(); ++i) {

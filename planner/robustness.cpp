@@ -33,8 +33,7 @@ std::vector<Draw> network_draws() {
 }
 
 std::vector<Robustness> robustness(const Setting& setting, const Profile& profile,
-                                   const std::vector<Candidate>& rows, const Contention* contention,
-                                   unsigned threads) {
+                                   const std::vector<Candidate>& rows, unsigned threads) {
   const std::vector<Draw> draws = network_draws();
   std::vector<std::vector<Picoseconds>> step(draws.size(), std::vector<Picoseconds>(rows.size()));
   const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
@@ -45,12 +44,11 @@ std::vector<Robustness> robustness(const Setting& setting, const Profile& profil
     cluster.nic.latency =
         static_cast<Picoseconds>(static_cast<double>(cluster.nic.latency) * draws[d].latency);
     const CostModel costs(profile, cluster);
-    const Setting drawn{setting.model, setting.work, setting.runtime, cluster, costs};
+    const Setting drawn{setting.model, setting.work, setting.runtime,
+                        cluster,       costs,        setting.contention};
     CostCache cache(costs);
-    ReplayOptions options;
-    options.contention = contention;
     for (std::size_t r = 0; r < rows.size(); ++r)
-      step[d][r] = replay(lower(drawn, rows[r].layout, cache).program, options).makespan;
+      step[d][r] = replay(lower(drawn, rows[r].layout, cache).program, drawn.replaying()).makespan;
   });
   std::vector<Robustness> out(rows.size());
   for (const std::vector<Picoseconds>& s : step) {

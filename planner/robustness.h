@@ -27,7 +27,6 @@ std::vector<Draw> network_draws();
 
 // One entry a row. `profile` is what setting.costs was made from.
 std::vector<Robustness> robustness(const Setting& setting, const Profile& profile,
-                                   const std::vector<Candidate>& rows, const Contention* contention,
-                                   unsigned threads);
+                                   const std::vector<Candidate>& rows, unsigned threads);
 
 }  // namespace steploom

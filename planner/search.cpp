@@ -33,24 +33,17 @@ bool better(const Candidate& a, const Candidate& b) {
 }
 
 // The third rung.
-Replay replayed(const Program& program, const Contention* contention) {
-  ReplayOptions options;
-  options.contention = contention;
-  return replay(program, options);
-}
-
 void settle(const Replay& r, Candidate& c) {
   c.step = r.makespan;
   c.memory = *std::max_element(r.peak_memory.begin(), r.peak_memory.end());
 }
 
-Fate try_candidate(const Setting& s, const SearchOptions& o, Worker& w, Picoseconds to_beat,
-                   Candidate& c) {
+Fate try_candidate(const Setting& s, Worker& w, Picoseconds to_beat, Candidate& c) {
   if (c.closed_form >= to_beat) return Fate::pruned_bound;
   const Lowered lowered = lower(s, c.layout, w.costs);
   c.relaxed = relaxed_makespan(lowered.program);
   if (c.relaxed >= to_beat) return Fate::pruned_relaxed;
-  settle(replayed(lowered.program, o.contention), c);
+  settle(replay(lowered.program, s.replaying()), c);
   return c.memory > s.cluster.device.memory ? Fate::out_of_memory : Fate::replayed;
 }
 
@@ -66,10 +59,10 @@ Candidate evaluate(const Setting& setting, const Layout& layout, CostCache& cost
   return c;
 }
 
-Candidate evaluate(const Setting& setting, const Layout& layout, CostCache& costs,
-                   const Contention* contention) {
+Candidate evaluate(const Setting& setting, const Layout& layout, CostCache& costs) {
   const Lowered lowered = lower(setting, layout, costs);
-  return evaluate(setting, layout, costs, lowered.program, replayed(lowered.program, contention));
+  return evaluate(setting, layout, costs, lowered.program,
+                  replay(lowered.program, setting.replaying()));
 }
 
 SearchResult search(const Setting& s, const SearchOptions& o) {
@@ -116,7 +109,7 @@ SearchResult search(const Setting& s, const SearchOptions& o) {
     const std::size_t n = std::min(kBatch, open.size() - at);
     std::vector<Fate> fates(n);
     for_each_parallel(workers, n, [&](std::unique_ptr<Worker>& w, std::size_t i) {
-      fates[i] = try_candidate(s, o, *w, to_beat, open[at + i]);
+      fates[i] = try_candidate(s, *w, to_beat, open[at + i]);
     });
     for (std::size_t i = 0; i < n; ++i) {
       const Candidate& c = open[at + i];

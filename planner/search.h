@@ -17,15 +17,13 @@
 
 #include "planner/setting.h"
 #include "planner/space.h"
-#include "sim/contention.h"
 #include "sim/engine.h"
 
 namespace steploom {
 
 struct SearchOptions {
-  int top = 5;                             // how many layouts to keep
-  unsigned threads = 0;                    // 0: as many as there are cores
-  const Contention* contention = nullptr;  // tables for the replays
+  int top = 5;           // how many layouts to keep
+  unsigned threads = 0;  // 0: as many as there are cores
   // Called between batches with the share of the space that is settled; may be empty.
   std::function<void(double)> progress;
 };
@@ -54,8 +52,7 @@ struct SearchResult {
 SearchResult search(const Setting& setting, const SearchOptions& options);
 
 // One layout up all three rungs, unless it breaks a rule.
-Candidate evaluate(const Setting& setting, const Layout& layout, CostCache& costs,
-                   const Contention* contention);
+Candidate evaluate(const Setting& setting, const Layout& layout, CostCache& costs);
 
 // The same from a Program and a replay that the caller has at hand.
 Candidate evaluate(const Setting& setting, const Layout& layout, CostCache& costs,

@@ -5,8 +5,10 @@
 #include "models/runtime.h"
 #include "models/workload.h"
 #include "sim/cluster.h"
+#include "sim/contention.h"
 #include "sim/cost_cache.h"
 #include "sim/cost_model.h"
+#include "sim/engine.h"
 
 namespace steploom {
 
@@ -17,6 +19,9 @@ struct Setting {
   const Runtime& runtime;
   const Cluster& cluster;
   const CostModel& costs;
+  const Contention* contention = nullptr;  // tables for replays; nullptr: no contention
+
+  ReplayOptions replaying() const { return {contention}; }
 };
 
 }  // namespace steploom

@@ -1,7 +1,8 @@
 // fit_profile: the built-in profile of a GPU from measured tables (docs/accuracy.md).
 //
 // Reads a directory of tables, fits the surfaces and curves of sim/profile.h, writes them as JSON
-// and prints the leave-out errors: how wrong the fit is on points that it has not seen.
+// and prints the leave-out errors: how wrong the fit is on points that it has not seen. Fabrics
+// (sim/profile_fabric.h) are laid over any profile from the lines of steploom-measure-collectives.
 #include <CLI/CLI.hpp>
 #include <array>
 #include <chrono>
@@ -13,7 +14,9 @@
 
 #include "models/atomic_file.h"
 #include "models/error.h"
+#include "profiler/fabric_errors.h"
 #include "profiler/fit_corrections.h"
+#include "profiler/fit_fabric.h"
 #include "profiler/fit_grouped.h"
 #include "profiler/fit_kernels.h"
 #include "profiler/fit_table.h"
@@ -95,6 +98,35 @@ void print(const Profile& p) {
   }
 }
 
+std::vector<CollectivePoints> load_all(const std::vector<std::string>& files) {
+  std::vector<CollectivePoints> all;
+  for (const std::string& file : files) all.push_back(load_collective_points(file));
+  return all;
+}
+
+// Errors on lines that the fabrics were not made from, over the fabric of each file.
+void print_held_out(const Profile& p, const std::vector<CollectivePoints>& files) {
+  constexpr Bytes kLeast = 64 << 10;
+  for (const CollectivePoints& points : files) {
+    Cluster cluster = load_cluster(p.device.name, 1);
+    use_gpus(cluster, points.ranks);
+    use_fabric(cluster, points.fabric);
+    std::printf("\n%s: collectives of 64 KiB and more; rates beside each other, replayed\n",
+                points.reading.c_str());
+    std::printf("%-62s %6s %8s %8s %8s\n", "what", "n", "median", "95th", "bias");
+    for (const FabricError& e : fabric_errors(points, p, cluster, kLeast))
+      std::printf("%-62s %6d %7.2f%% %7.2f%% %+7.2f%%\n", e.what.c_str(), e.points, 100 * e.median,
+                  100 * e.p95, 100 * e.bias);
+  }
+}
+
+Profile base(const std::string& file, const std::string& tables, const std::string& gpu,
+             const std::string& date) {
+  if (!file.empty()) return load_profile(file);
+  if (gpu.empty()) throw Error({"command line", "", "--gpu, or --profile", "neither", ""});
+  return tables.empty() ? built_in_profile(gpu) : fit(tables, gpu, date);
+}
+
 std::string today() {
   const std::chrono::year_month_day date(
       std::chrono::floor<std::chrono::days>(std::chrono::system_clock::now()));
@@ -106,19 +138,25 @@ std::string today() {
 
 int run(int argc, char** argv) {
   CLI::App app{"Fit a profile to measured tables and print its leave-out errors"};
-  std::string tables, gpu, out, date = today();
-  std::vector<std::string> points;
+  std::string tables, gpu, profile_file, out, date = today();
+  std::vector<std::string> points, fabrics, held_out;
   app.add_option("--tables", tables,
                  "directory of the measured tables; none: keep the built-in fit");
-  app.add_option("--gpu", gpu, "device name, as of the built-in clusters")->required();
+  app.add_option("--gpu", gpu, "device name, as of the built-in clusters");
+  app.add_option("--profile", profile_file, "the profile to begin with (JSON) in place of --gpu")
+      ->excludes("--tables");
   app.add_option("--points", points,
                  "files of steploom-measure to fit corrections to, all together");
+  app.add_option("--fabric", fabrics, "files of steploom-measure-collectives to fit fabrics to");
+  app.add_option("--held-out", held_out, "files of it to print the fabrics' errors on");
   app.add_option("-o,--output", out, "the profile to write; none: print errors only");
   app.add_option("--date", date, "date to put into the profile (ISO 8601)");
   CLI11_PARSE(app, argc, argv);
-  Profile profile = tables.empty() ? built_in_profile(gpu) : fit(tables, gpu, date);
+  Profile profile = base(profile_file, tables, gpu, date);
   if (!points.empty()) correct(profile, points);
+  if (!fabrics.empty()) add_fabrics(profile, load_all(fabrics));
   print(profile);
+  print_held_out(profile, load_all(held_out));
   if (!out.empty())
     write_file_atomically(out, [&](std::ostream& file) { file << to_json(profile); });
   return 0;

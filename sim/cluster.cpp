@@ -21,6 +21,12 @@ constexpr int kMostNodes = 16384;
 constexpr int kMostDevicesPerNode = 256;
 constexpr double kPicosecondsPerMicrosecond = 1e6;
 
+constexpr std::array<std::string_view, 3> kFabrics{kDefaultFabric, "host", "sockets"};
+
+bool is_known_fabric(std::string_view name) {
+  return std::find(kFabrics.begin(), kFabrics.end(), name) != kFabrics.end();
+}
+
 template <std::size_t N>
 void allow_only(const Json& json, const std::array<std::string_view, N>& known) {
   json.allow_only(known);
@@ -49,9 +55,9 @@ LinkType read_link(const Json& json) {
 Cluster read_cluster(const Json& json) {
   const Json version = json.at("steploom_cluster");
   if (version.integer() != kVersion) version.refuse("version " + std::to_string(kVersion));
-  allow_only<11>(json,
-                 {"steploom_cluster", "name", "sources", "device", "nodes", "devices_per_node",
-                  "nics_per_node", "nvlink", "nic", "nodes_per_leaf", "oversubscription"});
+  allow_only<12>(
+      json, {"steploom_cluster", "name", "sources", "device", "nodes", "devices_per_node",
+             "nics_per_node", "nvlink", "nic", "nodes_per_leaf", "oversubscription", "fabric"});
   Cluster c;
   c.name = json.at("name").text();
   if (const auto sources = json.find("sources")) {  // for people: where the numbers come from
@@ -70,6 +76,11 @@ Cluster read_cluster(const Json& json) {
   c.nic = read_link(json.at("nic"));
   c.nodes_per_leaf = json.at("nodes_per_leaf").small_integer(1, kMostNodes);
   c.oversubscription = json.at("oversubscription").number(1, 1000);
+  if (const auto fabric = json.find("fabric")) {
+    c.fabric = fabric->text();
+    if (!is_known_fabric(c.fabric))
+      fabric->refuse("a fabric", nearest_hint(c.fabric, fabric_names()));
+  }
   return c;
 }
 
@@ -102,6 +113,33 @@ Cluster load_cluster(std::string_view name_or_path, int nodes) {
   }
   throw Error({"--cluster", "", "a built-in cluster or the path of a JSON file",
                "'" + std::string(name_or_path) + "'", nearest_hint(name_or_path, cluster_names())});
+}
+
+std::span<const std::string_view> fabric_names() {
+  return kFabrics;
+}
+
+void use_fabric(Cluster& cluster, std::string_view fabric) {
+  if (!is_known_fabric(fabric))
+    throw Error({"--fabric", "", "a fabric", "'" + std::string(fabric) + "'",
+                 nearest_hint(fabric, fabric_names())});
+  cluster.fabric = fabric;
+}
+
+void use_gpus(Cluster& cluster, int gpus) {
+  const int all = cluster.devices_per_node;
+  if (gpus < 1 || gpus > all)
+    throw Error({"--gpus", "", "1 to " + std::to_string(all) + ", the GPUs of a node",
+                 std::to_string(gpus), ""});
+  // A NIC that the GPUs share stays theirs while any of them is left.
+  const int nics = std::max(1, gpus * cluster.nics_per_node / all);
+  if (gpus % nics != 0 && nics % gpus != 0)
+    throw Error(
+        {"--gpus", "",
+         "GPUs that share the node's " + std::to_string(cluster.nics_per_node) + " NICs evenly",
+         std::to_string(gpus), ""});
+  cluster.devices_per_node = gpus;
+  cluster.nics_per_node = nics;
 }
 
 GroupShape shape_of(const Cluster& cluster, std::span<const int> devices) {

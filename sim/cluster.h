@@ -30,6 +30,11 @@ struct LinkType {
   Picoseconds latency = 0;  // one hop
 };
 
+// How GPUs of a node reach each other: "nvlink"; "host" (NCCL through shared host memory);
+// "sockets" (NCCL over TCP). Profiles hold what was measured of them (profile_fabric.h).
+inline constexpr std::string_view kDefaultFabric = "nvlink";
+std::span<const std::string_view> fabric_names();
+
 struct Cluster {
   std::string name;  // "h100-sxm-80gb"
   DeviceType device;
@@ -40,6 +45,7 @@ struct Cluster {
   LinkType nic;                 // a NIC into its leaf switch, the network's latency included
   int nodes_per_leaf = 32;      // rail-optimised: NIC i of this many nodes share leaf switch i
   double oversubscription = 1;  // leaf downlinks over uplinks; 1: non-blocking fat tree
+  std::string fabric{kDefaultFabric};  // between GPUs of a node, by its name in the profile
 
   int devices() const { return nodes * devices_per_node; }
   int node_of(int device) const { return device / devices_per_node; }
@@ -51,6 +57,13 @@ std::span<const std::string_view> cluster_names();
 // A built-in name, or the path of a JSON file (anything with '/' or ending in ".json"); nodes > 0
 // replaces the file's count. Throws Error.
 Cluster load_cluster(std::string_view name_or_path, int nodes);
+
+// Throws Error naming the nearest known fabric.
+void use_fabric(Cluster& cluster, std::string_view fabric);
+
+// Leaves so many GPUs of each node, with the NICs that are theirs. Throws Error unless the nodes
+// have them and they share NICs evenly.
+void use_gpus(Cluster& cluster, int gpus_per_node);
 
 // How the given devices lie on the cluster.
 GroupShape shape_of(const Cluster& cluster, std::span<const int> devices);

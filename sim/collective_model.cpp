@@ -1,9 +1,13 @@
 #include "sim/collective_model.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <cassert>
 
+#include "models/error.h"
+#include "sim/fabric_tables.h"
 #include "sim/portable_math.h"
 #include "sim/topology.h"
 
@@ -58,6 +62,8 @@ double bus_factor(OpKind collective, int ranks) {
 
 CollectiveModel::CollectiveModel(const Profile& profile, const Cluster& cluster)
     : curves_(profile.collectives),
+      fabric_(fabric_of(profile, cluster)),
+      fabric_name_(cluster.fabric),
       nvlink_bandwidth_(cluster.nvlink.bandwidth),
       nvlink_latency_(static_cast<double>(cluster.nvlink.latency) * 1e-12),
       nic_latency_(static_cast<double>(cluster.nic.latency) * 1e-12),
@@ -85,7 +91,19 @@ double CollectiveModel::egress(const GroupShape& group) const {
   return table.at(static_cast<std::size_t>(group.ranks_per_node));
 }
 
-bool CollectiveModel::is_measured(OpKind collective, const GroupShape& group) const {
+const CtaCurve* CollectiveModel::cta_curve(OpKind collective, double bytes, int ranks,
+                                           int ctas) const {
+  if (fabric_ == nullptr) return nullptr;
+  const CtaCurve* best = nullptr;
+  for (const CtaCurve& curve : fabric_->curves) {  // by CTAs
+    if (curve.collective != collective || curve.ranks != ranks) continue;
+    if (ctas > 0 && curve.ctas > ctas) continue;
+    if (best == nullptr || ctas > 0 || curve.seconds(bytes) < best->seconds(bytes)) best = &curve;
+  }
+  return best;
+}
+
+bool CollectiveModel::is_fitted(OpKind collective, const GroupShape& group) const {
   if (group.nodes != 1) return false;
   return std::any_of(curves_.begin(), curves_.end(), [&](const CollectiveCurve& curve) {
     return curve.collective == collective && curve.ranks == group.ranks;
@@ -93,6 +111,7 @@ bool CollectiveModel::is_measured(OpKind collective, const GroupShape& group) co
 }
 
 double CollectiveModel::inside_node(OpKind collective, double bytes, int ranks) const {
+  if (const CtaCurve* curve = cta_curve(collective, bytes, ranks, 0)) return curve->seconds(bytes);
   if (collective == OpKind::send_recv) return inside_node(OpKind::all_to_all, 2 * bytes, 2);
   // The measured numbers of ranks around this one.
   const CollectiveCurve* below = nullptr;
@@ -128,7 +147,8 @@ CollectiveTime CollectiveModel::all_to_all(double bytes, const GroupShape& group
   for (const Protocol& p : kProtocols) {
     const double net = std::max((p.ring_net - kWireNetUs) * 1e-6 + nic_latency_, 0.0);
     const double seconds = p.ring_base * 1e-6 + net + kPeerLatency * (n - r) + busy / p.bandwidth;
-    if (best.seconds == 0 || seconds < best.seconds) best = {seconds, others / line};
+    if (best.seconds == 0 || seconds < best.seconds)
+      best = {seconds, others / line, 0, Provenance::modelled};
   }
   return best;
 }
@@ -151,7 +171,8 @@ CollectiveTime CollectiveModel::between_nodes(OpKind collective, double bytes,
 
   CollectiveTime best;
   const auto take = [&best, line](double seconds, double sent) {
-    if (best.seconds == 0 || seconds < best.seconds) best = {seconds, sent / line};
+    if (best.seconds == 0 || seconds < best.seconds)
+      best = {seconds, sent / line, 0, Provenance::modelled};
   };
   for (const Protocol& p : kProtocols) {
     const auto step = [this](double nvlink_us, double net_us) {
@@ -173,14 +194,32 @@ CollectiveTime CollectiveModel::between_nodes(OpKind collective, double bytes,
   return best;
 }
 
-CollectiveTime CollectiveModel::time(OpKind collective, Bytes bytes,
-                                     const GroupShape& group) const {
+CollectiveTime CollectiveModel::time(OpKind collective, Bytes bytes, const GroupShape& group,
+                                     int ctas) const {
   assert(is_communication(collective) && group.ranks >= 1);
   if (group.ranks == 1 || bytes <= 0) return {};
   const auto size = static_cast<double>(bytes);
+  if (group.nodes == 1) {
+    if (const CtaCurve* curve = cta_curve(collective, size, group.ranks, ctas)) {
+      const double best = cta_curve(collective, size, group.ranks, 0)->seconds(size);
+      const bool exact = std::binary_search(curve->bytes.begin(), curve->bytes.end(), bytes);
+      const bool between = bytes > curve->bytes.front() && bytes < curve->bytes.back();
+      return {curve->seconds(size), best * fabric_->link_weight(collective), curve->grid(size),
+              exact     ? Provenance::measured
+              : between ? Provenance::interpolated
+                        : Provenance::fitted};
+    }
+  }
+  if (ctas > 0)
+    throw Error(
+        {"cost model", std::string(name_of(collective)),
+         "a group whose collectives were measured by CTA count over " + fabric_name_,
+         fmt::format("{} ranks on {} node(s), with ctas={}", group.ranks, group.nodes, ctas),
+         "leave ctas out of the layout for this group"});
   if (group.nodes > 1) return between_nodes(collective, size, group);
   return {inside_node(collective, size, group.ranks),
-          bus_factor(collective, group.ranks) * size / nvlink_bandwidth_};
+          bus_factor(collective, group.ranks) * size / nvlink_bandwidth_, 0,
+          is_fitted(collective, group) ? Provenance::fitted : Provenance::modelled};
 }
 
 }  // namespace steploom

@@ -5,7 +5,10 @@
 // rank's link: 2(n−1)/n for all-reduce, (n−1)/n for all-gather, reduce-scatter and all-to-all
 // (nccl-tests, doc/PERFORMANCE.md); bus bandwidth is f·S/time.
 //
-// One node: the profile's curves. For n between measured numbers of ranks, bus bandwidth is
+// One node, a group of a size that the profile measured by CTA count over the cluster's fabric
+// (profile_fabric.h): those curves, at the CTA count asked for or the fastest. Its link share is
+// the part of the fastest CTA count's speed that it reaches, times the collective's weight. One
+// node otherwise: the profile's curves. For n between measured numbers of ranks, bus bandwidth is
 // interpolated linearly in n at the same S; beyond them it is held. send_recv of S bytes takes as
 // long as an all-to-all of two ranks of 2S, which sends S to the peer.
 //
@@ -26,6 +29,7 @@
 
 #include <cstdint>
 #include <map>
+#include <string>
 #include <vector>
 
 #include "sim/cluster.h"
@@ -46,25 +50,31 @@ struct CollectiveTime {
   // How long its traffic alone would keep the bottleneck link busy at line rate: NVLink inside a
   // node, the NICs between nodes.
   double link_seconds = 0;
+  int ctas = 0;  // CTAs that it then runs on; 0: it was not measured by CTA count
+  Provenance provenance = Provenance::modelled;
 };
 
 class CollectiveModel {
  public:
+  // The profile must outlive the model. Throws Error if it lacks the cluster's fabric.
   CollectiveModel(const Profile& profile, const Cluster& cluster);
 
-  // Zero for one rank or no bytes. The group must fit on the cluster's nodes.
-  CollectiveTime time(OpKind collective, Bytes bytes, const GroupShape& group) const;
-
-  // Whether the curves were measured at this number of ranks.
-  bool is_measured(OpKind collective, const GroupShape& group) const;
+  // Zero for one rank or no bytes. The group must fit on the cluster's nodes. `ctas`: NCCL's
+  // setting; 0: the fastest. Throws Error if one is asked for where none was measured.
+  CollectiveTime time(OpKind collective, Bytes bytes, const GroupShape& group, int ctas = 0) const;
 
  private:
+  // The curve that gives the time of so many bytes; nullptr: none of this collective and size.
+  const CtaCurve* cta_curve(OpKind collective, double bytes, int ranks, int ctas) const;
+  bool is_fitted(OpKind collective, const GroupShape& group) const;
   double inside_node(OpKind collective, double bytes, int ranks) const;
   double egress(const GroupShape& group) const;  // line rate of a node's ranks together
   CollectiveTime between_nodes(OpKind collective, double bytes, const GroupShape& group) const;
   CollectiveTime all_to_all(double bytes, const GroupShape& group) const;
 
   std::vector<CollectiveCurve> curves_;
+  const ProfiledFabric* fabric_;  // or nullptr
+  std::string fabric_name_;
   double nvlink_bandwidth_;
   double nvlink_latency_;  // seconds
   double nic_latency_;     // seconds

@@ -1,5 +1,8 @@
 #include "sim/contention.h"
 
+#include <algorithm>
+#include <functional>
+
 #include "models/error.h"
 
 namespace steploom {
@@ -10,33 +13,82 @@ void check_rate(std::uint32_t rate, const char* reading, const std::string& plac
     throw Error({reading, place, "a rate of 1 to 65536", std::to_string(rate), ""});
 }
 
+void check_size(std::size_t found, std::size_t expected, const char* what, const char* reading,
+                const std::string& place) {
+  if (found != expected)
+    throw Error({reading, place, std::to_string(expected) + " " + what, std::to_string(found), ""});
+}
+
+std::uint32_t between(std::uint32_t low, std::uint32_t high, std::int64_t part,
+                      std::int64_t whole) {
+  const std::int64_t rise = std::int64_t{high} - low;
+  return static_cast<std::uint32_t>(low + rise * part / whole);
+}
+
+// Where a count lies on an axis: at `low` plus part/whole of the way to the next step.
+struct Place {
+  std::size_t low = 0;
+  std::int64_t part = 0, whole = 1;
+};
+Place place_on(const std::vector<std::uint16_t>& axis, std::uint16_t ctas) {
+  const auto after = std::lower_bound(axis.begin(), axis.end(), ctas);
+  if (after == axis.begin()) return {};
+  const auto i = static_cast<std::size_t>(after - axis.begin());
+  if (after == axis.end()) return {i - 1, 0, 1};
+  return {i - 1, ctas - axis[i - 1], axis[i] - axis[i - 1]};
+}
+
 }  // namespace
+
+std::uint32_t PairRates::at(std::uint16_t own_ctas, std::uint16_t other_ctas) const {
+  if (rates.empty()) return kFullRate;
+  const Place mine = place_on(own, own_ctas);
+  const Place theirs = place_on(other, other_ctas);
+  const std::size_t columns = std::max<std::size_t>(other.size(), 1);
+  const auto in_row = [&](std::size_t row) {
+    const std::uint32_t* const rate = &rates[row * columns + theirs.low];
+    return theirs.part == 0 ? *rate : between(rate[0], rate[1], theirs.part, theirs.whole);
+  };
+  if (mine.part == 0) return in_row(mine.low);
+  return between(in_row(mine.low), in_row(mine.low + 1), mine.part, mine.whole);
+}
+
+std::uint32_t share_at(const Contention::ShareCurve& curve, std::uint32_t held,
+                       std::uint32_t wanted) {
+  if (held >= wanted) return curve[16];
+  const std::uint32_t step = held * 16 / wanted;
+  return between(curve[step], curve[step + 1],
+                 std::int64_t{held} * 16 - std::int64_t{step} * wanted, wanted);
+}
 
 Contention neutral_contention(std::size_t classes) {
   Contention c;
   c.share.resize(classes);
   for (Contention::ShareCurve& curve : c.share) curve.fill(kFullRate);
   c.beside.resize(classes * classes);
+  c.priority_wave.resize(classes);
   return c;
 }
 
 void validate(const Contention& c, const char* reading) {
-  if (c.beside.size() != c.classes() * c.classes())
-    throw Error({reading, "beside", std::to_string(c.classes() * c.classes()) + " pairs of classes",
-                 std::to_string(c.beside.size()), ""});
+  check_size(c.beside.size(), c.classes() * c.classes(), "pairs of classes", reading, "beside");
+  check_size(c.priority_wave.size(), c.classes(), "classes", reading, "priority_wave");
   for (std::size_t i = 0; i < c.classes(); ++i)
     for (const std::uint32_t rate : c.share[i])
       check_rate(rate, reading, "share of class " + std::to_string(i));
-  for (std::size_t i = 1; i < c.cta_steps.size(); ++i)
-    if (c.cta_steps[i] <= c.cta_steps[i - 1])
-      throw Error({reading, "cta_steps", "increasing counts", std::to_string(c.cta_steps[i]), ""});
   for (std::size_t i = 0; i < c.beside.size(); ++i) {
+    const PairRates& pair = c.beside[i];
     const std::string place =
         "beside, pair " + std::to_string(i / c.classes()) + " " + std::to_string(i % c.classes());
-    if (!c.beside[i].empty() && c.beside[i].size() != c.cta_steps.size())
-      throw Error({reading, place, std::to_string(c.cta_steps.size()) + " rates, one a CTA count",
-                   std::to_string(c.beside[i].size()), ""});
-    for (const std::uint32_t rate : c.beside[i]) check_rate(rate, reading, place);
+    for (const auto* axis : {&pair.own, &pair.other})
+      if (std::adjacent_find(axis->begin(), axis->end(), std::greater_equal<>()) != axis->end())
+        throw Error({reading, place, "increasing CTA counts", "counts that do not increase", ""});
+    const std::size_t crossings =
+        std::max<std::size_t>(pair.own.size(), 1) * std::max<std::size_t>(pair.other.size(), 1);
+    if (!pair.rates.empty() || !pair.own.empty() || !pair.other.empty())
+      check_size(pair.rates.size(), crossings, "rates, one a crossing of CTA counts", reading,
+                 place);
+    for (const std::uint32_t rate : pair.rates) check_rate(rate, reading, place);
   }
 }
 

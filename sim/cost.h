@@ -35,6 +35,7 @@ struct GroupShape {
 struct CostQuery {
   Work work;
   GroupShape group;  // collectives only
+  int ctas = 0;      // collectives only: NCCL's setting of CTAs; 0: the fastest
 };
 
 struct Cost {

@@ -126,14 +126,16 @@ Cost CostModel::moving(const Work& w) const {
   return cost;
 }
 
-Cost CostModel::collective(const Work& w, const GroupShape& group) const {
+Cost CostModel::collective(const CostQuery& query) const {
+  const Work& w = query.work;
+  const GroupShape& group = query.group;
   Cost cost;
   if (group.ranks <= 1 || w.bytes <= 0) return cost;
-  const CollectiveTime time = collectives_.time(w.kind, w.bytes, group);
+  const CollectiveTime time = collectives_.time(w.kind, w.bytes, group, query.ctas);
   cost.time = to_picoseconds(time.seconds);
-  cost.provenance =
-      collectives_.is_measured(w.kind, group) ? Provenance::fitted : Provenance::modelled;
-  cost.sms = ctas_of(w.kind, w.bytes, group);
+  cost.provenance = time.provenance;
+  cost.sms =
+      time.ctas > 0 ? static_cast<std::uint16_t>(time.ctas) : ctas_of(w.kind, w.bytes, group);
   const double share = std::min(time.link_seconds / time.seconds, 1.0);
   cost.link_share = static_cast<std::uint16_t>(share * kWholeLink + 0.5);
   return cost;
@@ -151,7 +153,7 @@ Cost CostModel::uncorrected(const CostQuery& query) const {
     case OpClass::optimizer:
       return moving(work);
     case OpClass::communication:
-      return collective(work, query.group);
+      return collective(query);
   }
   return {};
 }

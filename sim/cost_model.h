@@ -32,7 +32,7 @@ class CostModel {
   double at_least_dense(const ProductShape& shape, bool weight_grad) const;  // seconds
   Cost attention(const Work& work) const;
   Cost moving(const Work& work) const;
-  Cost collective(const Work& work, const GroupShape& group) const;
+  Cost collective(const CostQuery& query) const;
 
   const Profile* profile_;
   CollectiveModel collectives_;

@@ -36,7 +36,7 @@ std::size_t dynamic_bytes_per_op(const Program& program, const ReplayOptions& op
 }
 
 std::string_view engine_signature() {
-  return "a62b3704aa1e1db1";
+  return "52212740df80391e";
 }
 
 }  // namespace steploom

@@ -158,7 +158,7 @@ Profile read_profile(const Json& json) {
   if (version.integer() != kVersion) version.refuse("version " + std::to_string(kVersion));
   allow_only(json, {"steploom_profile", "name", "device", "source", "attribution", "made", "date",
                     "software", "matmul", "grouped_matmul", "attention", "attention_backward",
-                    "memory", "collectives", "corrections", "leave_out"});
+                    "memory", "collectives", "corrections", "fabrics", "leave_out"});
   Profile p;
   p.name = json.at("name").text();
   p.device = read_device(json.at("device"));
@@ -193,6 +193,7 @@ Profile read_profile(const Json& json) {
   p.collectives = read_collectives(json.at("collectives"));
   if (const auto corrections = json.find("corrections"))
     p.corrections = read_corrections(*corrections);
+  if (const auto fabrics = json.find("fabrics")) p.fabrics = read_fabrics(*fabrics);
   const Json leave_out = json.at("leave_out");
   for (std::size_t i = 0; i < leave_out.size(); ++i) {
     const Json one = leave_out.at(i);

@@ -16,6 +16,7 @@
 
 #include "models/work.h"
 #include "sim/grid.h"
+#include "sim/profile_fabric.h"
 
 namespace steploom {
 
@@ -88,6 +89,7 @@ struct Profile {
   MemoryKernels memory;
   std::vector<CollectiveCurve> collectives;  // by (collective, ranks)
   std::vector<Correction> corrections;       // by (kind, phase); may be empty
+  std::vector<ProfiledFabric> fabrics;       // by name; may be empty
   std::vector<LeaveOut> leave_out;
 
   std::string digest;  // FNV-1a 64 of the text it was read from, 16 hexadecimal digits

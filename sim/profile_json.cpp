@@ -3,48 +3,19 @@
 
 #include <cstddef>
 
+#include "sim/json_text.h"
 #include "sim/profile.h"
 
 namespace steploom {
 namespace {
 
-std::string quoted(std::string_view text) {
-  std::string result = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') result += '\\';
-    if (static_cast<unsigned char>(c) < 0x20) {
-      result += fmt::format("\\u{:04x}", static_cast<unsigned>(c));
-    } else {
-      result += c;
-    }
-  }
-  return result + "\"";
-}
-
-// Numbers in lines that fit the screen.
-template <class Number>
-std::string list(const std::vector<Number>& numbers) {
-  constexpr std::size_t kWidth = 96;
-  std::string result = "[";
-  std::string line;
-  for (std::size_t i = 0; i < numbers.size(); ++i) {
-    const std::string next = fmt::format("{}{}", numbers[i], i + 1 < numbers.size() ? "," : "");
-    if (line.size() + next.size() > kWidth) {
-      result += line + "\n";
-      line.clear();
-    }
-    line += next;
-  }
-  return result + line + "]";
-}
-
 std::string members(const Grid& grid) {
   std::string axes;
   for (const Axis& axis : grid.axes) {
     axes += fmt::format("{}{{\"name\": {}, \"knots\": {}}}", axes.empty() ? "" : ",\n",
-                        quoted(axis.name), list(axis.knots));
+                        json_string(axis.name), json_list(axis.knots));
   }
-  return fmt::format("\"axes\": [{}],\n\"octaves_thousandths\": {}", axes, list(grid.values));
+  return fmt::format("\"axes\": [{}],\n\"octaves_thousandths\": {}", axes, json_list(grid.values));
 }
 
 std::string members(const Surface& surface) {
@@ -58,38 +29,39 @@ std::string to_json(const Profile& p) {
   const auto add = [](std::string& list, const std::string& item) {
     list += (list.empty() ? "" : ",\n") + item;
   };
-  for (const std::string& s : p.software) add(software, quoted(s));
+  for (const std::string& s : p.software) add(software, json_string(s));
   for (const AttentionSurface& a : p.attention) {
     add(attention, fmt::format("{{\"head_dim\": {}, {}}}", a.head_dim, members(a.surface)));
   }
   for (const CollectiveCurve& c : p.collectives) {
     add(collectives, fmt::format("{{\"collective\": {}, \"ranks\": {}, {}}}",
-                                 quoted(name_of(c.collective)), c.ranks, members(c.grid)));
+                                 json_string(name_of(c.collective)), c.ranks, members(c.grid)));
   }
   for (const Correction& c : p.corrections) {
-    add(corrections, fmt::format("{{\"kind\": {}, \"phase\": {}, {}}}", quoted(name_of(c.kind)),
-                                 quoted(name_of(c.phase)), members(c.grid)));
+    add(corrections,
+        fmt::format("{{\"kind\": {}, \"phase\": {}, {}}}", json_string(name_of(c.kind)),
+                    json_string(name_of(c.phase)), members(c.grid)));
   }
   for (const LeaveOut& l : p.leave_out) {
     add(leave_out,
         fmt::format("{{\"what\": {}, \"points\": {}, \"median\": {:.4f}, \"p95\": {:.4f}, "
                     "\"worst\": {:.4f}}}",
-                    quoted(l.what), l.points, l.median, l.p95, l.worst));
+                    json_string(l.what), l.points, l.median, l.p95, l.worst));
   }
   std::string text = "{\n\"steploom_profile\": 1,\n";
   const auto member = [&text](std::string_view key, const std::string& value,
                               std::string_view end = ",\n") {
-    text += fmt::format("{}: {}{}", quoted(key), value, end);
+    text += fmt::format("{}: {}{}", json_string(key), value, end);
   };
-  member("name", quoted(p.name));
+  member("name", json_string(p.name));
   member("device", fmt::format("{{\"name\": {}, \"sms\": {}, \"peak_flops\": {}, "
                                "\"memory_bandwidth\": {}}}",
-                               quoted(p.device.name), p.device.sms, p.device.peak_flops,
+                               json_string(p.device.name), p.device.sms, p.device.peak_flops,
                                p.device.memory_bandwidth));
-  member("source", quoted(p.source));
-  member("attribution", quoted(p.attribution));
-  member("made", quoted(p.made));
-  member("date", quoted(p.date));
+  member("source", json_string(p.source));
+  member("attribution", json_string(p.attribution));
+  member("made", json_string(p.made));
+  member("date", json_string(p.date));
   member("software", "[" + software + "]");
   member("leave_out", "[" + leave_out + "]");
   member("memory", fmt::format("{{\"bandwidth_factor\": {}, \"latency_us\": {}}}",
@@ -97,6 +69,7 @@ std::string to_json(const Profile& p) {
   if (!corrections.empty()) member("corrections", "[" + corrections + "]");
   member("attention_backward", "{" + members(p.attention_backward) + "}");
   member("collectives", "[" + collectives + "]");
+  if (!p.fabrics.empty()) member("fabrics", to_json(p.fabrics));
   member("attention", "[" + attention + "]");
   member("grouped_matmul", "{" + members(p.grouped_matmul) + "}");
   member("matmul", "{" + members(p.matmul) + "}", "\n}\n");

@@ -190,10 +190,16 @@ class Parser {
   }
 
   void kernel_class(const Words& words) {
-    need(words, 2, "class NAME");
+    need(words, 2, "class NAME [wave=TIME]");
     if (!classes_.try_emplace(words[1], static_cast<std::uint16_t>(classes_.size())).second)
       refuse("a new class", words[1]);
     program_.kernel_classes.emplace_back(words[1]);
+    priority_wave_.push_back(0);
+    for (std::size_t i = 2; i < words.size(); ++i) {
+      const auto [key, value] = key_value(words[i]);
+      if (key != "wave") unknown_key(key, {"wave"});
+      priority_wave_.back() = time(value);
+    }
   }
 
   void share(const Words& words) {
@@ -203,8 +209,27 @@ class Parser {
 
   void beside(const Words& words) {
     need(words, 4, "beside CLASS OTHER CTAS:RATE ...");
-    beside_[{look_up(classes_, words[1], "a class"), look_up(classes_, words[2], "a class")}] =
-        points(std::span(words).subspan(3));
+    const std::size_t slash = words[1].find('/');
+    const std::uint16_t own = look_up(classes_, words[1].substr(0, slash), "a class");
+    PairRates& pair = beside_[{own, look_up(classes_, words[2], "a class")}];
+    std::vector<std::uint16_t> other;
+    std::vector<std::uint32_t> rates;
+    for (const auto& [ctas, rate] : points(std::span(words).subspan(3))) {
+      other.push_back(static_cast<std::uint16_t>(ctas));
+      rates.push_back(rate);
+    }
+    if (slash == words[1].npos) {
+      pair = {{}, std::move(other), std::move(rates)};
+      return;
+    }
+    const std::uint16_t ctas = small(words[1].substr(slash + 1));
+    if (!pair.rates.empty() && (pair.own.empty() || pair.own.back() >= ctas))
+      refuse("increasing CTA counts of one class", words[1]);
+    if (!pair.rates.empty() && pair.other != other)
+      refuse("the CTA counts of the statement before", words[3]);
+    pair.own.push_back(ctas);
+    pair.other = std::move(other);
+    pair.rates.insert(pair.rates.end(), rates.begin(), rates.end());
   }
 
   void tensor(const Words& words) {
@@ -352,14 +377,9 @@ class Parser {
     Contention c = neutral_contention(classes_.size());
     for (const auto& [row, curve] : share_)
       for (std::uint32_t i = 0; i <= 16; ++i) c.share[row][i] = interpolate(curve, i);
-    for (const auto& [pair, curve] : beside_)
-      for (const auto& point : curve)
-        c.cta_steps.push_back(static_cast<std::uint16_t>(point.first));
-    std::sort(c.cta_steps.begin(), c.cta_steps.end());
-    c.cta_steps.erase(std::unique(c.cta_steps.begin(), c.cta_steps.end()), c.cta_steps.end());
-    for (const auto& [pair, curve] : beside_)
-      for (const std::uint16_t step : c.cta_steps)
-        c.beside[pair.first * c.classes() + pair.second].push_back(interpolate(curve, step));
+    for (const auto& [pair, rates] : beside_)
+      c.beside[pair.first * c.classes() + pair.second] = rates;
+    c.priority_wave = priority_wave_;
     validate(c, reading_.c_str());
     return c;
   }
@@ -371,7 +391,8 @@ class Parser {
   std::map<std::string_view, std::uint32_t> device_index_, comm_index_, links_;
   std::map<std::string_view, std::uint16_t> classes_, streams_;
   std::map<std::uint16_t, Points> share_;
-  std::map<std::pair<std::uint16_t, std::uint16_t>, Points> beside_;
+  std::map<std::pair<std::uint16_t, std::uint16_t>, PairRates> beside_;
+  std::vector<Picoseconds> priority_wave_;  // by class
 };
 
 }  // namespace

@@ -15,9 +15,12 @@
 //
 //     device NAME [sms=N] [connections=N] [static=BYTES]      defaults 132, 32, 0
 //     comm NAME DEVICE... [link LINK:SHARE ...]
-//     class NAME                                              a row of the contention tables
+//     class NAME [wave=TIME]                                  a row of the contention tables; wave:
+//                                                             of its kernels, for higher priority
 //     share CLASS SIXTEENTHS:RATE ...                         linear between, constant beyond
 //     beside CLASS OTHER CTAS:RATE ...                        likewise
+//     beside CLASS/OWN OTHER CTAS:RATE ...                    where CLASS itself has OWN CTAs: one
+//                                                             statement an OWN, all of equal CTAS
 //     tensor DEVICE NAME BYTES [step]                         scope step instead of micro-batch
 //     slot DEVICE NAME [MICRO_BATCH]                          what follows on DEVICE is a new slot
 //     op NAME on DEVICE STREAM TIME [KEY=VALUE | FLAG ...]

@@ -71,14 +71,19 @@ Picoseconds SmPool::hand_over(Of& of, std::uint32_t stream, Picoseconds now) {
   const std::span<const std::uint32_t> all(&residents_[of.first], of.residents);
   // A holder's first boundary after the request; a wave is over at the earliest one wave after the
   // start.
-  const auto boundary = [&asker](const Use& holder) {
-    const Picoseconds wave = holder.needs->wave;
+  const auto yields = [&asker](const Use& holder) {  // at waves measured for higher priority
+    return !holder.needs->hands_over && holder.needs->priority_wave > 0 &&
+           asker.needs->priority < holder.needs->priority;
+  };
+  const auto boundary = [&asker, &yields](const Use& holder) {
+    const Picoseconds wave = yields(holder) ? holder.needs->priority_wave : holder.needs->wave;
     const Picoseconds since = std::max<Picoseconds>(asker.ready - holder.start, 0);
     if (wave == 0) return holder.start + since;
     return holder.start + std::max<Picoseconds>((since + wave - 1) / wave, 1) * wave;
   };
-  const auto spare = [](const Use& holder) -> std::uint32_t {
-    if (!holder.needs->hands_over || holder.held <= holder.needs->sms_least) return 0;
+  const auto spare = [&yields](const Use& holder) -> std::uint32_t {
+    if (!holder.needs->hands_over && !yields(holder)) return 0;
+    if (holder.held <= holder.needs->sms_least) return 0;
     return static_cast<std::uint32_t>(holder.held - holder.needs->sms_least);
   };
   // The earliest time by which enough holders have come to a boundary.

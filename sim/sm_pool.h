@@ -9,7 +9,8 @@
 // A kernel starts on what is free, if that is at least `sms_least`, and takes the rest as it frees.
 // A collective starts on its whole CTA count or not at all; SMs that are not free it takes from
 // kernels that retire in waves, each at its first wave boundary after the collective became ready,
-// all at once when enough have come to theirs. A kernel keeps its `sms_least`.
+// all at once when enough have come to theirs. A kernel keeps its `sms_least`. Some classes that
+// persist for others free SMs at waves for a collective of higher priority (contention.h).
 #pragma once
 
 #include <cstdint>

@@ -15,6 +15,7 @@
 #include "models/nearest.h"
 #include "models/parameters.h"
 #include "planner/make_plan.h"
+#include "sim/fabric_tables.h"
 #include "traces/units.h"
 
 namespace steploom {
@@ -59,6 +60,10 @@ void add_question_flags(CLI::App& verb, QuestionFlags& f) {
   verb.add_option("--cluster", f.cluster,
                   "Built-in cluster (see `steploom clusters`) or a JSON file");
   add_integer(verb, "--nodes", f.nodes, "Nodes of the cluster (a cluster file has its own)");
+  add_integer(verb, "--gpus", f.gpus, "GPUs of each node that are used (default: all)");
+  verb.add_option("--fabric", f.fabric,
+                  "How GPUs of a node reach each other: nvlink, host (shared memory) or sockets "
+                  "(default: the cluster's)");
   add_integer(verb, "--seq-length", f.seq_length, "Tokens in a sequence");
   add_integer(verb, "--global-batch", f.global_batch, "Sequences in an optimizer step");
   verb.add_option("--precision", f.precision, "bf16 or fp16")->capture_default_str();
@@ -75,9 +80,9 @@ void add_rebase_flag(CLI::App& verb, QuestionFlags& f) {
 void Question::finish(const std::string& runtime, const std::string& profile) {
   const Runtime& r = runtime_named(runtime);
   profile_ = load_profile(profile.empty() ? cluster_.device.name : profile);
-  contention_ = neutral_contention(kOpClasses);
+  contention_ = contention_of(profile_, cluster_);
   costs_ = std::make_unique<CostModel>(profile_, cluster_);
-  setting_ = std::make_unique<Setting>(Setting{model_, work_, r, cluster_, *costs_});
+  setting_ = std::make_unique<Setting>(Setting{model_, work_, r, cluster_, *costs_, &contention_});
 }
 
 std::unique_ptr<Question> Question::from_flags(const QuestionFlags& f) {
@@ -95,6 +100,8 @@ std::unique_ptr<Question> Question::from_flags(const QuestionFlags& f) {
   if (f.nodes && nodes < 1)
     throw Error({"command line", "--nodes", "at least 1", std::to_string(nodes), ""});
   q->cluster_ = load_cluster(f.cluster, nodes);
+  if (f.gpus) use_gpus(q->cluster_, *f.gpus);
+  if (!f.fabric.empty()) use_fabric(q->cluster_, f.fabric);
   q->finish(f.runtime, f.profile);
   return q;
 }
@@ -114,9 +121,10 @@ std::string Question::headline() const {
   const ParameterCount n = count_parameters(model_);
   std::string count = count_text(static_cast<double>(n.total)) + " parameters";
   if (n.active != n.total) count += ", " + count_text(static_cast<double>(n.active)) + " active";
-  return fmt::format("{} · {} · {} × {} · sequence {} · batch {} · {} · {}", model_.name, count,
-                     cluster_.devices(), cluster_.device.name, work_.seq_length, work_.global_batch,
-                     name_of(work_.precision), setting_->runtime.name);
+  const std::string fabric = cluster_.fabric == kDefaultFabric ? "" : " over " + cluster_.fabric;
+  return fmt::format("{} · {} · {} × {}{} · sequence {} · batch {} · {} · {}", model_.name, count,
+                     cluster_.devices(), cluster_.device.name, fabric, work_.seq_length,
+                     work_.global_batch, name_of(work_.precision), setting_->runtime.name);
 }
 
 void add_model_or_plan(CLI::App& verb, QuestionFlags& f, std::string& layout) {
@@ -130,9 +138,11 @@ Asked ask(const QuestionFlags& f, const std::string& layout) {
   Asked asked;
   std::string text = layout;
   if (is_plan_file(f.model)) {
-    if (!f.cluster.empty() || f.nodes || f.seq_length || f.global_batch)
+    if (!f.cluster.empty() || f.nodes || f.gpus || !f.fabric.empty() || f.seq_length ||
+        f.global_batch)
       throw Error({"command line", "", "a plan alone",
-                   "a plan with --cluster, --nodes, --seq-length or --global-batch",
+                   "a plan with --cluster, --nodes, --gpus, --fabric, --seq-length or "
+                   "--global-batch",
                    "the plan already says these; to change them, plan again"});
     const Plan plan = load_plan(f.model);
     asked.question = Question::from_plan(plan, f, f.model);

@@ -21,13 +21,16 @@ struct QuestionFlags {
   std::string profile;  // default: the one named after the cluster's device
   std::string precision = "bf16";
   std::string runtime = "megatron-core";
+  std::string fabric;  // default: the cluster's
   std::optional<int> nodes;
+  std::optional<int> gpus;  // of each node; default: all
   std::optional<std::int64_t> seq_length;
   std::optional<std::int64_t> global_batch;
   bool rebase = false;
 };
 
-// Adds --cluster, --nodes, --seq-length, --global-batch, --precision, --runtime, --profile.
+// Adds --cluster, --nodes, --gpus, --fabric, --seq-length, --global-batch, --precision, --runtime,
+// --profile.
 void add_question_flags(CLI::App& verb, QuestionFlags& flags);
 void add_rebase_flag(CLI::App& verb, QuestionFlags& flags);
 // For verbs about one layout: a model with question flags and --layout, or a plan.json whose first
@@ -44,7 +47,6 @@ class Question {
 
   const Setting& setting() const { return *setting_; }
   const Profile& profile() const { return profile_; }
-  const Contention* contention() const { return &contention_; }
   std::string headline() const;  // "mixtral-8x7b · 46.7 B parameters, 12.9 B active · 64 × …"
 
  private:

@@ -81,7 +81,7 @@ ExitStatus run(const Flags& f) {
   const Setting& s = asked.question->setting();
   CostCache costs(s.costs);
   const Lowered lowered = lower(s, asked.layout, costs);
-  const Explanation e = explain(lowered.program, asked.question->contention());
+  const Explanation e = explain(lowered.program, s.replaying());
   Report report(fmt::format("{}\n{} · step {}", asked.question->headline(),
                             short_name(asked.layout), time_text(e.step)));
   report.add("operators", "Busy time, mean over ranks:", classes_table(e));
@@ -99,7 +99,7 @@ ExitStatus run(const Flags& f) {
   report.add("provenance", "What those durations rest on:", provenance_table(e));
   if (f.knock_out)
     report.add("knock_outs", "Replays with one thing made free:",
-               savings_table(knock_out_all(lowered.program, asked.question->contention()), e.step));
+               savings_table(knock_out_all(lowered.program, s.replaying()), e.step));
   report.print(format);
   return ExitStatus::done;
 }

@@ -2,8 +2,10 @@
 #include <fmt/format.h>
 
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "models/config_reader.h"
 #include "models/parameters.h"
@@ -69,6 +71,20 @@ ExitStatus list_clusters(TableFormat format) {
   return ExitStatus::done;
 }
 
+std::string ranks_text(const ProfiledFabric& f) {
+  std::set<int> ranks;
+  for (const CtaCurve& c : f.curves) ranks.insert(c.ranks);
+  return fmt::format("{} GPUs", fmt::join(ranks, ", "));
+}
+
+// "attention as matmul, ..."
+std::string assumed_text(const ProfiledFabric& f) {
+  std::vector<std::string> all;
+  for (const ProfiledFabric::Assumed& a : f.assumed)
+    all.push_back(fmt::format("{} as {}", name_of(a.of), name_of(a.as)));
+  return fmt::format("{}", fmt::join(all, ", "));
+}
+
 ExitStatus diagnose(TableFormat format) {
   Table found({{"what"}, {"found"}});
   found.add({std::string("steploom"), std::string(STEPLOOM_VERSION)});
@@ -83,17 +99,25 @@ ExitStatus diagnose(TableFormat format) {
                 {"median error", CellKind::share},
                 {"95th percentile", CellKind::share},
                 {"worst", CellKind::share}});
+  Table fabrics({{"profile"},
+                 {"fabric"},
+                 {"date"},
+                 {"collectives of"},
+                 {"not measured, assumed", CellKind::text, 0, "", "assumed"}});
   Report report;
   for (const std::string_view name : cluster_names()) {
     const Cluster c = load_cluster(name, 1);
     const Profile& p = built_in_profile(c.device.name);
     profiles.add({c.name, p.name, p.digest, p.date});
     report.note(p.name + ": " + p.source);
+    for (const ProfiledFabric& f : p.fabrics)
+      fabrics.add({p.name, f.name, f.date, ranks_text(f), assumed_text(f)});
     for (const LeaveOut& e : p.leave_out)
       errors.add({p.name, e.what, e.points, e.median, e.p95, e.worst});
   }
   report.add("found", "", std::move(found));
   report.add("profiles", "Profiles that would be used:", std::move(profiles));
+  report.add("fabrics", "Fabrics whose collectives and contention they hold:", std::move(fabrics));
   report.add("errors", "Their errors on measurements left out of the fit:", std::move(errors));
   report.print(format);
   return ExitStatus::done;

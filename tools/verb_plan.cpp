@@ -30,7 +30,6 @@ ExitStatus run(const Flags& f) {
   PlanOptions options;
   options.top = f.top;
   options.threads = f.threads;
-  options.contention = question->contention();
   const bool terminal = isatty(STDERR_FILENO) != 0;
   if (terminal)
     options.progress = [](double share) {

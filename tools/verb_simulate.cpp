@@ -51,13 +51,12 @@ ExitStatus run(const Flags& f) {
   CostCache costs(s.costs);
   const Lowered lowered =
       lower(s, asked.layout, costs, f.unfold ? Folding::unfolded : Folding::folded);
-  ReplayOptions options;
-  options.contention = asked.question->contention();
+  ReplayOptions options = s.replaying();
   const bool wants_timeline = !f.trace.empty() || !f.timeline.empty();
   options.record_memory = wants_timeline;
   const Replay replayed = replay(lowered.program, options);
   const Candidate candidate = evaluate(s, asked.layout, costs, lowered.program, replayed);
-  const PlanRow row = describe(s, candidate, lowered, options.contention);
+  const PlanRow row = describe(s, candidate, lowered);
 
   Report report(asked.question->headline());
   report.add("rows", "", rows_table({row}, false));

@@ -76,9 +76,7 @@ ExitStatus run(const Flags& f) {
   }
   CostCache costs(s.costs);
   const Lowered lowered = lower(s, layout, costs);
-  ReplayOptions options;
-  options.contention = question->contention();
-  const Replay replayed = replay(lowered.program, options);
+  const Replay replayed = replay(lowered.program, s.replaying());
   const Candidate c = evaluate(s, layout, costs, lowered.program, replayed);
   if (c.memory > s.cluster.device.memory) {
     explain_shortage(s, lowered, replayed, report);
@@ -103,8 +101,8 @@ ExitStatus run(const Flags& f) {
                             time_text(last.step)));
   const Lowered winner = lower(s, best.layout, costs);
   report.add("side_by_side", "Against the plan's first row, " + short_name(best.layout) + ":",
-             side_by_side(explain(winner.program, question->contention()),
-                          explain(lowered.program, question->contention())));
+             side_by_side(explain(winner.program, s.replaying()),
+                          explain(lowered.program, s.replaying())));
   report.print(format);
   return ExitStatus::done;
 }

@@ -254,5 +254,18 @@ TEST(LayoutRules, UsualLayoutsPass) {
   expect_only(deepseek, "pp divides layers");
 }
 
+TEST(LayoutRules, CtasArePowersOfTwoUpTo32) {
+  Case c = dense();
+  for (const int ctas : {1, 8, 32}) {
+    c.layout.ctas.fill(ctas);
+    expect_kept(c);
+  }
+  for (const int ctas : {3, 31, 64}) {
+    c = dense();
+    c.layout.ctas[static_cast<std::size_t>(CommGroup::dp)] = ctas;
+    expect_only(c, "ctas is a power of two up to 32");
+  }
+}
+
 }  // namespace
 }  // namespace steploom

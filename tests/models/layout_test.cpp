@@ -47,9 +47,28 @@ TEST(Layout, ExpertsAreCutLikeTheRestUnlessSaid) {
 TEST(Layout, RefusesUnknownKeys) {
   EXPECT_EQ(parse_refusal("recompue=full").hint, "did you mean 'recompute'?");
   EXPECT_EQ(parse_refusal("tpp=2").hint, "did you mean 'tp'?");
-  EXPECT_EQ(parse_refusal("cp=2").hint, "known: tp, pp, ep, etp, mbs, sp, zero, recompute");
+  EXPECT_EQ(parse_refusal("cp=2").hint, "known: tp, pp, ep, etp, mbs, sp, zero, recompute, ctas");
   EXPECT_EQ(parse_refusal("dp=2").hint, "dp follows from the devices, tp and pp");
   EXPECT_EQ(parse_refusal("=2").expected, "a known key");
+}
+
+TEST(Layout, CtasOfAllGroupsOrOfOne) {
+  const Layout all = parse_layout("ctas=8", 64, true);
+  for (const CommGroup g : {CommGroup::tp, CommGroup::expert_dp, CommGroup::pp_backward_in})
+    EXPECT_EQ(all.ctas_of(g), 8);
+  for (const char* text : {"ctas=8,ctas.pp=2", "ctas.pp=2,ctas=8"}) {
+    const Layout l = parse_layout(text, 64, true);
+    EXPECT_EQ(l.ctas_of(CommGroup::tp), 8) << text;
+    EXPECT_EQ(l.ctas_of(CommGroup::pp_forward_in), 2) << text;
+    EXPECT_EQ(l.ctas_of(CommGroup::pp_backward_out), 2) << text;
+    EXPECT_EQ(parse_layout(to_text(l), 64, true), l) << to_text(l);
+  }
+  EXPECT_THAT(to_text(all), testing::EndsWith("recompute=none,ctas=8"));
+  EXPECT_THAT(short_name(parse_layout("ctas.ep=4", 64, true)), testing::EndsWith(" ctas.ep=4"));
+  EXPECT_EQ(to_text(Layout{}).find("ctas"), std::string::npos);
+  EXPECT_EQ(parse_refusal("ctas=0").expected, "an integer from 1 to 1024");
+  EXPECT_EQ(parse_refusal("ctas.dp=4,ctas.dp=4").expected, "each key once");
+  EXPECT_EQ(parse_refusal("ctas.dpp=4").hint, "did you mean 'ctas.dp'?");
 }
 
 TEST(Layout, RefusesBadItems) {

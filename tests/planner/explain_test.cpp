@@ -22,9 +22,9 @@ TEST(Knockout, BubbleIsWhatStagesWait) {
   World world(small_moe(8), 1, 1024, 32);
   const Program one =
       lower(world.setting, world.layout("tp=8,sp=1,etp=1,ep=8"), world.cache).program;
-  EXPECT_EQ(step_without_bubble(one, nullptr), step(one));
+  EXPECT_EQ(step_without_bubble(one, {}), step(one));
   const Program four = lower(world.setting, world.layout("pp=4"), world.cache).program;
-  const Picoseconds free = step_without_bubble(four, nullptr);
+  const Picoseconds free = step_without_bubble(four, {});
   EXPECT_LT(free, step(four));
   // Two kinds of stage (the first is dense) and their fill and drain: with m = 16 the closed form
   // for equal stages, (p − 1)/(m + p − 1) = 16 %, is not far.
@@ -37,16 +37,16 @@ TEST(Knockout, TakingAwayCommunicationNeverAddsTimeWithoutContention) {
   const Program p =
       lower(world.setting, world.layout("tp=2,sp=1,etp=1,ep=4,pp=2"), world.cache).program;
   const Picoseconds whole = step(p);
-  const Picoseconds none = step_without_communication(p, nullptr);
+  const Picoseconds none = step_without_communication(p, {});
   EXPECT_LT(none, whole);
   const auto collectives = collectives_in(p);
   EXPECT_GE(collectives.size(), 6U);
   for (const Collective& c : collectives) {
-    const Picoseconds without = step_without(p, c, nullptr);
+    const Picoseconds without = step_without(p, c, {});
     EXPECT_LE(without, whole) << name_of(c);
     EXPECT_GE(without, none) << name_of(c);
   }
-  EXPECT_LE(step_without_host(p, nullptr), whole);
+  EXPECT_LE(step_without_host(p, {}), whole);
   EXPECT_EQ(step_without_contention(p), whole);
 }
 
@@ -57,17 +57,16 @@ TEST(Knockout, ImbalanceIsTheSlowestStagesExcess) {
   m.vocab = 256000;
   World world(m, 1, 1024, 64);
   const Program p = lower(world.setting, world.layout("pp=4"), world.cache).program;
-  EXPECT_LT(static_cast<double>(step_without_imbalance(p, nullptr)),
-            0.9 * static_cast<double>(step(p)));
+  EXPECT_LT(static_cast<double>(step_without_imbalance(p, {})), 0.9 * static_cast<double>(step(p)));
 }
 
 TEST(Explain, SharesOfTheCriticalPathAddUpToTheStep) {
   World world(small_moe(8), 2, 1024, 32);
-  const Contention tables = neutral_contention(kOpClasses);
+  const Contention tables = neutral_contention(kKernelClasses);
   const Program p =
       lower(world.setting, world.layout("tp=2,sp=1,etp=1,ep=4,pp=2,recompute=full"), world.cache)
           .program;
-  const Explanation e = explain(p, &tables);
+  const Explanation e = explain(p, {&tables});
   const auto sum = [](const auto& parts) {
     return std::accumulate(parts.begin(), parts.end(), Picoseconds{0});
   };
@@ -109,7 +108,7 @@ TEST(Robustness, DrawsAreFixedAndWithinTheSpread) {
 TEST(Robustness, OneNodeDoesNotDependOnTheNetwork) {
   World world(small_moe(), 1, 1024, 32);
   const SearchResult found = search(world.setting, SearchOptions{});
-  const auto sure = robustness(world.setting, world.profile, found.best, nullptr, 1);
+  const auto sure = robustness(world.setting, world.profile, found.best, 1);
   EXPECT_DOUBLE_EQ(sure[0].stays_best, 1);
   EXPECT_DOUBLE_EQ(sure[0].worst_regret, 0);
 }

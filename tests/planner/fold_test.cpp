@@ -26,18 +26,18 @@ struct FoldCase {
   int nodes;
   int per_node;
   int layouts;
+  const char* cluster = "h100-sxm-80gb";  // its profile holds no contention tables
 };
 
 class FoldedLayouts : public testing::TestWithParam<FoldCase> {};
 
 // Folded equals unfolded to the picosecond, in time and in memory, over random layouts.
 TEST_P(FoldedLayouts, ChangesNoTime) {
-  World world(small_moe(), GetParam().nodes, 1024, 48);
+  World world(small_moe(), GetParam().nodes, 1024, 48, "megatron-core", GetParam().cluster);
   world.cluster.devices_per_node = GetParam().per_node;
   world.cluster.nics_per_node = GetParam().per_node;
   const Space space = enumerate_layouts(world.setting);
   ASSERT_GT(space.valid.size(), 200U);
-  const Contention tables = neutral_contention(kOpClasses);
   std::uint64_t random = 20261122 + static_cast<std::uint64_t>(GetParam().per_node);
   for (int i = 0; i < GetParam().layouts; ++i) {
     const Layout& l = space.valid[next(random) % space.valid.size()];
@@ -47,7 +47,8 @@ TEST_P(FoldedLayouts, ChangesNoTime) {
     std::int32_t ranks = 0;
     for (const Device& d : small.program.devices) ranks += d.multiplicity;
     ASSERT_EQ(ranks, l.devices());
-    for (const Contention* c : {static_cast<const Contention*>(nullptr), &tables}) {
+    for (const Contention* c :
+         {static_cast<const Contention*>(nullptr), world.setting.contention}) {
       ReplayOptions options;
       options.contention = c;
       const Replay a = replay(small.program, options);
@@ -64,7 +65,8 @@ TEST_P(FoldedLayouts, ChangesNoTime) {
 
 INSTANTIATE_TEST_SUITE_P(Clusters, FoldedLayouts,
                          testing::Values(FoldCase{2, 8, 120}, FoldCase{4, 6, 60},
-                                         FoldCase{3, 8, 40}));
+                                         FoldCase{3, 8, 40}, FoldCase{2, 8, 40, "h200-sxm-141gb"},
+                                         FoldCase{4, 6, 20, "h200-sxm-141gb"}));
 
 // Two pipeline stages of 64 ranks fold to two devices when every group lies alike.
 TEST(Fold, AlignedStagesBecomeOneDeviceEach) {

@@ -19,6 +19,7 @@ struct LadderCase {
   int per_node;
   std::int64_t batch;
   const char* runtime;
+  const char* cluster = "h100-sxm-80gb";  // its profile holds no contention tables
 };
 
 class Ladder : public testing::TestWithParam<LadderCase> {};
@@ -27,11 +28,8 @@ class Ladder : public testing::TestWithParam<LadderCase> {};
 // never exceeds the replayed peak.
 TEST_P(Ladder, EachRungIsALowerBoundOfTheNext) {
   const LadderCase& c = GetParam();
-  World world(c.model, c.nodes, 1024, c.batch, c.runtime);
+  World world(c.model, c.nodes, 1024, c.batch, c.runtime, c.cluster);
   world.cluster.devices_per_node = world.cluster.nics_per_node = c.per_node;
-  const Contention tables = neutral_contention(kOpClasses);
-  ReplayOptions contended;
-  contended.contention = &tables;
   BoundModel bounds(world.setting, world.cache);
   const Space space = enumerate_layouts(world.setting);
   ASSERT_GT(space.valid.size(), 50U);
@@ -40,7 +38,7 @@ TEST_P(Ladder, EachRungIsALowerBoundOfTheNext) {
     const Lowered lowered = lower(world.setting, l, world.cache);
     const Picoseconds relaxed = relax(lowered.program).makespan;
     const Replay plain = replay(lowered.program);
-    const Replay full = replay(lowered.program, contended);
+    const Replay full = replay(lowered.program, world.setting.replaying());
     EXPECT_LE(bound.step, relaxed) << to_text(l);
     EXPECT_EQ(relaxed, plain.makespan) << to_text(l);
     EXPECT_EQ(relaxed, relaxed_makespan(lowered.program)) << to_text(l);
@@ -61,27 +59,26 @@ ModelSpec small_dense() {
 
 INSTANTIATE_TEST_SUITE_P(
     Spaces, Ladder,
-    testing::Values(LadderCase{"moe8", small_moe(), 1, 8, 16, "megatron-core"},
+    testing::Values(LadderCase{"moe8", small_moe(), 1, 8, 16, "megatron-core", "h200-sxm-141gb"},
                     LadderCase{"moe16", small_moe(), 2, 8, 16, "steploom"},
                     LadderCase{"moe12", small_moe(), 2, 6, 24, "megatron-core"},
                     LadderCase{"dense16", small_dense(), 2, 8, 32, "megatron-core"},
-                    LadderCase{"dense8", small_dense(), 1, 8, 16, "steploom"}),
+                    LadderCase{"dense8", small_dense(), 1, 8, 16, "steploom"},
+                    LadderCase{"dense12", small_dense(), 2, 6, 24, "steploom", "h200-sxm-141gb"}),
     [](const auto& info) { return info.param.name; });
 
 // The search prunes, yet finds what an exhaustive replay of the space finds, for any threads.
 TEST(Search, FindsWhatExhaustionFinds) {
-  World world(small_moe(), 2, 1024, 16);
-  const Contention tables = neutral_contention(kOpClasses);
+  World world(small_moe(), 2, 1024, 16, "megatron-core", "h200-sxm-141gb");
   std::vector<Candidate> all;
   for (const Layout& l : enumerate_layouts(world.setting).valid) {
-    const Candidate c = evaluate(world.setting, l, world.cache, &tables);
+    const Candidate c = evaluate(world.setting, l, world.cache);
     if (c.memory <= world.cluster.device.memory) all.push_back(c);
   }
   std::sort(all.begin(), all.end(), [](const Candidate& a, const Candidate& b) {
     return std::tie(a.step, a.layout) < std::tie(b.step, b.layout);
   });
   SearchOptions options;
-  options.contention = &tables;
   for (const unsigned threads : {1U, 2U, 3U}) {
     options.threads = threads;
     const SearchResult r = search(world.setting, options);

@@ -29,6 +29,7 @@ TEST_F(PlanFile, RoundTrips) {
     save_plan(plan, file_);
     const Plan read = load_plan(file_);
     EXPECT_EQ(to_json(read), to_json(plan)) << model;
+    EXPECT_EQ(read.cluster.fabric, "nvlink");
     EXPECT_EQ(read.rows.front().layout, plan.rows.front().layout);
   }
   World deep("deepseek-v3", 256, 4096, 2048);
@@ -38,6 +39,20 @@ TEST_F(PlanFile, RoundTrips) {
   plan.runtime = "megatron-core";
   save_plan(plan, file_);
   EXPECT_EQ(to_json(load_plan(file_)), to_json(plan));
+}
+
+TEST_F(PlanFile, HoldsTheFabric) {
+  World world("gpt2", 1, 1024, 8);
+  world.cluster.fabric = "sockets";
+  Plan plan;
+  plan.model = world.model;
+  plan.cluster = world.cluster;
+  plan.runtime = "megatron-core";
+  save_plan(plan, file_);
+  EXPECT_EQ(load_plan(file_).cluster.fabric, "sockets");
+  plan.cluster.fabric = "soket";
+  save_plan(plan, file_);
+  EXPECT_THROW(load_plan(file_), Error);
 }
 
 TEST_F(PlanFile, CountsAddUp) {

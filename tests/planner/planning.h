@@ -5,6 +5,7 @@
 
 #include "models/config_reader.h"
 #include "planner/setting.h"
+#include "sim/fabric_tables.h"
 #include "sim/profile.h"
 
 namespace steploom {
@@ -22,7 +23,8 @@ struct World {
         cluster(load_cluster(cluster_name, nodes)),
         profile(built_in_profile(cluster_name)),
         costs(profile, cluster),
-        setting{model, work, runtime_named(runtime_name), cluster, costs},
+        contention(contention_of(profile, cluster)),
+        setting{model, work, runtime_named(runtime_name), cluster, costs, &contention},
         cache(costs) {
     work.seq_length = seq;
     work.global_batch = batch;
@@ -39,6 +41,7 @@ struct World {
   Cluster cluster;
   const Profile& profile;
   CostModel costs;
+  Contention contention;
   Setting setting;
   CostCache cache;
 };

@@ -93,5 +93,39 @@ TEST(Cluster, ShapeCountsNodesAndTheFullestOne) {
   EXPECT_EQ(shape_of(c, std::array{6, 7, 8}), (GroupShape{3, 2, 2}));
 }
 
+TEST(Cluster, HasAFabric) {
+  EXPECT_EQ(load_text(kSmall).fabric, "nvlink");
+  const auto with = [](const std::string& fabric) {
+    return replaced(kSmall, "\"oversubscription\": 1.5",
+                    "\"oversubscription\": 1.5, \"fabric\": \"" + fabric + "\"");
+  };
+  EXPECT_EQ(load_text(with("sockets")).fabric, "sockets");
+  EXPECT_THAT(refusal([&] { load_text(with("socket")); }),
+              testing::AllOf(HasSubstr("/fabric"), HasSubstr("did you mean 'sockets'?")));
+  Cluster c = load_text(kSmall);
+  use_fabric(c, "host");
+  EXPECT_EQ(c.fabric, "host");
+  EXPECT_THAT(refusal([&] { use_fabric(c, "nvlnk"); }), HasSubstr("did you mean 'nvlink'?"));
+}
+
+// Four GPUs share two NICs: one GPU keeps one, two keep one, four both; three would share 1.5.
+TEST(Cluster, SomeGpusOfANodeKeepTheirNics) {
+  const auto nics = [](int gpus) {
+    Cluster c = load_text(kSmall);
+    use_gpus(c, gpus);
+    EXPECT_EQ(c.devices_per_node, gpus);
+    return c.nics_per_node;
+  };
+  EXPECT_EQ(nics(1), 1);
+  EXPECT_EQ(nics(2), 1);
+  EXPECT_EQ(nics(4), 2);
+  Cluster c = load_cluster("h200-sxm-141gb", 1);
+  use_gpus(c, 2);
+  EXPECT_EQ(c.devices(), 2);
+  EXPECT_EQ(c.nics_per_node, 2);
+  for (const int gpus : {0, 5})
+    EXPECT_THAT(refusal([&] { nics(gpus); }), HasSubstr("1 to 4, the GPUs of a node"));
+}
+
 }  // namespace
 }  // namespace steploom

@@ -85,9 +85,9 @@ TEST_F(Collectives, NeverFallAsBytesGrow) {
 // Numbers of ranks that were not measured lie between their neighbours.
 TEST_F(Collectives, UnmeasuredRanksLieBetween) {
   for (const OpKind kind : {OpKind::all_reduce, OpKind::all_gather, OpKind::all_to_all}) {
-    EXPECT_TRUE(model_.is_measured(kind, {4, 1, 4}));
-    EXPECT_FALSE(model_.is_measured(kind, {6, 1, 6}));
-    EXPECT_FALSE(model_.is_measured(kind, {8, 8, 1}));
+    EXPECT_EQ(model_.time(kind, 1 << 20, {4, 1, 4}).provenance, Provenance::fitted);
+    EXPECT_EQ(model_.time(kind, 1 << 20, {6, 1, 6}).provenance, Provenance::modelled);
+    EXPECT_EQ(model_.time(kind, 1 << 20, {8, 8, 1}).provenance, Provenance::modelled);
     const auto bus = [&](int n) {
       return bus_factor(kind, n) / seconds(kind, 256 * kMiB, {n, 1, n});
     };

@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "models/error.h"
+#include "sim/fabric_tables.h"
 #include "sim/kernel_model.h"
 
 namespace steploom {
@@ -204,6 +205,61 @@ TEST_F(Costs, CollectivesOfMeasuredGroupsAreFitted) {
   EXPECT_EQ(cost(w, {6, 1, 6}).provenance, Provenance::modelled);
   EXPECT_EQ(cost(w, {16, 2, 8}).provenance, Provenance::modelled);
   EXPECT_EQ(cost(moving(OpKind::send_recv, 1 << 26), {2, 1, 2}).provenance, Provenance::modelled);
+}
+
+// Two H200s: every setting of CTAs was measured over every fabric; 33 554 432 bytes were not.
+TEST(CostsByCtas, GroupsThatWereMeasured) {
+  Cluster cluster = load_cluster("h200-sxm-141gb", 1);
+  const Profile& profile = built_in_profile("h200-sxm-141gb");
+  const CostModel model(profile, cluster);
+  const auto cost = [&model](OpKind kind, Bytes bytes, int ctas, GroupShape group = {2, 1, 2}) {
+    return model.cost({moving(kind, bytes), group, ctas});
+  };
+  const Cost best = cost(OpKind::all_reduce, 64 << 20, 0);
+  EXPECT_EQ(best.provenance, Provenance::measured);
+  EXPECT_EQ(best.sms, 32);
+  const ProfiledFabric& nvlink = *fabric_of(profile, cluster);
+  EXPECT_NEAR(best.link_share / 65535.0, nvlink.link_weight(OpKind::all_reduce), 1e-4);
+  Picoseconds before = 0;
+  for (const int ctas : {32, 16, 8, 4, 2, 1}) {
+    const Cost c = cost(OpKind::all_reduce, 64 << 20, ctas);
+    EXPECT_EQ(c.sms, ctas);
+    EXPECT_GT(c.time, before);  // fewer CTAs take longer over NVLink
+    EXPECT_NEAR(static_cast<double>(c.link_share) * static_cast<double>(c.time),
+                static_cast<double>(best.link_share) * static_cast<double>(best.time),
+                1e-3 * static_cast<double>(best.link_share) * static_cast<double>(best.time));
+    before = c.time;
+  }
+  // NCCL gives few bytes fewer CTAs than asked for.
+  EXPECT_EQ(cost(OpKind::all_reduce, 1024, 32).sms, 1);
+  EXPECT_EQ(cost(OpKind::all_reduce, (64 << 20) + 2, 8).provenance, Provenance::interpolated);
+  EXPECT_EQ(cost(OpKind::all_reduce, Bytes{1} << 32, 8).provenance, Provenance::fitted);
+  EXPECT_EQ(cost(OpKind::all_reduce, 64 << 20, 0, {8, 1, 8}).provenance, Provenance::fitted);
+  EXPECT_THROW(cost(OpKind::all_reduce, 64 << 20, 8, {8, 1, 8}), Error);
+  EXPECT_THROW(cost(OpKind::all_reduce, 64 << 20, 8, {16, 2, 8}), Error);
+}
+
+// A message of S is no all-to-all of 2S: that copies each rank's own half too. 64 MiB take
+// 197.7 us on 16 CTAs (profiler/data/h200-sxm-141gb/nvlink.jsonl, the loop's median).
+TEST(CostsByCtas, MessagesHaveTheirOwnCurve) {
+  const Cluster cluster = load_cluster("h200-sxm-141gb", 1);
+  const CostModel model(built_in_profile("h200-sxm-141gb"), cluster);
+  const Cost c = model.cost({moving(OpKind::send_recv, 64 << 20), {2, 1, 2}, 0});
+  EXPECT_NEAR(static_cast<double>(c.time) * 1e-6, 197.7, 0.1);
+  EXPECT_EQ(c.sms, 16);
+}
+
+TEST(CostsByCtas, FabricsDiffer) {
+  Cluster cluster = load_cluster("h200-sxm-141gb", 1);
+  use_gpus(cluster, 2);
+  const auto seconds = [&cluster](const char* fabric) {
+    use_fabric(cluster, fabric);
+    const CostModel model(built_in_profile("h200-sxm-141gb"), cluster);
+    const Cost c = model.cost({moving(OpKind::all_reduce, 64 << 20), {2, 1, 2}, 0});
+    return static_cast<double>(c.time) * 1e-12;
+  };
+  EXPECT_GT(seconds("host"), 5 * seconds("nvlink"));
+  EXPECT_GT(seconds("sockets"), 5 * seconds("host"));
 }
 
 TEST_F(Costs, RefusesAProfileOfAnotherDevice) {

@@ -77,9 +77,8 @@ const Program& program() {
 Contention tables() {
   Contention c = neutral_contention(2);
   for (std::uint32_t i = 0; i <= 16; ++i) c.share[0][i] = 1 + (kFullRate - 1) * i / 16;
-  c.cta_steps = {8, 32};
-  c.beside[1] = {58'000, 46'000};
-  c.beside[2] = {40'000, 50'000};
+  c.beside[1] = {{}, {8, 32}, {58'000, 46'000}};
+  c.beside[2] = {{8, 32}, {}, {40'000, 50'000}};
   return c;
 }
 

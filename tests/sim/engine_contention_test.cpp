@@ -127,6 +127,21 @@ TEST(Contention, HoldersThatHandOverAtOnceOrNever) {
   EXPECT_EQ(Contended(graph + std::string("wave=3us persistent")).us("a2a"), (Span{20, 25}));
 }
 
+// Blocks of a class that persist for others retire in waves before a collective of higher priority
+// (lower number): ready at 4 us, it comes in at the wave boundary of 6 us; at equal priority at the
+// kernel's end.
+TEST(Contention, HigherPriorityGetsInAtAWave) {
+  const std::string graph = R"(
+    class memory wave=3us
+    device gpu sms=100
+    comm self gpu
+    op before on gpu comm 4us
+    op kernel on gpu compute 20us sms=100 persistent class=memory
+    op a2a on gpu comm 5us comm=self ctas=16 prio=)";
+  EXPECT_EQ(Contended(graph + "-1").us("a2a"), (Span{6, 11}));
+  EXPECT_EQ(Contended(graph + "0").us("a2a"), (Span{20, 25}));
+}
+
 // A collective hands nothing over: its CTAs talk to each other to the end.
 TEST(Contention, CollectivesHandNothingOver) {
   const Contended at(R"(
@@ -230,6 +245,28 @@ TEST(Contention, KernelsSlowEachOther) {
   )");
   EXPECT_EQ(at.us("a2a"), (Span{0, 8}));
   EXPECT_EQ(at.us("gemm"), (Span{0, 15}));
+}
+
+// What a collective suffers depends on its own CTAs: beside the product 0.5 with 4, 0.25 with 2,
+// half way between with 3 (0.375). Its 3 us take 6, 12 and 8 us.
+TEST(Contention, SlowDownsDependOnOnesOwnCtas) {
+  const auto end = [](const std::string& ctas) {
+    const Contended at(R"(
+      class gemm
+      class nccl
+      beside nccl/2 gemm 1:0.25
+      beside nccl/4 gemm 1:0.5
+      device gpu sms=132
+      comm self gpu
+      op gemm on gpu compute 1ms sms=100 class=gemm
+      op a2a on gpu comm 3us comm=self class=nccl ctas=)" +
+                       ctas);
+    return at.us("a2a").end;
+  };
+  EXPECT_EQ(end("4"), 6);
+  EXPECT_EQ(end("3"), 8);
+  EXPECT_EQ(end("2"), 12);
+  EXPECT_EQ(end("1"), 12);
 }
 
 // Ends round up. At rate 0.3 = 19660/65536 (rounded down), 1 us takes 1e6 x 65536 / 19660 =
@@ -365,11 +402,16 @@ TEST(Contention, TablesAreValidated) {
   c.share[1][3] = 0;
   EXPECT_THROW(validate(c, "tables"), Error);
   c = neutral_contention(2);
-  c.beside[1] = {100};
+  c.beside[1].rates = {100, 200};
   EXPECT_THROW(validate(c, "tables"), Error);
-  c.cta_steps = {8};
+  c.beside[1].own = {4, 8};
   EXPECT_NO_THROW(validate(c, "tables"));
-  c.beside[1] = {kFullRate + 1};
+  c.beside[1].rates = {100, kFullRate + 1};
+  EXPECT_THROW(validate(c, "tables"), Error);
+  c.beside[1] = {{8, 8}, {}, {100, 200}};
+  EXPECT_THROW(validate(c, "tables"), Error);
+  c = neutral_contention(2);
+  c.priority_wave.pop_back();
   EXPECT_THROW(validate(c, "tables"), Error);
   const Program program = testing::random_program(1);
   const Contention few = neutral_contention(1);

@@ -92,10 +92,11 @@ TEST(ProgramText, EveryWord) {
 TEST(ProgramText, Tables) {
   const ProgramText text = parse_program(R"(
     class gemm
-    class nccl
+    class nccl wave=2us
     share gemm 4:0.25 12:0.75
     beside gemm nccl 8:0.9 16:0.7
-    beside nccl gemm 12:0.5
+    beside nccl/4 gemm 132:0.25
+    beside nccl/16 gemm 132:0.5
   )");
   ASSERT_TRUE(text.contention.has_value());
   const Contention& c = *text.contention;
@@ -103,10 +104,14 @@ TEST(ProgramText, Tables) {
   EXPECT_EQ(c.share[0][8], 32768u);
   EXPECT_EQ(c.share[0][16], 49152u);
   EXPECT_EQ(c.share[1][0], kFullRate);
-  EXPECT_THAT(c.cta_steps, ElementsAre(8, 12, 16));
-  EXPECT_THAT(c.beside[1], ElementsAre(58982, 52429, 45875));
-  EXPECT_THAT(c.beside[2], ElementsAre(32768, 32768, 32768));
-  EXPECT_TRUE(c.beside[0].empty());
+  EXPECT_THAT(c.beside[1].other, ElementsAre(8, 16));
+  EXPECT_THAT(c.beside[1].rates, ElementsAre(58982, 45875));
+  EXPECT_EQ(c.beside[1].at(132, 12), 52429u);
+  EXPECT_THAT(c.beside[2].own, ElementsAre(4, 16));
+  EXPECT_THAT(c.beside[2].rates, ElementsAre(16384, 32768));
+  EXPECT_EQ(c.beside[2].at(8, 132), 21845u);
+  EXPECT_TRUE(c.beside[0].rates.empty());
+  EXPECT_THAT(c.priority_wave, ElementsAre(0, 2000000));
   EXPECT_FALSE(parse_program("device gpu").contention.has_value());
 }
 
@@ -134,6 +139,11 @@ TEST(ProgramText, RefusalsNameTheLine) {
   EXPECT_THAT(refusal("device gpu static=1T"), HasSubstr("a number of bytes such as 64K"));
   EXPECT_THAT(refusal("device gpu\ncomm x gpu link wire"), HasSubstr("expected LINK:SHARE"));
   EXPECT_THAT(refusal("class a\nshare a 8:1.5"), HasSubstr("at most 65536 of 65536"));
+  EXPECT_THAT(refusal("class a\nbeside a/4 a 8:0.5\nbeside a/4 a 8:0.5"),
+              HasSubstr("increasing CTA counts"));
+  EXPECT_THAT(refusal("class a\nbeside a/4 a 8:0.5\nbeside a/8 a 9:0.5"),
+              HasSubstr("the CTA counts of the statement before"));
+  EXPECT_THAT(refusal("class a wave=2"), HasSubstr("a time with a unit"));
   EXPECT_THAT(refusal("class a\nshare a 8:0.5 8:0.6"), HasSubstr("increasing numbers"));
   EXPECT_THAT(refusal("device gpu\nop a on gpu s 99999999999999999999us"),
               HasSubstr("such as 2.5us, found '9999"));

@@ -189,9 +189,13 @@ inline Contention random_contention(std::uint64_t seed) {
   for (Contention::ShareCurve& curve : c.share)
     for (std::uint32_t i = 0; i <= 16; ++i)
       curve[i] = 1 + (kFullRate - 1) * i / 16 * (80 + random.below(21)) / 100;
-  c.cta_steps = {4, 8, 16};
-  for (std::vector<std::uint32_t>& rates : c.beside)
-    for (int i = 0; i < 3; ++i) rates.push_back(20'000 + random.below(kFullRate - 20'000 + 1));
+  for (PairRates& pair : c.beside) {
+    if (random.below(2) == 0) pair.own = {2, 12};
+    pair.other = {4, 8, 16};
+    for (std::size_t i = 0; i < (pair.own.empty() ? 3U : 6U); ++i)
+      pair.rates.push_back(20'000 + random.below(kFullRate - 20'000 + 1));
+  }
+  for (Picoseconds& wave : c.priority_wave) wave = random.below(3);
   return c;
 }
 

@@ -154,6 +154,39 @@ TEST_F(Cli, RefusesWrongNamesWithTheNearest) {
   expect_refused(plan({"gpt2", "--precision", "fp8"}), {"bf16"});
 }
 
+// Two GPUs of a node, over each fabric that was measured: the slower the fabric, the longer.
+TEST_F(Cli, FabricsOfTwoGpus) {
+  const auto on = [](const Args& more) {
+    return Args{"gpt2",         "--cluster", "h200-sxm-141gb", "--nodes", "1",
+                "--seq-length", "1024",      "--global-batch", "16"} +
+           more;
+  };
+  const auto step = [&](const char* fabric) {
+    const CliRun run = run_cli(Args{"simulate"} + on({"--gpus", "2", "--fabric", fabric, "--layout",
+                                                      "mbs=8,ctas=8", "--format", "json"}));
+    EXPECT_EQ(run.status, 0) << run.err;
+    return Json::parse(run.out, "simulate").at("rows").at(0).at("step_ps").integer(1);
+  };
+  EXPECT_GT(step("host"), step("nvlink"));
+  EXPECT_GT(step("sockets"), 2 * step("host"));
+
+  const CliRun planned =
+      run_cli(Args{"plan"} + on({"--gpus", "2", "--fabric", "host", "-o", path("p.json")}));
+  ASSERT_EQ(planned.status, 0) << planned.err;
+  EXPECT_THAT(planned.out, HasSubstr("2 × h200-sxm-141gb over host"));
+  EXPECT_EQ(Json::load(path("p.json")).at("cluster").at("fabric").text(), "host");
+  EXPECT_EQ(run_cli({"explain", path("p.json")}).status, 0);
+  expect_refused({"simulate", path("p.json"), "--fabric", "nvlink"}, {"a plan alone"});
+
+  expect_refused(Args{"plan"} + on({"--fabric", "hostt"}), {"'hostt'", "did you mean 'host'?"});
+  expect_refused(Args{"plan"} + on({"--fabric", "host"}), {"3 GPUs of a node", "--gpus 2"});
+  expect_refused(Args{"plan"} + on({"--gpus", "9"}), {"--gpus", "1 to 8"});
+  expect_refused(Args{"simulate"} + on({"--layout", "ctas=8"}), {"ctas=8", "leave ctas out"});
+  expect_refused(Args{"simulate"} + on({"--gpus", "2", "--layout", "ctas=3"}),
+                 {"ctas is a power of two up to 32"});
+  expect_refused(plan({"gpt2", "--fabric", "host"}), {"the fabric 'host'", "nvlink alone"});
+}
+
 TEST_F(Cli, RefusesAbsurdNumbers) {
   const auto with = [&](const char* nodes, const char* seq, const char* batch) {
     return Args{"plan",           "llama-3.1-8b", "--cluster",    "h100-sxm-80gb",

@@ -1,0 +1,41 @@
+// The rows of the contention tables of lowered Programs: which kernels slow each other alike.
+//
+// Products fall into two classes, because a short product suffers more beside a collective than a
+// long one; every kind of collective is a class of its own.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+#include "models/work.h"
+
+namespace steploom {
+
+enum class KernelClass : std::uint8_t {
+  matmul,
+  matmul_small,  // products of less than kSmallProduct
+  grouped_matmul,
+  attention,
+  memory,
+  optimizer,
+  all_reduce,
+  all_gather,
+  reduce_scatter,
+  all_to_all,
+  send_recv,
+};
+inline constexpr int kKernelClasses = static_cast<int>(KernelClass::send_recv) + 1;
+
+// FLOPs between those of the two products that were measured beside collectives (0.55 and
+// 0.07 TFLOP): their geometric mean (docs/interference.md).
+inline constexpr double kSmallProduct = 1.94e11;
+
+KernelClass kernel_class_of(const Work& work);
+std::string_view name_of(KernelClass c);  // "matmul_small"
+std::optional<KernelClass> kernel_class_named(std::string_view name);
+inline bool is_collective(KernelClass c) {
+  return c >= KernelClass::all_reduce;
+}
+
+}  // namespace steploom

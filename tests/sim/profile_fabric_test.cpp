@@ -1,0 +1,151 @@
+#include "sim/profile_fabric.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "sim/fabric_tables.h"
+#include "tests/sim/text_edits.h"
+
+namespace steploom {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+// The least that is complete: one kernel and one collective measured, all others assumed.
+ProfiledFabric small(const std::string& name = "nvlink") {
+  ProfiledFabric f;
+  f.name = name;
+  f.curves = {{OpKind::all_reduce, 2, 1, {1024, 4096}, {1, 1}, {1000, 4000}},
+              {OpKind::all_reduce, 2, 4, {1024, 4096}, {1, 4}, {1000, 2000}}};
+  f.link_weights = {{OpKind::all_reduce, 0.5}};
+  ProfiledFabric::Share share{KernelClass::matmul, {}, 3000};
+  for (std::size_t i = 0; i < share.rates.size(); ++i)
+    share.rates[i] = static_cast<std::uint32_t>(1 + 4000 * i);
+  f.shares = {share};
+  f.besides = {{KernelClass::matmul, KernelClass::all_reduce, {{}, {1, 4}, {60000, 50000}}},
+               {KernelClass::all_reduce, KernelClass::matmul, {{1, 4}, {}, {20000, 30000}}},
+               {KernelClass::all_reduce, KernelClass::all_reduce, {{4}, {4}, {40000}}}};
+  f.assumed = {{KernelClass::matmul_small, KernelClass::matmul},
+               {KernelClass::grouped_matmul, KernelClass::matmul},
+               {KernelClass::attention, KernelClass::matmul},
+               {KernelClass::memory, KernelClass::matmul},
+               {KernelClass::optimizer, KernelClass::matmul},
+               {KernelClass::all_gather, KernelClass::all_reduce},
+               {KernelClass::reduce_scatter, KernelClass::all_reduce},
+               {KernelClass::all_to_all, KernelClass::all_reduce},
+               {KernelClass::send_recv, KernelClass::all_reduce}};
+  return f;
+}
+
+std::vector<ProfiledFabric> read(const std::string& text) {
+  return read_fabrics(Json::parse(text, "fabrics"));
+}
+
+TEST(ProfileFabric, ReadsWhatItWrites) {
+  const std::vector<ProfiledFabric> fabrics{small("host"), small("nvlink")};
+  EXPECT_EQ(read(to_json(fabrics)), fabrics);
+  const std::vector<ProfiledFabric>& shipped = built_in_profile("h200-sxm-141gb").fabrics;
+  EXPECT_EQ(shipped.size(), 3U);
+  EXPECT_EQ(read(to_json(shipped)), shipped);
+}
+
+TEST(ProfileFabric, RefusesWhatIsNotAsWritten) {
+  const std::string text = to_json({small()});
+  const auto refused = [&text](const std::string& from, const std::string& to) {
+    return refusal([&] { read(replaced(text, from, to)); });
+  };
+  EXPECT_THAT(refused("\"version\": 1", "\"version\": 2"), HasSubstr("version 1"));
+  EXPECT_THAT(refused("\"curves\"", "\"curvs\""), HasSubstr("did you mean 'curves'?"));
+  EXPECT_THAT(refused("\"name\": \"nvlink\"", "\"name\": \"nvlnk\""),
+              AllOf(HasSubstr("/0/name"), HasSubstr("did you mean 'nvlink'?")));
+  EXPECT_THAT(refused("\"class\": \"attention\"", "\"class\": \"atention\""),
+              HasSubstr("did you mean 'attention'?"));
+  EXPECT_THAT(refused("[1024,4096]", "[4096,1024]"), HasSubstr("a size above the one before"));
+  EXPECT_THAT(refused("[1000,4000]", "[1000]"), HasSubstr("2 numbers, one a size"));
+  EXPECT_THAT(refused("[1,4]", "[1,5]"), HasSubstr("/grids"));
+  EXPECT_THAT(refused("[60000,50000]", "[60000,65537]"), HasSubstr("65537"));
+  EXPECT_THAT(refused("[60000,50000]", "[60000]"), HasSubstr("2 rates, one a crossing"));
+  EXPECT_THAT(refused("\"ctas\": 1", "\"ctas\": 4"), HasSubstr("sorted by collective"));
+  EXPECT_THAT(refused("\"weight\": 0.5", "\"weight\": 1.5"), HasSubstr("/link_weights/0/weight"));
+}
+
+// Nothing is filled in silently: what is neither measured nor assumed is refused, and so is what is
+// both, what is assumed as something unmeasured, and a pair that is missing.
+TEST(ProfileFabric, RefusesHoles) {
+  const auto refused = [](const auto& change) {
+    ProfiledFabric f = small();
+    change(f);
+    return refusal([&] { read(to_json({f})); });
+  };
+  EXPECT_THAT(refused([](auto& f) { f.assumed.pop_back(); }), HasSubstr("send_recv, which has no"));
+  EXPECT_THAT(refused([](auto& f) {
+                f.assumed.insert(f.assumed.begin(), {KernelClass::matmul, KernelClass::memory});
+              }),
+              HasSubstr("matmul left out: it was measured"));
+  EXPECT_THAT(refused([](auto& f) { f.assumed[1].as = KernelClass::memory; }),
+              HasSubstr("a measured class of the same sort for grouped_matmul"));
+  EXPECT_THAT(refused([](auto& f) { f.assumed.back().as = KernelClass::matmul; }),
+              HasSubstr("a measured class of the same sort for send_recv"));
+  EXPECT_THAT(refused([](auto& f) { f.besides.erase(f.besides.begin()); }),
+              HasSubstr("matmul beside all_reduce"));
+  EXPECT_THAT(refused([](auto& f) { f.link_weights.clear(); }),
+              HasSubstr("a weight of all_reduce"));
+}
+
+// Exact at what was measured; half way in both logarithms between; constant below, in proportion
+// above.
+TEST(CtaCurve, InterpolatesInLogarithms) {
+  const CtaCurve curve{OpKind::all_reduce, 2, 4, {1024, 4096}, {1, 4}, {1000, 2000}};
+  EXPECT_DOUBLE_EQ(curve.seconds(1024), 1e-6);
+  EXPECT_DOUBLE_EQ(curve.seconds(4096), 2e-6);
+  EXPECT_NEAR(curve.seconds(2048), 1.41421356e-6, 1e-13);
+  EXPECT_DOUBLE_EQ(curve.seconds(10), 1e-6);
+  EXPECT_DOUBLE_EQ(curve.seconds(8192), 4e-6);
+  EXPECT_EQ(curve.grid(10), 1);
+  EXPECT_EQ(curve.grid(4095), 1);
+  EXPECT_EQ(curve.grid(1 << 20), 4);
+}
+
+TEST(FabricTables, EveryClassHasItsRow) {
+  Profile profile = built_in_profile("h100-sxm-80gb");
+  Cluster cluster = load_cluster("h100-sxm-80gb", 1);
+  EXPECT_EQ(fabric_of(profile, cluster), nullptr);
+  profile.fabrics = {small()};
+  const Contention c = contention_of(profile, cluster);
+  validate(c, "made");
+  const auto row = [](KernelClass k) { return static_cast<std::size_t>(k); };
+  const auto beside = [&](KernelClass own, KernelClass other) {
+    return c.beside[row(own) * c.classes() + row(other)];
+  };
+  const ProfiledFabric f = small();
+  EXPECT_EQ(c.share[row(KernelClass::attention)], f.shares[0].rates);
+  EXPECT_EQ(c.share[row(KernelClass::all_gather)][0], kFullRate);  // takes all its SMs or waits
+  EXPECT_EQ(c.priority_wave[row(KernelClass::optimizer)], 3'000'000);
+  EXPECT_EQ(beside(KernelClass::attention, KernelClass::all_to_all), f.besides[0].rates);
+  EXPECT_EQ(beside(KernelClass::send_recv, KernelClass::memory), f.besides[1].rates);
+  EXPECT_EQ(beside(KernelClass::all_gather, KernelClass::send_recv), f.besides[2].rates);
+  EXPECT_TRUE(beside(KernelClass::matmul, KernelClass::attention).rates.empty());
+}
+
+TEST(FabricTables, AFabricThatIsNotThereIsRefused) {
+  const Profile& without = built_in_profile("h100-sxm-80gb");
+  Cluster h100 = load_cluster("h100-sxm-80gb", 1);
+  h100.fabric = "host";
+  EXPECT_THAT(refusal([&] { contention_of(without, h100); }),
+              AllOf(HasSubstr("the fabric 'host'"), HasSubstr("nvlink alone")));
+  Profile profile = without;
+  profile.fabrics = {small("sockets")};
+  EXPECT_THAT(refusal([&] { fabric_of(profile, h100); }),
+              AllOf(HasSubstr("the fabric 'host'"), HasSubstr("sockets")));
+  // Groups of up to eight GPUs could form, two were measured.
+  h100.fabric = "sockets";
+  EXPECT_THAT(
+      refusal([&] { fabric_of(profile, h100); }),
+      AllOf(HasSubstr("collectives of 3 GPUs of a node over 'sockets'"), HasSubstr("--gpus 2")));
+  use_gpus(h100, 2);
+  EXPECT_EQ(fabric_of(profile, h100), &profile.fabrics[0]);
+}
+
+}  // namespace
+}  // namespace steploom
