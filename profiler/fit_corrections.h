@@ -2,10 +2,10 @@
 // surfaces (sim/correction.h).
 //
 // For every kind and phase that was measured, octaves = log2(measured / correction_base) is fitted
-// on a coarse grid over the kind's axes, of attention for every width of heads by itself. Of a grouped product only the fastest provider of
-// each shape counts, with even experts: that is what a runtime that measures would run. The
-// leave-out errors are of whole durations, so they say how good profile and correction are
-// together.
+// on a coarse grid over the kind's axes, of attention for every width of heads by itself. Of a
+// grouped product only the fastest provider of each shape counts, with even experts: that is what a
+// runtime that measures would run. The leave-out errors are of whole durations, so they say how
+// good profile and correction are together.
 #pragma once
 
 #include <vector>

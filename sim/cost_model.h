@@ -6,8 +6,9 @@
 // source in docs/how-it-works.md.
 //
 // Backward is modelled: the profile's products are forward only. A data gradient is the same
-// surface at its own shape; a weight gradient too, plus reading and writing its fp32 sum. fp16 is
-// costed as bf16. fp32 products and fp32 attention are refused.
+// surface at its own shape; a weight gradient too, plus reading and writing its fp32 sum;
+// attention's backward does 2.5 times the FLOPs at a lower rate. Corrections (correction.h) come
+// over it. fp16 is costed as bf16. fp32 products and fp32 attention are refused.
 #pragma once
 
 #include "sim/cluster.h"
