@@ -61,9 +61,10 @@ void Emitter::linear_weight_grad(std::string_view name, TensorId x, TensorId dy,
 TensorId Emitter::stream(std::string_view name, OpKind kind, Phase phase, std::int64_t m,
                          std::int64_t read_width, std::int64_t write_width, Ids reads) {
   const TensorId y = tensor(name, m * write_width * c.e);
-  op(name,
-     streaming(kind, phase, c.work.precision, m, write_width, m * (read_width + write_width) * c.e),
-     reads, {y});
+  Work work = streaming(kind, phase, c.work.precision, m, write_width,
+                        m * (read_width + write_width) * c.e);
+  if (kind == OpKind::norm) work.k = c.model.norm_bias ? 2 : 1;
+  op(name, work, reads, {y});
   return y;
 }
 

@@ -78,6 +78,9 @@ struct Work {
   std::int64_t m = 0;
   std::int64_t n = 0;
   std::int64_t k = 0;
+  // Kernels that move data: m rows of width n, and k where it says something: the statistics that a
+  // norm takes of a row (1 RMSNorm, 2 LayerNorm), experts chosen for a token (router, permute,
+  // unpermute), width of a head (rotary), rows of the table (embedding).
   std::int64_t groups = 1;  // grouped_matmul: experts on this rank
   // Attention only: m = query tokens of one sequence, n = sequences, and
   std::int32_t heads = 0;       // query heads on this rank

@@ -251,7 +251,7 @@ Ask make_ask(OpKind kind, Phase phase, std::int64_t m, std::int64_t n, std::int6
                                layer.tokens, layer.outputs, layer.inputs);
   } else {
     ask.work = streaming(kind, phase, Precision::bf16, m, n, row.bytes(m, n, k));
-    ask.work.k = k;
+    ask.work.k = kind == norm ? (provider.ends_with("layer") ? 2 : 1) : k;
   }
   return ask;
 }
@@ -278,8 +278,9 @@ std::string to_text(const Ask& ask) {
     return fmt::format("{} {} {} {} {} {} {} {} {}", name_of(w.kind), name_of(w.phase), w.m, w.n,
                        w.heads, w.kv_heads, w.head_dim, w.v_head_dim, ask.provider);
   }
-  return fmt::format("{} {} {} {} {} {} {} {}", name_of(w.kind), name_of(w.phase), w.m, w.n, w.k,
-                     w.groups, ask.uneven ? "uneven" : "even", ask.provider);
+  return fmt::format("{} {} {} {} {} {} {} {}", name_of(w.kind), name_of(w.phase), w.m, w.n,
+                     w.kind == norm ? 0 : w.k, w.groups, ask.uneven ? "uneven" : "even",
+                     ask.provider);
 }
 
 std::vector<Ask> parse_asks(std::string_view text, const std::string& reading) {

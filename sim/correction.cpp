@@ -12,13 +12,19 @@ double log2_of(std::int64_t size) {
   return portable_log2(static_cast<double>(std::max<std::int64_t>(size, 1)));
 }
 
+bool has_choices(OpKind kind) {
+  return kind == OpKind::norm || kind == OpKind::router || kind == OpKind::permute ||
+         kind == OpKind::unpermute;
+}
+
 }  // namespace
 
 std::span<const std::string_view> correction_axes(OpKind kind) {
   static constexpr std::string_view kProduct[] = {"m", "n", "k"};
-  static constexpr std::string_view kGrouped[] = {"m", "n", "k", "experts"};
+  static constexpr std::string_view kGrouped[] = {"tokens", "n", "k", "experts"};
   static constexpr std::string_view kAttention[] = {"widths", "tokens", "heads_sequences"};
-  static constexpr std::string_view kMoving[] = {"bytes"};
+  static constexpr std::string_view kMoving[] = {"bytes", "width"};
+  static constexpr std::string_view kChoosing[] = {"bytes", "width", "choices"};
   switch (class_of(kind)) {
     case OpClass::matmul:
       return kProduct;
@@ -27,8 +33,9 @@ std::span<const std::string_view> correction_axes(OpKind kind) {
     case OpClass::attention:
       return kAttention;
     case OpClass::memory:
+      return has_choices(kind) ? std::span<const std::string_view>(kChoosing) : kMoving;
     case OpClass::optimizer:
-      return kMoving;
+      return std::span(kMoving).first(1);
     default:
       return {};
   }
@@ -38,16 +45,20 @@ std::array<double, kMostAxes> correction_point(const Work& w) {
   switch (class_of(w.kind)) {
     case OpClass::matmul:
       return {log2_of(w.m), log2_of(w.n), log2_of(w.k)};
-    case OpClass::grouped_matmul:
-      return {log2_of(w.m), log2_of(w.n), log2_of(w.k), log2_of(w.groups)};
+    case OpClass::grouped_matmul: {
+      const bool weight_grad = w.phase == Phase::weight_grad;
+      const std::int64_t tokens = (weight_grad ? w.k : w.m) / std::max<std::int64_t>(w.groups, 1);
+      return {log2_of(tokens), log2_of(w.n), log2_of(weight_grad ? w.m : w.k), log2_of(w.groups)};
+    }
     case OpClass::attention:
       return {log2_of(w.head_dim + w.v_head_dim), log2_of(w.m), log2_of(w.heads * w.n)};
     default:
-      return {log2_of(w.bytes)};
+      return {log2_of(w.bytes), log2_of(w.n), log2_of(w.k)};
   }
 }
 
 double correction_base(const Profile& profile, const Work& w, Picoseconds surface_time) {
+  if (w.kind == OpKind::grouped_matmul) return grouped_base(profile.device, w);
   if (w.kind != OpKind::attention) return static_cast<double>(surface_time) * 1e-12;
   return blocked_attention_base(profile.device, attention_size(w), w.phase != Phase::forward);
 }

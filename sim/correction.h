@@ -4,7 +4,9 @@
 // hot card, of backward products, of kernels that only move data, are laid over them as a second,
 // coarse grid of octaves: time = surface's time · 2^octaves. The tables' attention is that of
 // inference engines, which do more in it and run other kernels: its correction replaces the
-// surface, time = blocked_attention_base · 2^octaves. A kernel without a correction keeps its own.
+// surface, time = blocked_attention_base · 2^octaves. So does that of grouped products, over
+// grouped_base: the tables know whole expert layers only. A kernel without a correction keeps its
+// own.
 #pragma once
 
 #include <array>
@@ -16,9 +18,11 @@
 
 namespace steploom {
 
-// The axes of a kind's correction: m, n, k of a product, with the experts on the rank of a grouped
-// one; attention's width of q and v together, tokens of a sequence, and query heads times
-// sequences; the bytes moved of anything else. At most kMostAxes; empty for kinds that have none.
+// The axes of a kind's correction: m, n, k of a product; an expert's tokens, the other two sizes
+// and the experts on the rank of a grouped one; attention's width of q and v together, tokens of a
+// sequence, and query heads times sequences; of kernels that move data the bytes and the width of a
+// row, and where it matters k (Work); the optimizer's bytes. At most kMostAxes; empty for kinds
+// that have none.
 std::span<const std::string_view> correction_axes(OpKind kind);
 
 // Where a Work lies on them: one binary logarithm an axis.

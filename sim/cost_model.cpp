@@ -76,11 +76,7 @@ Cost CostModel::product(const Work& w) const {
   if (w.m <= 0 || w.n <= 0 || w.k <= 0) return {};
   const bool grouped = w.kind == OpKind::grouped_matmul;
   const bool weight_grad = w.phase == Phase::weight_grad;
-  const auto groups = static_cast<double>(grouped ? std::max<std::int64_t>(w.groups, 1) : 1);
-  ProductShape shape{static_cast<double>(w.m), static_cast<double>(w.n), static_cast<double>(w.k),
-                     groups};
-  // Tokens are shared out over the groups: m in a forward product, k in a weight gradient.
-  (weight_grad ? shape.k : shape.m) /= groups;
+  const ProductShape shape = product_shape(w);
   double seconds = grouped ? at_least_dense(shape, weight_grad) : matmul_seconds(*profile_, shape);
   if (weight_grad) {
     const double sums = shape.groups * shape.m * shape.n * 2 * kFp32;  // read and written

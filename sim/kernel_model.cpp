@@ -10,6 +10,12 @@ namespace steploom {
 namespace {
 
 constexpr double kElement = 2;  // bytes of a 16-bit operand
+constexpr double kSum = 4;      // bytes of an fp32 sum
+
+// Of grouped_base: seconds; the part of the memory bandwidth that sums are moved at. The
+// correction carries the rest.
+constexpr double kGroupedLaunch = 2e-6;
+constexpr double kSumsShare = 0.8;
 
 // The smallest tile of output that a tensor-core kernel computes.
 constexpr double kTileRows = 64;
@@ -72,6 +78,20 @@ double blocked_attention_base(const ProfiledDevice& device, const AttentionSize&
       kElement * s.tokens * s.sequences * (s.heads + s.kv_heads) * (s.head_dim + s.v_head_dim);
   const double memory = (backward ? 2 : 1) * bytes / device.memory_bandwidth;
   return times * kAttentionLaunch + (compute > memory ? compute : memory);
+}
+
+ProductShape product_shape(const Work& w) {
+  const auto groups = static_cast<double>(std::max<std::int64_t>(w.groups, 1));
+  ProductShape s{static_cast<double>(w.m), static_cast<double>(w.n), static_cast<double>(w.k),
+                 groups};
+  (w.phase == Phase::weight_grad ? s.k : s.m) /= groups;
+  return s;
+}
+
+double grouped_base(const ProfiledDevice& device, const Work& w) {
+  const ProductShape s = product_shape(w);
+  const double sums = w.phase == Phase::weight_grad ? s.groups * s.m * s.n * 2 * kSum : 0;
+  return kGroupedLaunch + product_base(device, s) + sums / (kSumsShare * device.memory_bandwidth);
 }
 
 std::array<double, 3> matmul_point(const ProductShape& s) {

@@ -48,6 +48,14 @@ inline constexpr double kAttentionBackwardFlops = 2.5;
 double blocked_attention_base(const ProfiledDevice& device, const AttentionSize& shape,
                               bool backward);
 
+// What corrections of grouped products lie over, of all phases: a launch, the roofline of one
+// expert's product times the experts, and a weight gradient's fp32 sums, read and written. Seconds.
+double grouped_base(const ProfiledDevice& device, const Work& grouped_product);
+
+// The product of a Work, of one expert and how many there are if it is grouped: the tokens of all
+// are shared out evenly, m of a forward product, k of a weight gradient.
+ProductShape product_shape(const Work& product);
+
 // FLOPs of causal attention: half of 2·s²·(d_qk + d_v) a head and sequence.
 double attention_flops(const AttentionSize& shape);
 
