@@ -40,6 +40,12 @@ double curve_seconds(const CollectiveCurve& curve, double bytes) {
   return 1e-6 * portable_exp2(octaves_at(curve.grid, point) + (beyond > 0 ? beyond : 0));
 }
 
+// Was this curve measured on a group that lies just so?
+bool is_curve_of(const CollectiveCurve& curve, const GroupShape& group) {
+  return curve.ranks == group.ranks && curve.nodes == group.nodes &&
+         group.ranks == group.nodes * group.ranks_per_node;
+}
+
 struct StepLatency {
   double nvlink, net;  // seconds
 };
@@ -70,7 +76,7 @@ CollectiveModel::CollectiveModel(const Profile& profile, const Cluster& cluster)
   }
   for (const CollectiveCurve& curve : curves_) {
     std::vector<double>& by_ranks = bus_bandwidth_[curve.collective];
-    if (!by_ranks.empty()) continue;
+    if (!by_ranks.empty() || curve.nodes > 1) continue;
     by_ranks.assign(2, 0);  // no rank, and one that moves nothing
     for (int ranks = 2; ranks <= cluster.devices_per_node; ++ranks) {
       by_ranks.push_back(bus_factor(curve.collective, ranks) * kLargeBytes /
@@ -86,22 +92,22 @@ double CollectiveModel::egress(const GroupShape& group) const {
 }
 
 bool CollectiveModel::is_measured(OpKind collective, const GroupShape& group) const {
-  if (group.nodes != 1) return false;
   return std::any_of(curves_.begin(), curves_.end(), [&](const CollectiveCurve& curve) {
-    return curve.collective == collective && curve.ranks == group.ranks;
+    return curve.collective == collective && is_curve_of(curve, group);
   });
 }
 
 double CollectiveModel::inside_node(OpKind collective, double bytes, int ranks) const {
-  if (collective == OpKind::send_recv) return inside_node(OpKind::all_to_all, 2 * bytes, 2);
   // The measured numbers of ranks around this one.
   const CollectiveCurve* below = nullptr;
   const CollectiveCurve* above = nullptr;
   for (const CollectiveCurve& curve : curves_) {
-    if (curve.collective != collective) continue;
+    if (curve.collective != collective || curve.nodes > 1) continue;
     if (curve.ranks <= ranks) below = &curve;
     if (curve.ranks >= ranks && above == nullptr) above = &curve;
   }
+  if (collective == OpKind::send_recv && below == nullptr && above == nullptr)
+    return inside_node(OpKind::all_to_all, 2 * bytes, 2);
   if (below == nullptr) below = above;
   if (above == nullptr) above = below;
   assert(below != nullptr);  // a profile has curves of every collective
@@ -173,12 +179,36 @@ CollectiveTime CollectiveModel::between_nodes(OpKind collective, double bytes,
   return best;
 }
 
+// Never below what fewer nodes were measured to take; without any curve of these ranks on several
+// nodes it is what was modelled.
+double CollectiveModel::measured_between(OpKind collective, double bytes, const GroupShape& group,
+                                         double modelled) const {
+  double seconds = modelled, least = 0;
+  for (const CollectiveCurve& curve : curves_) {
+    if (curve.collective != collective || curve.ranks != group.ranks || curve.nodes < 2) continue;
+    if (is_curve_of(curve, group)) {
+      seconds = curve_seconds(curve, bytes);
+    } else if (curve.nodes <= group.nodes) {
+      least = std::max(least, curve_seconds(curve, bytes));
+    } else {
+      continue;
+    }
+    if (group.ranks < static_cast<int>(egress_under_leaf_.size()))
+      least = std::max(least, inside_node(collective, bytes, group.ranks));
+  }
+  return std::max(seconds, least);
+}
+
 CollectiveTime CollectiveModel::time(OpKind collective, Bytes bytes,
                                      const GroupShape& group) const {
   assert(is_communication(collective) && group.ranks >= 1);
   if (group.ranks == 1 || bytes <= 0) return {};
   const auto size = static_cast<double>(bytes);
-  if (group.nodes > 1) return between_nodes(collective, size, group);
+  if (group.nodes > 1) {
+    CollectiveTime time = between_nodes(collective, size, group);
+    time.seconds = measured_between(collective, size, group, time.seconds);
+    return time;
+  }
   return {inside_node(collective, size, group.ranks),
           bus_factor(collective, group.ranks) * size / nvlink_bandwidth_};
 }

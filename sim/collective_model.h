@@ -6,10 +6,14 @@
 // (nccl-tests, doc/PERFORMANCE.md); bus bandwidth is f·S/time.
 //
 // One node: the profile's curves. For n between measured numbers of ranks, bus bandwidth is
-// interpolated linearly in n at the same S; beyond them it is held. send_recv of S bytes takes as
-// long as an all-to-all of two ranks of 2S, which sends S to the peer.
+// interpolated linearly in n at the same S; beyond them it is held. send_recv of S bytes, unless it
+// has a curve, takes as long as an all-to-all of two ranks of 2S, which sends S to the peer.
 //
-// Several nodes, all modelled. E = what the r ranks of a node send out together (topology.h) times
+// Several nodes: the curve of just these n and N, evenly spread, where the profile has one, else
+// modelled. Spreading n ranks over more nodes never makes them faster than a curve of n ranks on
+// fewer nodes says, so that a search may bound a group by its densest place.
+//
+// Modelled: E = what the r ranks of a node send out together (topology.h) times
 // kNicEfficiency; V = bus bandwidth inside the node, as measured, at r ranks and large S:
 //   ring       f·S / min(V, E) + (steps − hops)·(NVLink latency) + hops·(network latency),
 //              with steps 2(n−1) and hops 2(N−1) for all-reduce, n−1 and N−1 for the others
@@ -60,6 +64,8 @@ class CollectiveModel {
 
  private:
   double inside_node(OpKind collective, double bytes, int ranks) const;
+  double measured_between(OpKind collective, double bytes, const GroupShape& group,
+                          double modelled) const;
   double egress(const GroupShape& group) const;  // line rate of a node's ranks together
   CollectiveTime between_nodes(OpKind collective, double bytes, const GroupShape& group) const;
   CollectiveTime all_to_all(double bytes, const GroupShape& group) const;

@@ -3,12 +3,11 @@
 
 #include <cstddef>
 
-#include "sim/profile.h"
+#include "sim/profile_json_parts.h"
+#include "sim/profile_points_json.h"
 
 namespace steploom {
-namespace {
-
-std::string quoted(std::string_view text) {
+std::string json_quoted(std::string_view text) {
   std::string result = "\"";
   for (const char c : text) {
     if (c == '"' || c == '\\') result += '\\';
@@ -20,6 +19,8 @@ std::string quoted(std::string_view text) {
   }
   return result + "\"";
 }
+
+namespace {
 
 // Numbers in lines that fit the screen.
 template <class Number>
@@ -42,7 +43,7 @@ std::string members(const Grid& grid) {
   std::string axes;
   for (const Axis& axis : grid.axes) {
     axes += fmt::format("{}{{\"name\": {}, \"knots\": {}}}", axes.empty() ? "" : ",\n",
-                        quoted(axis.name), list(axis.knots));
+                        json_quoted(axis.name), list(axis.knots));
   }
   return fmt::format("\"axes\": [{}],\n\"octaves_thousandths\": {}", axes, list(grid.values));
 }
@@ -58,43 +59,49 @@ std::string to_json(const Profile& p) {
   const auto add = [](std::string& list, const std::string& item) {
     list += (list.empty() ? "" : ",\n") + item;
   };
-  for (const std::string& s : p.software) add(software, quoted(s));
+  for (const std::string& s : p.software) add(software, json_quoted(s));
   for (const AttentionSurface& a : p.attention) {
     add(attention, fmt::format("{{\"head_dim\": {}, {}}}", a.head_dim, members(a.surface)));
   }
   for (const CollectiveCurve& c : p.collectives) {
-    add(collectives, fmt::format("{{\"collective\": {}, \"ranks\": {}, {}}}",
-                                 quoted(name_of(c.collective)), c.ranks, members(c.grid)));
+    const std::string nodes = c.nodes > 1 ? fmt::format("\"nodes\": {}, ", c.nodes) : "";
+    const std::string source =
+        c.source.empty() ? "" : fmt::format("\"source\": {}, ", json_quoted(c.source));
+    add(collectives,
+        fmt::format("{{\"collective\": {}, \"ranks\": {}, {}{}{}}}",
+                    json_quoted(name_of(c.collective)), c.ranks, nodes, source, members(c.grid)));
   }
   for (const Correction& c : p.corrections) {
-    add(corrections, fmt::format("{{\"kind\": {}, \"phase\": {}, {}}}", quoted(name_of(c.kind)),
-                                 quoted(name_of(c.phase)), members(c.grid)));
+    add(corrections,
+        fmt::format("{{\"kind\": {}, \"phase\": {}, {}}}", json_quoted(name_of(c.kind)),
+                    json_quoted(name_of(c.phase)), members(c.grid)));
   }
   for (const LeaveOut& l : p.leave_out) {
     add(leave_out,
         fmt::format("{{\"what\": {}, \"points\": {}, \"median\": {:.4f}, \"p95\": {:.4f}, "
                     "\"worst\": {:.4f}}}",
-                    quoted(l.what), l.points, l.median, l.p95, l.worst));
+                    json_quoted(l.what), l.points, l.median, l.p95, l.worst));
   }
   std::string text = "{\n\"steploom_profile\": 1,\n";
   const auto member = [&text](std::string_view key, const std::string& value,
                               std::string_view end = ",\n") {
-    text += fmt::format("{}: {}{}", quoted(key), value, end);
+    text += fmt::format("{}: {}{}", json_quoted(key), value, end);
   };
-  member("name", quoted(p.name));
+  member("name", json_quoted(p.name));
   member("device", fmt::format("{{\"name\": {}, \"sms\": {}, \"peak_flops\": {}, "
                                "\"memory_bandwidth\": {}}}",
-                               quoted(p.device.name), p.device.sms, p.device.peak_flops,
+                               json_quoted(p.device.name), p.device.sms, p.device.peak_flops,
                                p.device.memory_bandwidth));
-  member("source", quoted(p.source));
-  member("attribution", quoted(p.attribution));
-  member("made", quoted(p.made));
-  member("date", quoted(p.date));
+  member("source", json_quoted(p.source));
+  member("attribution", json_quoted(p.attribution));
+  member("made", json_quoted(p.made));
+  member("date", json_quoted(p.date));
   member("software", "[" + software + "]");
   member("leave_out", "[" + leave_out + "]");
   member("memory", fmt::format("{{\"bandwidth_factor\": {}, \"latency_us\": {}}}",
                                p.memory.bandwidth_factor, p.memory.latency_us));
   if (!corrections.empty()) member("corrections", "[" + corrections + "]");
+  if (!p.points.kernels.empty()) member("points", to_json(p.points));
   member("attention_backward", "{" + members(p.attention_backward) + "}");
   member("collectives", "[" + collectives + "]");
   member("attention", "[" + attention + "]");
