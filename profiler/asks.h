@@ -40,6 +40,12 @@ Ask make_ask(OpKind kind, Phase phase, std::int64_t m, std::int64_t n, std::int6
              std::int64_t groups, bool uneven, std::string_view provider,
              const std::string& reading = "ask", const std::string& place = "");
 
+bool is_product(const Ask& ask);  // dense or grouped
+
+// The operator that the kernel stands for, with the bytes that a model's builder counts for it:
+// what a point of a profile is filed under (sim/profile_points.h).
+Work operator_of(const Ask& ask);
+
 std::string to_text(const Ask& ask);
 std::vector<Ask> parse_asks(std::string_view text, const std::string& reading);
 std::vector<Ask> read_asks(const std::filesystem::path& file);

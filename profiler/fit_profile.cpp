@@ -16,6 +16,7 @@
 #include "profiler/fit_corrections.h"
 #include "profiler/fit_grouped.h"
 #include "profiler/fit_kernels.h"
+#include "profiler/fit_measured.h"
 #include "profiler/fit_table.h"
 #include "sim/cluster.h"
 #include "sim/profile.h"
@@ -71,17 +72,6 @@ Profile fit(const std::filesystem::path& tables, const std::string& gpu, const s
   return p;
 }
 
-// Lays corrections fitted to measured points over a profile.
-void correct(Profile& p, const std::string& file) {
-  const Measurements measured = read_points(file);
-  fit_corrections(p, load_cluster(p.device.name, 1), measured.points);
-  const MeasuredOn& on = measured.on;
-  const std::string what = "corrections: measured on " + on.gpu + ", driver " + on.driver +
-                           ", CUDA " + on.cuda_runtime + ", cuBLAS " + on.cublas + ", " + on.date;
-  std::erase_if(p.software, [](const std::string& s) { return s.starts_with("corrections: "); });
-  p.software.push_back(what);
-}
-
 void print(const Profile& p) {
   std::printf("%s, points left out of the fit, |predicted/measured - 1|\n", p.name.c_str());
   std::printf("%-62s %6s %8s %8s %8s\n", "class", "n", "median", "95th", "worst");
@@ -103,15 +93,20 @@ std::string today() {
 int run(int argc, char** argv) {
   CLI::App app{"Fit a profile to measured tables and print its leave-out errors"};
   std::string tables, gpu, points, out, date = today();
+  bool keep_points = false;
   app.add_option("--tables", tables,
                  "directory of the measured tables; none: keep the built-in fit");
   app.add_option("--gpu", gpu, "device name, as of the built-in clusters")->required();
-  app.add_option("--points", points, "file of steploom-measure to fit corrections to");
+  app.add_option("--points", points, "raw points of `steploom profile` to fit corrections to");
+  app.add_flag("--keep-points", keep_points, "put the points themselves into the profile too");
   app.add_option("-o,--output", out, "the profile to write; none: print errors only");
   app.add_option("--date", date, "date to put into the profile (ISO 8601)");
   CLI11_PARSE(app, argc, argv);
   Profile profile = tables.empty() ? built_in_profile(gpu) : fit(tables, gpu, date);
-  if (!points.empty()) correct(profile, points);
+  if (!points.empty()) {
+    clear_corrections(profile);
+    lay_points(profile, read_points(points), keep_points);
+  }
   print(profile);
   if (!out.empty())
     write_file_atomically(out, [&](std::ostream& file) { file << to_json(profile); });

@@ -15,7 +15,7 @@ class FitCorrections : public ::testing::Test {
  protected:
   FitCorrections()
       : profile_(built_in_profile("h200-sxm-141gb")), cluster_(load_cluster("h200-sxm-141gb", 1)) {
-    fit_corrections(profile_, cluster_, {});  // as before any measurement
+    clear_corrections(profile_);  // as before any measurement
   }
   double us(const Work& w) const {
     return static_cast<double>(CostModel(profile_, cluster_).cost({w, GroupShape{}}).time) * 1e-6;
@@ -94,15 +94,54 @@ TEST_F(FitCorrections, TakeTheFastestProviderAndEvenExperts) {
   EXPECT_NEAR(us(unseen) / before, 1.2, 0.01);
 }
 
-TEST_F(FitCorrections, NeedEnoughPointsAndReplaceEarlierOnes) {
+TEST_F(FitCorrections, NeedEnoughPoints) {
   measure(gradient(4096, 4096, 4096), 1000);
-  profile_.corrections.push_back(
-      {OpKind::norm, Phase::forward, {{make_axis("bytes", {1e6})}, {100}}});
-  const auto rows = profile_.leave_out.size();
-  profile_.leave_out.push_back({"hot card: norm, all", 9, 0.1, 0.2, 0.3});
   fit_corrections(profile_, cluster_, points_);
   EXPECT_TRUE(profile_.corrections.empty());
-  EXPECT_EQ(profile_.leave_out.size(), rows);
+}
+
+// A correction that rests on many points is not given up for a few; enough of them replace it.
+TEST_F(FitCorrections, AFewPointsDoNotReplaceACorrection) {
+  profile_.corrections.push_back(
+      {OpKind::norm, Phase::forward, {{make_axis("bytes", {1e6})}, {100}}});
+  profile_.leave_out.push_back({"hot card: memory, all", 200, 0.1, 0.2, 0.3});
+  const auto norm = [](int i) {
+    return streaming(OpKind::norm, Phase::forward, Precision::bf16, 1024 + 128 * i, 4096,
+                     4 * 4096 * (1024 + 128 * i));
+  };
+  const auto rows_of = [&] {
+    return std::count_if(profile_.leave_out.begin(), profile_.leave_out.end(), [](const auto& l) {
+      return l.what == "hot card: memory, all" && l.points == 200;
+    });
+  };
+  const auto correction = profile_.corrections;
+  profile_.corrections.clear();
+  std::vector<double> base;
+  for (int i = 0; i < static_cast<int>(kReplacingPoints); ++i) base.push_back(us(norm(i)));
+  profile_.corrections = correction;
+  for (int i = 0; i < static_cast<int>(kReplacingPoints); ++i) {
+    fit_corrections(profile_, cluster_, points_);
+    EXPECT_EQ(profile_.corrections[0].grid.values[0], 100) << points_.size();
+    EXPECT_EQ(rows_of(), 1);
+    measure(norm(i), 1.5 * base[static_cast<std::size_t>(i)]);
+  }
+  fit_corrections(profile_, cluster_, points_);
+  EXPECT_NEAR(us(norm(3)) / base[3], 1.5, 0.01);
+  EXPECT_EQ(rows_of(), 0);
+}
+
+// Every point but one is exact, so the one that is off is all that a leave-one-out error sees.
+TEST_F(FitCorrections, LeaveOneOutIsOfEachPointAlone) {
+  for (const std::int64_t tokens : {2048, 4096, 8192, 16384})
+    for (const std::int64_t n : {1024, 4096, 14336})
+      measure(gradient(tokens, n, 4096), 1.25 * us(gradient(tokens, n, 4096)));
+  const auto rows = leave_one_out(profile_, cluster_, points_);
+  ASSERT_EQ(rows.size(), 1U);
+  EXPECT_EQ(rows[0].what, "matmul weight_grad");
+  EXPECT_EQ(rows[0].points, 12);
+  EXPECT_LT(rows[0].worst, 0.02);
+  points_[5].stats.median_us *= 2;
+  EXPECT_GT(leave_one_out(profile_, cluster_, points_)[0].worst, 0.4);
 }
 
 }  // namespace

@@ -16,7 +16,7 @@ using ::testing::HasSubstr;
 MeasuredOn h200() {
   MeasuredOn on;
   on.date = "2026-11-22T18:00:00Z";
-  on.command = "steploom-measure --budget 6 \"x\"";
+  on.command = "steploom profile --budget 6 \"x\"";
   on.gpu = "NVIDIA H200";
   on.driver = "580.1";
   on.cuda_runtime = "13.0";
@@ -33,7 +33,7 @@ MeasuredOn h200() {
 MeasuredPoint product_point() {
   const Ask ask =
       make_ask(OpKind::matmul, Phase::weight_grad, 4096, 14336, 8192, 1, false, "cublaslt");
-  return {ask, {1234.5, 1230, 1240, 25, 1755, 690}, ""};
+  return {ask, {1234.5, 1230, 1240, 25, 1755, 690}, "", 0, ""};
 }
 
 std::string file_of(std::initializer_list<std::string> lines) {
@@ -73,6 +73,27 @@ TEST(Points, AreReadBackAsTheyWereWritten) {
   ASSERT_EQ(read.others.size(), 1U);
   EXPECT_EQ(read.others[0].what, "copy_device_to_host");
   EXPECT_EQ(read.others[0].stats.q1_us, 1.25);
+}
+
+TEST(Points, AnExtrapolationIsMarkedAndHasNoSamples) {
+  MeasuredPoint huge = product_point();
+  huge.stats = {};
+  huge.note = "skipped: a shot takes over 50 ms";
+  huge.extrapolated_us = 81234.5;
+  huge.extrapolated_from = "matmul weight_grad 1 2 3 1 even cublaslt";
+  const std::string line = to_line(huge);
+  const Measurements read = parse_points(file_of({to_line(h200()), line}), "f");
+  EXPECT_EQ(read.points[0].extrapolated_us, 81234.5);
+  EXPECT_EQ(read.points[0].extrapolated_from, huge.extrapolated_from);
+  EXPECT_EQ(read.points[0].stats.samples, 0);
+  const auto place = [&](const std::string& text) {
+    return refused(file_of({to_line(h200()), text})).place;
+  };
+  EXPECT_EQ(place(replaced(line, "81234.5", "-1")), "/extrapolated_us");
+  EXPECT_EQ(place(replaced(line, "\"extrapolated_us\":81234.5,", "")), "/extrapolated_from");
+  EXPECT_EQ(place(replaced(to_line(product_point()), "\"samples\"",
+                           "\"extrapolated_us\":5,\"extrapolated_from\":\"x\",\"samples\"")),
+            "/extrapolated_us");
 }
 
 TEST(Points, ALineCutShortIsRefusedAndACutBetweenLinesIsFewerPoints) {
