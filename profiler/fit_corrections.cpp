@@ -114,6 +114,8 @@ std::string class_and_phase(const Key& key) {
 void clear_corrections(Profile& profile) {
   profile.corrections.clear();
   std::erase_if(profile.leave_out, [](const LeaveOut& l) { return l.what.starts_with(kHot); });
+  std::erase_if(profile.software,
+                [](const std::string& s) { return s.starts_with("corrections: "); });
 }
 
 void fit_corrections(Profile& profile, const Cluster& cluster,

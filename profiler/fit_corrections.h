@@ -25,7 +25,7 @@ inline constexpr std::size_t kReplacingPoints = 16;
 void fit_corrections(Profile& profile, const Cluster& cluster,
                      const std::vector<MeasuredPoint>& points);
 
-// Without corrections and their leave-out rows.
+// Without corrections, their leave-out rows and what says where they were measured.
 void clear_corrections(Profile& profile);
 
 // How far corrections fitted to all points of a kind and phase but one are from that one; a row a

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <tuple>
+#include <utility>
 
 #include "models/error.h"
 #include "profiler/fit_corrections.h"
@@ -65,11 +66,10 @@ void lay_points(Profile& profile, const Measurements& measured, bool keep_points
   }
   fit_corrections(profile, cluster_for(profile), points);
   const MeasuredOn& on = measured.on;
-  std::erase_if(profile.software,
-                [](const std::string& s) { return s.starts_with("corrections: "); });
-  profile.software.push_back("corrections: measured on " + on.gpu + ", driver " + on.driver +
-                             ", CUDA " + on.cuda_runtime + ", cuBLAS " + on.cublas + ", " +
-                             on.date);
+  std::string what = "corrections: measured on " + on.gpu + ", driver " + on.driver + ", CUDA " +
+                     on.cuda_runtime + ", cuBLAS " + on.cublas + ", " + on.date;
+  if (std::find(profile.software.begin(), profile.software.end(), what) == profile.software.end())
+    profile.software.push_back(std::move(what));
 }
 
 Profile merge_profiles(const Profile& a, const Profile& b, const std::string& reading_b) {

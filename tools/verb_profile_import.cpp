@@ -46,9 +46,9 @@ MeasuredCurve curve_of(const NcclTestsRun& run, bool in_place) {
   curve.source = "nccl-tests" + (run.tests.empty() ? "" : " " + run.tests);
   if (!run.nccl.empty()) curve.source += ", NCCL " + run.nccl;
   if (!run.device.empty()) curve.source += ", " + run.device;
-  curve.source +=
-      fmt::format(", {} {}, {}; {}", run.type, run.redop, in_place ? "in place" : "out of place",
-                  std::filesystem::path(run.reading).filename().string());
+  curve.source += ", " + run.type + (run.redop.empty() ? "" : " " + run.redop);
+  curve.source += fmt::format(", {}; {}", in_place ? "in place" : "out of place",
+                              std::filesystem::path(run.reading).filename().string());
   return curve;
 }
 
@@ -98,7 +98,7 @@ ExitStatus run(const Flags& f) {
   profile.made = "steploom profile import nccl-tests, on the profile " + profile.name + " (" +
                  profile.digest + ")";
   save_profile(profile, f.output);
-  Report report(fmt::format("{} curves into {}", t.rows().size(), f.output));
+  Report report(fmt::format("{} curve(s) into {}", t.rows().size(), f.output));
   report.add("curves", "", std::move(t));
   report.print(format);
   return ExitStatus::done;

@@ -28,7 +28,8 @@ Words words_of(std::string_view line) {
 // Of the columns that the header names, which are the times and the counts of wrong elements.
 struct Columns {
   std::size_t count = 0;
-  std::vector<std::size_t> time, wrong;  // out of place, in place
+  std::size_t type = 0, redop = 0, root = 0;  // 0: not printed
+  std::vector<std::size_t> time, wrong;       // out of place, in place
 };
 
 class TextReader {
@@ -119,6 +120,9 @@ class TextReader {
     Columns columns;
     for (std::size_t i = 1; i < w.size(); ++i) {
       if (w[i] == "cputime") refuse("times of the device", "'cputime'", "run the test without -C");
+      if (w[i] == "type") columns.type = i - 1;
+      if (w[i] == "redop") columns.redop = i - 1;
+      if (w[i] == "root") columns.root = i - 1;
       if (w[i] == "time") columns.time.push_back(i - 1);
       if (w[i] == "#wrong" || w[i] == "error") columns.wrong.push_back(i - 1);
       if (w[i] == "timestamp") break;
@@ -149,7 +153,14 @@ class TextReader {
     if (w.size() < columns_->count)
       refuse(fmt::format("{} columns, as the header names", columns_->count),
              fmt::format("{}", w.size()), "the line is cut short, or another's output is between");
-    NcclTestsLine line{fmt::format("line {}", number_), bytes, w[2], w[3], w[4], 0, 0};
+    const auto text = [&](std::size_t column) { return column == 0 ? "" : w[column]; };
+    NcclTestsLine line{fmt::format("line {}", number_),
+                       bytes,
+                       text(columns_->type),
+                       text(columns_->redop),
+                       text(columns_->root),
+                       0,
+                       0};
     for (const std::size_t column : columns_->wrong)
       if (w[column] != "N/A" && number(w[column], "how many elements are wrong, or N/A") != 0)
         refuse("right results", w[column] + " wrong elements");

@@ -79,7 +79,8 @@ Profile with_scattered_points(const World& world, CostCache& cache) {
                                           {OpKind::all_to_all, 13000},
                                           {OpKind::reduce_scatter, 12000}})
     for (const int ranks : {2, 4, 8}) {
-      CollectiveCurve c{kind, ranks, {{make_axis("bytes", {1024})}, {thousandths}}};
+      CollectiveCurve c{
+          kind, ranks, {{make_axis("bytes", {1024, 1e10})}, {thousandths, thousandths}}};
       c.nodes = 2;
       p.collectives.push_back(c);
     }

@@ -97,7 +97,7 @@ TEST_F(ProfileVerb, HelpBeginsWithExamples) {
 }
 
 TEST_F(ProfileVerb, WrongWordsNameTheNearest) {
-  expect_refused({"profile", "shwo", "h200-sxm-141gb"}, {"did you mean 'show'?"});
+  expect_refused({"profile", "shw", "h200-sxm-141gb"}, {"did you mean 'show'?"});
   expect_refused({"profile", "--bugdet", "3"}, {"did you mean '--budget'?"});
   expect_refused({"profile", "check", "x.json", "--profil", "y"}, {"did you mean '--profile'?"});
   expect_refused({"profile", "show", "h200-sxm-141g"}, {"did you mean 'h200-sxm-141gb'?"});
@@ -121,7 +121,7 @@ TEST_F(ProfileVerb, SaysWhyItCannotMeasureHere) {
 TEST_F(ProfileVerb, ShowsWhatAProfileHolds) {
   const CliRun run = run_cli({"profile", "show", with_points("p.json")});
   ASSERT_EQ(run.status, 0) << run.err;
-  EXPECT_THAT(run.out, HasSubstr("device              h200-sxm-141gb, 132 SMs, 989 TFLOP/s, 4800 "
+  EXPECT_THAT(run.out, HasSubstr("device              h200-sxm-141gb, 132 SMs, 989.4 TFLOP/s, 4800 "
                                  "GB/s"));
   EXPECT_THAT(run.out, HasSubstr("points measured on  NVIDIA H200, driver 580.1, CUDA 13.0, "
                                  "cuBLAS 13.1.0, 2026-11-22T18:00:00Z"));
@@ -254,6 +254,22 @@ TEST_F(ProfileVerb, ListsWhatAPlanLacks) {
   expect_refused({"profile", "--for", path("plan.json"), "--asks", "x"}, {"both"});
 }
 
+TEST_F(ProfileVerb, ListsKernelsThatAreNamed) {
+  const std::string asks = write("two.asks",
+                                 "matmul forward 8192 6144 4096 1 even cublaslt  # Mixtral's qkv\n"
+                                 "norm forward 8192 4096 0 1 even steploom-rms\n");
+  const CliRun list = run_cli({"profile", "--asks", asks, "--list", "--base", "h100-sxm-80gb"});
+  EXPECT_EQ(list.status, 0) << list.err;
+  EXPECT_EQ(list.out,
+            "2 kernels to measure on h100-sxm-80gb, about 0.0 minutes\n"
+            "ask                                            predicted  of step\n"
+            "matmul forward 8192 6144 4096 1 even cublaslt     525 us        -\n"
+            "norm forward 8192 4096 0 1 even steploom-rms     53.1 us        -\n");
+  expect_refused({"profile", "--asks", write("bad.asks", "norm forward 8 8 0 1 even steploom-rm\n"),
+                  "--list", "--base", "h100-sxm-80gb"},
+                 {"bad.asks", "line 1", "steploom-rms"});
+}
+
 // The order of the whole catalogue is the same each time.
 TEST_F(ProfileVerb, ListsTheCatalogueInTheOrderOfGain) {
   const Args args{"profile", "--list", "--base", "h100-sxm-80gb", "--format", "csv"};
@@ -292,11 +308,14 @@ TEST_F(ProfileVerb, ImportsWhatNcclTestsPrints) {
   ASSERT_EQ(shown.status, 0) << shown.err;
   EXPECT_THAT(shown.out, HasSubstr("nccl-tests 2.19.6, NCCL 2.29.7, NVIDIA H200, float sum, out of "
                                    "place; all_reduce.txt"));
-  // In place nothing falls.
-  const CliRun in_place =
-      run_cli({"profile", "import", "nccl-tests", path("all_reduce.txt"), "--in-place", "--base",
-               "h200-sxm-141gb", "-o", path("d.json"), "--format", "csv"});
-  EXPECT_THAT(in_place.out, HasSubstr("\nall_reduce,2,2,3,1024,4096,0,0"));
+  // In place nothing falls; the second time the curve is there.
+  const CliRun in_place = run_cli({"profile", "import", "nccl-tests", path("all_reduce.txt"),
+                                   "--in-place", "--base", path("c.json"), "-o", "d.json"},
+                                  folder_.string());
+  EXPECT_EQ(in_place.out,
+            "1 curve(s) into d.json\n"
+            "collective  ranks  nodes  sizes   from     to  made to rise  most moved  was there\n"
+            "all_reduce      2      2      3  1 KiB  4 KiB             0        0.0%  yes\n");
 }
 
 TEST_F(ProfileVerb, RefusesWhatIsNoOutputOfNcclTests) {

@@ -142,6 +142,15 @@ TEST(NcclTests, PerIterationColumnsAreSteppedOver) {
   EXPECT_EQ(run.rows[0].in_place, 19.25);
 }
 
+// Older all-gathers have neither redop nor root.
+TEST(NcclTests, ColumnsGoByTheirNames) {
+  const std::string head = replaced(kHead, "redop    root     time", "time");
+  const std::string row = " 256 float 20.50 0.05 0.07 0 19.25 0.05 0.08 0\n";
+  const NcclTestsRun run = one(head + "1024" + row + "2048" + row + kFoot);
+  EXPECT_EQ(run.rows[1].out_of_place, 20.5);
+  EXPECT_EQ(run.redop, "");
+}
+
 // Lines are counted from 1; the header takes 13.
 TEST(NcclTests, WhatIsCutShortOrForeignIsRefusedByLine) {
   EXPECT_EQ(refused(kHead + kRows).place, "line 16");
