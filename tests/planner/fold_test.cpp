@@ -57,7 +57,8 @@ TEST_P(FoldedLayouts, ChangesNoTime) {
       EXPECT_EQ(*std::max_element(a.peak_memory.begin(), a.peak_memory.end()),
                 *std::max_element(b.peak_memory.begin(), b.peak_memory.end()))
           << to_text(l);
-      EXPECT_EQ(step_without_bubble(small.program, c), step_without_bubble(whole.program, c))
+      EXPECT_EQ(step_without_bubble(small.program, options),
+                step_without_bubble(whole.program, options))
           << to_text(l);
     }
   }
