@@ -19,7 +19,7 @@ endif()
 
 if(NOT STEPLOOM_HAS_CUDA)
   message(STATUS "CUDA: off (no CUDA 12.8 or newer with nvcc and cuBLAS, STEPLOOM_CUDA is off, or sanitizers are on); "
-                 "steploom-measure is not built, all else is")
+                 "steploom profile cannot measure, all else is built")
   return()
 endif()
 
@@ -56,11 +56,8 @@ target_compile_options(steploom_kernels PRIVATE
   $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wconversion>)
 
 file(GLOB trial_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/profiler/trial*.cpp)
-add_library(steploom_measure STATIC ${trial_sources} profiler/measure.cu
+add_library(steploom_measure STATIC ${trial_sources} profiler/gpu.cpp profiler/measure.cu
   profiler/measure_launches.cu)
 target_link_libraries(steploom_measure PUBLIC steploom_kernels)
 target_compile_options(steploom_measure PRIVATE
   $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wconversion>)
-
-add_executable(steploom-measure profiler/measure_device.cpp)
-target_link_libraries(steploom-measure PRIVATE steploom_measure CLI11::CLI11)

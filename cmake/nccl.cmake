@@ -11,7 +11,7 @@ endif()
 
 if(NOT STEPLOOM_HAS_NCCL)
   message(STATUS "NCCL: off (CUDA is off, or CUPTI or NCCL is missing); "
-                 "steploom-measure-collectives is not built, all else is")
+                 "steploom profile cannot measure collectives, all else is built")
   return()
 endif()
 message(STATUS "NCCL: on, ${NCCL_LIBRARY}")
@@ -26,6 +26,3 @@ target_compile_options(steploom_collectives PRIVATE
   $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wconversion>)
 target_link_libraries(steploom_collectives PUBLIC steploom_profiler
   PRIVATE ${NCCL_LIBRARY} CUDA::cudart_static CUDA::cublas CUDA::cupti)
-
-add_executable(steploom-measure-collectives profiler/measure_collectives.cpp)
-target_link_libraries(steploom-measure-collectives PRIVATE steploom_collectives)

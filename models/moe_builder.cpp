@@ -11,7 +11,7 @@ namespace steploom {
 namespace {
 
 struct MoeShape {
-  std::int64_t h, rows, gathered, width, wide, experts, local;
+  std::int64_t h, rows, gathered, width, wide, experts, local, top_k;
 };
 
 MoeShape moe_shape(const BuildContext& c) {
@@ -24,7 +24,16 @@ MoeShape moe_shape(const BuildContext& c) {
   s.wide = moe.expert.gated ? 2 * s.width : s.width;
   s.experts = moe.experts;
   s.local = moe.experts / c.layout.ep;
+  s.top_k = moe.top_k;
   return s;
+}
+
+// `choices`: experts that a token is for.
+Work choosing(OpKind kind, Phase phase, Precision p, std::int64_t m, std::int64_t n,
+              std::int64_t choices, Bytes bytes) {
+  Work w = streaming(kind, phase, p, m, n, bytes);
+  w.k = choices;
+  return w;
 }
 
 TensorId exchange(Emitter& out, std::string_view name, Phase phase, const MoeShape& s,
@@ -39,7 +48,12 @@ TensorId exchange(Emitter& out, std::string_view name, Phase phase, const MoeSha
 TensorId sort_rows(Emitter& out, std::string_view name, Phase phase, const MoeShape& s,
                    TensorId rows) {
   if (s.local == 1 || (out.c.layout.ep == 1 && out.c.layout.etp == 1)) return rows;
-  return out.stream(name, OpKind::permute, phase, s.gathered, s.h, s.h, {rows});
+  const Bytes bytes = s.gathered * s.h * out.c.e;
+  const TensorId sorted = out.tensor(name, bytes);
+  out.op(name,
+         choosing(OpKind::permute, phase, out.c.work.precision, s.gathered, s.h, 1, 2 * bytes),
+         {rows}, {sorted});
+  return sorted;
 }
 
 TensorId gather_rows(Emitter& out, std::string_view name, Phase phase, const MoeShape& s,
@@ -98,14 +112,17 @@ TensorId moe_forward(Emitter& out, TensorId normed, MoeSaved& saved) {
   saved.scores = out.tensor("scores", c.shard * s.experts * 4);
   OpNode router;
   router.name = "router scores and top-k";
-  router.work = streaming(OpKind::router, Phase::forward, c.work.precision, c.shard, s.experts,
-                          c.shard * s.experts * (c.e + 4));
+  router.work = choosing(OpKind::router, Phase::forward, c.work.precision, c.shard, s.experts,
+                         s.top_k, c.shard * s.experts * (c.e + 4));
   router.host_waits = c.runtime.host_waits_for_routing;
   router.reads = {logits};
   router.writes = {saved.scores};
   out.op(std::move(router));
-  const TensorId permuted = out.stream("permute", OpKind::permute, Phase::forward, s.rows, s.h, s.h,
-                                       {normed, saved.scores});
+  const TensorId permuted = out.tensor("permute", s.rows * s.h * c.e);
+  out.op("permute",
+         choosing(OpKind::permute, Phase::forward, c.work.precision, s.rows, s.h, s.top_k,
+                  2 * s.rows * s.h * c.e),
+         {normed, saved.scores}, {permuted});
   saved.rows = to_experts(out, Phase::forward, s, permuted);
   saved.hidden = experts(out, "experts up", Phase::forward, s, s.wide, s.h, saved.rows);
   saved.activated = out.stream("experts activation", OpKind::activation, Phase::forward, s.gathered,
@@ -144,11 +161,14 @@ TensorId moe_backward(Emitter& out, TensorId dy, TensorId normed, const MoeSaved
   const TensorId home = from_experts(out, Phase::data_grad, s, d_rows);
   dx = out.tensor("permute gradient", c.shard * s.h * c.e);
   out.op("permute",
-         streaming(OpKind::permute, Phase::data_grad, p, c.shard, s.h,
-                   (s.rows * s.h + c.shard * s.h) * c.e),
+         choosing(OpKind::permute, Phase::data_grad, p, c.shard, s.h, s.top_k,
+                  (s.rows * s.h + c.shard * s.h) * c.e),
          {home}, {dx});
-  const TensorId d_logits = out.stream("router scores and top-k", OpKind::router, Phase::data_grad,
-                                       c.shard, 3 * s.experts, s.experts, {home, saved.scores});
+  const TensorId d_logits = out.tensor("router scores and top-k", c.shard * s.experts * c.e);
+  out.op("router scores and top-k",
+         choosing(OpKind::router, Phase::data_grad, p, c.shard, s.experts, s.top_k,
+                  4 * c.shard * s.experts * c.e),
+         {home, saved.scores}, {d_logits});
   const TensorId d_router = out.linear_data_grad("router", d_logits, c.shard, s.experts, s.h);
   out.linear_weight_grad("router", normed, d_logits, c.shard, s.experts, s.h);
   TensorId sum = out.stream("router gradient sum", OpKind::residual, Phase::data_grad, c.shard,

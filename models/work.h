@@ -75,6 +75,7 @@ struct Work {
   // Shape. For products: the forward product's own m, n, k in the phase at hand, that is,
   // data_grad is (m × n)·(n × k) and carries m=m, n=k, k=n; weight_grad is (k × m)·(m × n) and
   // carries m=k, n=n, k=m, its result accumulated in fp32.
+  // router, permute: k = experts chosen for a token (permute of rows that have one each: 1).
   std::int64_t m = 0;
   std::int64_t n = 0;
   std::int64_t k = 0;

@@ -57,6 +57,7 @@ const std::array kRows{
     Row{rotary, kForward, "steploom", [](Bytes m, Bytes n, Bytes) { return 4 * m * n; }},
     Row{rotary, kDataGrad, "steploom", [](Bytes m, Bytes n, Bytes) { return 4 * m * n; }},
     Row{residual, kForward, "steploom", [](Bytes m, Bytes n, Bytes) { return 6 * m * n; }},
+    Row{residual, kDataGrad, "steploom", [](Bytes m, Bytes n, Bytes) { return 6 * m * n; }},
     Row{activation, kForward, "steploom-swiglu", [](Bytes m, Bytes n, Bytes) { return 6 * m * n; }},
     Row{activation, kDataGrad, "steploom-swiglu",
         [](Bytes m, Bytes n, Bytes) { return 10 * m * n; }},
@@ -203,6 +204,34 @@ Ask ask_of(const Words& w) {
 }
 
 }  // namespace
+
+bool is_product(const Ask& ask) {
+  return ask.work.kind == matmul || ask.work.kind == grouped_matmul;
+}
+
+bool is_hot(const Ask& ask) {
+  return is_product(ask) || ask.work.kind == attention;
+}
+
+void refuse_pytorch(const std::vector<Ask>& asks, const std::string& reading) {
+  for (const Ask& ask : asks) {
+    if (!ask.provider.starts_with("torch-")) continue;
+    throw Error({reading, to_text(ask), "a kernel of cuBLAS, cuDNN or steploom", "one of PyTorch's",
+                 "measure it with profiler/torch_eager.py"});
+  }
+}
+
+Work operator_of(const Ask& ask) {
+  Work w = ask.work;
+  if (w.kind == router) {  // logits and fp32 scores; the choices are left out
+    w.bytes = w.m * w.n * (w.phase == kForward ? 6 : 8);
+  } else if (w.kind == cross_entropy) {  // keeps fp32 scores for the backward pass
+    w.bytes = 6 * w.m * w.n;
+  } else if (w.kind == unpermute && w.phase == kDataGrad) {  // the weights' gradients are left out
+    w.bytes = 2 * w.n * (w.m + w.m / w.k);
+  }
+  return w;
+}
 
 bool Ask::operator==(const Ask& other) const {
   const Work& a = work;

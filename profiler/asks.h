@@ -49,6 +49,18 @@ Ask make_ask(OpKind kind, Phase phase, std::int64_t m, std::int64_t n, std::int6
 Ask make_attention_ask(Phase phase, const AttentionShape& shape, std::string_view provider,
                        const std::string& reading = "ask", const std::string& place = "");
 
+bool is_product(const Ask& ask);  // dense or grouped
+
+// Bound by the tensor cores, and so by the card's heat: a product or attention.
+bool is_hot(const Ask& ask);
+
+// Refuses (Error) asks of PyTorch's kernels, which this program cannot run.
+void refuse_pytorch(const std::vector<Ask>& asks, const std::string& reading);
+
+// The operator that the kernel stands for, with the bytes that a model's builder counts for it:
+// what a point of a profile is filed under (sim/profile_points.h).
+Work operator_of(const Ask& ask);
+
 std::string to_text(const Ask& ask);
 std::vector<Ask> parse_asks(std::string_view text, const std::string& reading);
 std::vector<Ask> read_asks(const std::filesystem::path& file);

@@ -62,7 +62,8 @@ struct Bench {
   // different places, as far as there is room.
   CollectiveCall call(std::int64_t bytes, int shot, int half = kWhole) const;
   // Wrong elements over all ranks of one checked shot into poisoned memory.
-  std::int64_t wrong_after_shot(const Collective& collective, std::int64_t bytes, ncclComm_t comm);
+  std::int64_t wrong_after_shot(const NcclCollective& collective, std::int64_t bytes,
+                                ncclComm_t comm);
 };
 
 // 1 KiB to 1 GiB, doubling, and by √2 from 64 KiB to 64 MiB (to whole KiB).
@@ -80,12 +81,12 @@ struct ClockCheck {
 ClockCheck check_clocks(Bench& bench);
 
 // Traces some shots; the same on every rank.
-Traced trace_collective(Bench& bench, const Collective& collective, std::int64_t bytes,
+Traced trace_collective(Bench& bench, const NcclCollective& collective, std::int64_t bytes,
                         ncclComm_t comm, int shots);
 
 // One point of the sweep: settings whose grids are equal are one.
 struct SweepPoint {
-  const Collective* collective = nullptr;
+  const NcclCollective* collective = nullptr;
   std::int64_t bytes = 0;
   std::vector<int> asked;  // CTAs
   std::size_t comm = 0;    // the first of them
@@ -95,12 +96,12 @@ struct SweepPoint {
 
 // Communicators with different observed grids, by collective and bytes, for the interference
 // tables.
-struct Setting {
+struct CtaSetting {
   ncclComm_t comm{};
   int grid = 0;
   double kernel_us = 0;
 };
-using Settings = std::map<std::pair<std::string, std::int64_t>, std::vector<Setting>>;
+using Settings = std::map<std::pair<std::string, std::int64_t>, std::vector<CtaSetting>>;
 
 // The measurements; each is run by all ranks at once. The first three need the trace. Of listed
 // points only settings are kept whose traced time is near the fastest's.

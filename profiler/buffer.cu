@@ -59,9 +59,9 @@ __global__ void count_kernel(unsigned long long* found, const T* values, std::in
 }
 
 __global__ void dot_kernel(double* out, const Bf16* a, const Bf16* b, DotShape s,
-                           const Place* places) {
+                           const ElementPlace* places) {
   __shared__ double sums[kBlock];
-  const Place place = places[blockIdx.x];
+  const ElementPlace place = places[blockIdx.x];
   double sum = 0;
   for (std::int64_t l = threadIdx.x; l < s.length; l += kBlock) {
     sum += wide(a[place.row * s.a_row + l * s.a_step]) *
@@ -162,13 +162,14 @@ void copy_to_host(void* to, const void* from, std::int64_t bytes) {
 }
 
 std::vector<double> reference_dots(const Bf16* a, const Bf16* b, const DotShape& shape,
-                                   std::span<const Place> places, Stream stream) {
+                                   std::span<const ElementPlace> places, Stream stream) {
   const auto count = static_cast<std::int64_t>(places.size());
-  const DeviceBuffer where(count * static_cast<std::int64_t>(sizeof(Place)));
+  const DeviceBuffer where(count * static_cast<std::int64_t>(sizeof(ElementPlace)));
   const DeviceBuffer out(count * static_cast<std::int64_t>(sizeof(double)));
   copy_to_device(where.data(), places.data(), where.bytes());
   dot_kernel<<<static_cast<unsigned>(count), kBlock, 0, stream>>>(
-      static_cast<double*>(out.data()), a, b, shape, static_cast<const Place*>(where.data()));
+      static_cast<double*>(out.data()), a, b, shape,
+      static_cast<const ElementPlace*>(where.data()));
   check_launch("reference_dots");
   check(cudaStreamSynchronize(stream), "reference_dots");
   return to_host(static_cast<const double*>(out.data()), count);

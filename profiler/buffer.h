@@ -60,10 +60,10 @@ std::vector<T> to_host(const T* from, std::int64_t count) {
 struct DotShape {
   std::int64_t a_row, a_step, b_row, b_step, length;
 };
-struct Place {
+struct ElementPlace {
   std::int64_t row, column;
 };
 std::vector<double> reference_dots(const Bf16* a, const Bf16* b, const DotShape& shape,
-                                   std::span<const Place> places, Stream stream);
+                                   std::span<const ElementPlace> places, Stream stream);
 
 }  // namespace steploom

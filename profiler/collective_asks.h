@@ -1,6 +1,6 @@
 // Which collectives to measure, at which sizes: a list, as text a line  collective bytes , in which
 // '#' begins a comment. bytes count as Work::bytes does and are whole KiB, the grain of
-// steploom-measure-collectives.
+// `steploom profile collectives`.
 #pragma once
 
 #include <filesystem>

@@ -156,7 +156,7 @@ AdmissionPoint admission_point(const Json& line) {
 
 void read_header(CollectivePoints& points, const Json& line) {
   if (!line.is_object() || !line.has("steploom_collective_points")) {
-    line.refuse("the header of a file that steploom-measure-collectives wrote");
+    line.refuse("the header of a file of collectives that steploom profile wrote");
   }
   const Json version = line.at("steploom_collective_points");
   if (version.integer() != kVersion) {

@@ -1,5 +1,5 @@
-// The raw tables that steploom-measure-collectives writes: collectives on one fabric, and how they
-// and kernels slow each other. docs/interference.md says how each was measured.
+// The raw tables that `steploom profile collectives` writes: collectives on one fabric, and how
+// they and kernels slow each other. docs/interference.md says how each was measured.
 //
 // A file is JSON lines: a header with the format's version, a line a point, and an end. A file
 // without its end (a run that died) is read, and says so; anything else that is not as written

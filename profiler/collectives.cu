@@ -133,7 +133,7 @@ std::vector<Expected> expect_send_recv(const CollectiveCall& c) {
   return {{0, elements(c), c.offset / kElement, 0}};
 }
 
-constexpr std::array<Collective, 6> kCollectives{{
+constexpr std::array<NcclCollective, 6> kCollectives{{
     {"all_reduce", all_reduce, expect_all_reduce},
     {"all_gather", all_gather, expect_all_gather},
     {"reduce_scatter", reduce_scatter, expect_reduce_scatter},
@@ -144,12 +144,12 @@ constexpr std::array<Collective, 6> kCollectives{{
 
 }  // namespace
 
-std::span<const Collective> collectives() {
+std::span<const NcclCollective> collectives() {
   return kCollectives;
 }
 
-const Collective& collective_named(std::string_view name) {
-  for (const Collective& collective : kCollectives) {
+const NcclCollective& collective_named(std::string_view name) {
+  for (const NcclCollective& collective : kCollectives) {
     if (name == collective.name) return collective;
   }
   fail("no collective is named " + std::string(name));
@@ -166,7 +166,7 @@ void poison(const CollectiveCall& call, cudaStream_t stream) {
                         static_cast<std::size_t>(call.bytes + kGuardBytes), stream));
 }
 
-std::int64_t count_wrong(const Collective& collective, const CollectiveCall& call,
+std::int64_t count_wrong(const NcclCollective& collective, const CollectiveCall& call,
                          unsigned long long* wrong, cudaStream_t stream) {
   check(cudaMemsetAsync(wrong, 0, sizeof *wrong, stream));
   std::int64_t end = 0;  // elements

@@ -40,14 +40,14 @@ struct Expected {
 };
 inline constexpr int kAllRanks = -1;
 
-struct Collective {
+struct NcclCollective {
   const char* name;  // as name_of(OpKind), and "all_to_all_uneven"
   void (*launch)(const CollectiveCall& call, ncclComm_t comm, cudaStream_t stream);
   std::vector<Expected> (*expect)(const CollectiveCall& call);
 };
 
-std::span<const Collective> collectives();
-const Collective& collective_named(std::string_view name);
+std::span<const NcclCollective> collectives();
+const NcclCollective& collective_named(std::string_view name);
 
 // Fills a send pool.
 void fill_pool(std::byte* pool, std::int64_t bytes, int rank, int ranks, cudaStream_t stream);
@@ -57,7 +57,7 @@ void poison(const CollectiveCall& call, cudaStream_t stream);
 
 // Elements that are wrong after the call, guard included. Waits for the stream. `wrong` is a
 // counter in device memory.
-std::int64_t count_wrong(const Collective& collective, const CollectiveCall& call,
+std::int64_t count_wrong(const NcclCollective& collective, const CollectiveCall& call,
                          unsigned long long* wrong, cudaStream_t stream);
 
 }  // namespace steploom

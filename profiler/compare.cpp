@@ -33,10 +33,6 @@ std::string shape_of(const Ask& ask) {
   return to_text(any);
 }
 
-bool is_product(const Ask& ask) {
-  return ask.work.kind == OpKind::matmul || ask.work.kind == OpKind::grouped_matmul;
-}
-
 // Least median of each grouped shape.
 std::map<std::string, double> fastest_times(const std::vector<MeasuredPoint>& points) {
   std::map<std::string, double> fastest;

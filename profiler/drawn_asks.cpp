@@ -22,7 +22,7 @@ constexpr std::int64_t kMostTokens = 65536;  // of all sequences together
 constexpr std::array kPhases{Phase::forward, Phase::data_grad, Phase::weight_grad};
 constexpr std::array kCollectives{all_reduce, all_gather, reduce_scatter, all_to_all, send_recv};
 
-// What attention is drawn for; steploom-measure's kernel.
+// What attention is drawn for; ours, not PyTorch's.
 constexpr std::string_view kAttentionProvider = "cudnn";
 constexpr std::array<std::pair<int, int>, 3> kHeadWidths{{{64, 64}, {128, 128}, {192, 128}}};
 

@@ -11,8 +11,7 @@
 //   attention         width of a head 64, 128, 192/128 in turn, forward and data_grad; sequence 256
 //                     to 32768 (64), sequences 1 to 32 with at most 65536 tokens together, heads 4
 //                     to 128, a power of two; 1, 4 or 8 of them share a key-value head (192/128: 1)
-//   memory-bound      every kind, phase and provider of steploom-measure in turn; rows 256 to
-//   65536,
+//   memory-bound      every kind, phase and provider of ours in turn; rows 256 to 65536,
 //                     widths 512 to 16384 (64), vocabularies 8192 to 131072, optimizers 2^20 to
 //                     2^30 parameters
 //   collectives       all_reduce, all_gather, reduce_scatter, all_to_all, send_recv in turn; 64 KiB

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <set>
 #include <string>
 #include <string_view>
@@ -31,8 +32,10 @@ struct Sample {
 };
 
 // The fastest provider of each shape.
-std::map<Key, std::vector<Sample>> samples(const Profile& profile, const Cluster& cluster,
+std::map<Key, std::vector<Sample>> samples(Profile profile, const Cluster& cluster,
                                            const std::vector<MeasuredPoint>& points) {
+  profile.corrections.clear();
+  profile.points = {};
   const CostModel model(profile, cluster);
   using Shape = std::array<std::int64_t, 9>;
   std::map<Key, std::map<Shape, Sample>> best;
@@ -84,10 +87,12 @@ std::vector<Axis> axes_over(OpKind kind, const std::vector<Sample>& of) {
   return axes;
 }
 
+constexpr Smoothing kSmoothing{0.1, 0.01};
+constexpr Smoothing kAttentionSmoothing{0.1, 0.001};
+
 // Attention is fitted width by width: between kernels of two widths nothing is smooth.
 Grid fit_widths(const std::vector<Axis>& axes, const std::vector<Point>& points, const Folds& folds,
                 int without) {
-  const Smoothing smoothing{0.1, 0.001};
   const std::vector<Axis> others(axes.begin() + 1, axes.end());
   Grid all{axes, {}};
   for (const double width : axes.front().log2_knots) {
@@ -100,7 +105,7 @@ Grid fit_widths(const std::vector<Axis>& axes, const std::vector<Point>& points,
                   some.back().log2_point.end());
       if (!folds.empty()) their_folds.push_back(folds[i]);
     }
-    const Grid one = fit_points(others, some, smoothing, their_folds, without);
+    const Grid one = fit_points(others, some, kAttentionSmoothing, their_folds, without);
     all.values.insert(all.values.end(), one.values.begin(), one.values.end());
   }
   return all;
@@ -109,7 +114,71 @@ Grid fit_widths(const std::vector<Axis>& axes, const std::vector<Point>& points,
 Grid fit_correction(OpKind kind, const std::vector<Axis>& axes, const std::vector<Point>& points,
                     const Folds& folds = {}, int without = -1) {
   if (kind == OpKind::attention) return fit_widths(axes, points, folds, without);
-  return fit_points(axes, points, {0.1, 0.01}, folds, without);
+  return fit_points(axes, points, kSmoothing, folds, without);
+}
+
+// A kind's grid, and what it says of each sample when that sample's fold is left out.
+struct Fitted {
+  Grid grid;
+  std::vector<double> left_out;  // microseconds
+};
+
+Fitted fit(OpKind kind, const std::vector<Axis>& axes, const std::vector<Sample>& of,
+           const Folds& folds) {
+  std::vector<Point> points;
+  for (const Sample& s : of)
+    points.push_back({correction_point(s.work), s.predicted_us, s.measured_us});
+  std::vector<double> left_out = leave_out(folds, [&](int fold) {
+    return predict_points(fit_correction(kind, axes, points, folds, fold), points);
+  });
+  return {fit_correction(kind, axes, points), std::move(left_out)};
+}
+
+std::vector<double> measured_us(const std::vector<Sample>& of) {
+  std::vector<double> us;
+  for (const Sample& s : of) us.push_back(s.measured_us);
+  return us;
+}
+
+// The first knot of attention's axes that a sample lies on: its widths.
+double width_of(const Sample& s) {
+  return std::round(std::exp2(correction_point(s.work)[0]));
+}
+
+bool has_width(const Correction* c, double width) {
+  if (c == nullptr) return false;
+  const std::vector<double>& knots = c->grid.axes[0].knots;
+  return std::find(knots.begin(), knots.end(), width) != knots.end();
+}
+
+// Samples of those widths of which there are enough.
+std::vector<Sample> of_enough_widths(const std::vector<Sample>& of, const Correction* before) {
+  std::map<double, std::size_t> counts;
+  for (const Sample& s : of) ++counts[width_of(s)];
+  std::vector<Sample> enough;
+  for (const Sample& s : of)
+    if (counts[width_of(s)] >= (has_width(before, width_of(s)) ? kReplacingPoints : kLeastPoints))
+      enough.push_back(s);
+  return enough;
+}
+
+// A grid with the widths of both, `fresh` counting where both have one; the other axes agree.
+Grid joined_widths(const Grid& before, const Grid& fresh) {
+  std::map<double, std::pair<const Grid*, std::size_t>> rows;
+  for (const Grid* g : {&fresh, &before})
+    for (std::size_t i = 0; i < g->axes[0].knots.size(); ++i)
+      rows.try_emplace(g->axes[0].knots[i], g, i);
+  Grid all{fresh.axes, {}};
+  std::vector<double> widths;
+  for (const auto& [width, row] : rows) {
+    const auto& [grid, i] = row;
+    const auto size = static_cast<std::ptrdiff_t>(grid->values.size() / grid->axes[0].knots.size());
+    const auto first = grid->values.begin() + static_cast<std::ptrdiff_t>(i) * size;
+    widths.push_back(width);
+    all.values.insert(all.values.end(), first, first + size);
+  }
+  all.axes[0] = make_axis(fresh.axes[0].name, std::move(widths));
+  return all;
 }
 
 // What a sample's leave-out error is counted under.
@@ -126,42 +195,67 @@ std::string class_name(const Work& w) {
 
 }  // namespace
 
-void fit_corrections(Profile& profile, const Cluster& cluster,
-                     const std::vector<MeasuredPoint>& points) {
+void clear_corrections(Profile& profile) {
   profile.corrections.clear();
   std::erase_if(profile.leave_out, [](const LeaveOut& l) { return l.what.starts_with(kHot); });
+  std::erase_if(profile.software,
+                [](const std::string& s) { return s.starts_with("corrections: "); });
+}
+
+void fit_corrections(Profile& profile, const Cluster& cluster,
+                     const std::vector<MeasuredPoint>& points) {
+  std::map<Key, Correction> corrections;
+  for (const Correction& c : profile.corrections) corrections[{c.kind, c.phase}] = c;
   struct Scored {
     std::vector<double> measured, predicted;
   };
   std::map<std::string, Scored> by_class;  // left-out predictions of all kinds of a class and phase
-  for (const auto& [key, of] : samples(profile, cluster, points)) {
-    if (of.size() < kLeastPoints) continue;
-    const OpKind kind = key.first;
-    const Phase phase = key.second;
-    const std::vector<Axis> axes = axes_over(kind, of);
-    std::vector<Point> fitted;
-    for (const Sample& s : of)
-      fitted.push_back({correction_point(s.work), s.predicted_us, s.measured_us});
-    const Folds folds = scattered_folds(fitted.size());
-    const std::vector<double> left_out = leave_out(folds, [&](int fold) {
-      return predict_points(fit_correction(kind, axes, fitted, folds, fold), fitted);
-    });
+  for (const auto& [key, all] : samples(profile, cluster, points)) {
+    const auto found = corrections.find(key);
+    const Correction* before = found == corrections.end() ? nullptr : &found->second;
+    const bool by_width = key.first == OpKind::attention;
+    const std::vector<Sample> of = by_width ? of_enough_widths(all, before) : all;
+    if (of.size() < (before != nullptr && !by_width ? kReplacingPoints : kLeastPoints)) continue;
+    std::vector<Axis> axes = axes_over(key.first, of);
+    if (by_width && before != nullptr) {  // widths that are kept need the axes that they were on
+      axes = before->grid.axes;
+      axes[0] = make_axis(axes[0].name, every_value(of, 0));
+    }
+    Fitted fitted = fit(key.first, axes, of, scattered_folds(of.size()));
     for (std::size_t i = 0; i < of.size(); ++i) {
       Scored& scored = by_class[class_name(of[i].work)];
       scored.measured.push_back(of[i].measured_us);
-      scored.predicted.push_back(left_out[i]);
+      scored.predicted.push_back(fitted.left_out[i]);
     }
-    profile.corrections.push_back({kind, phase, fit_correction(kind, axes, fitted)});
+    if (by_width && before != nullptr) fitted.grid = joined_widths(before->grid, fitted.grid);
+    corrections[key] = {key.first, key.second, std::move(fitted.grid)};
   }
+  profile.corrections.clear();
+  for (auto& [key, correction] : corrections) profile.corrections.push_back(std::move(correction));
   for (const auto& [what, scored] : by_class) {
+    const std::string begin = std::string(kHot) + what + ", ";
+    std::erase_if(profile.leave_out, [&](const LeaveOut& l) { return l.what.starts_with(begin); });
     std::vector<bool> is_long;
     for (const double us : scored.measured) is_long.push_back(us >= kLongUs);
-    profile.leave_out.push_back(
-        score(std::string(kHot) + what + ", all", scored.measured, scored.predicted));
+    profile.leave_out.push_back(score(begin + "all", scored.measured, scored.predicted));
     if (std::count(is_long.begin(), is_long.end(), true) > 0)
-      profile.leave_out.push_back(score(std::string(kHot) + what + ", 0.1 ms and more",
-                                        scored.measured, scored.predicted, is_long));
+      profile.leave_out.push_back(
+          score(begin + "0.1 ms and more", scored.measured, scored.predicted, is_long));
   }
+}
+
+std::vector<LeaveOut> leave_one_out(const Profile& profile, const Cluster& cluster,
+                                    const std::vector<MeasuredPoint>& points) {
+  std::vector<LeaveOut> rows;
+  for (const auto& [key, of] : samples(profile, cluster, points)) {
+    if (of.size() < kLeastPoints) continue;
+    Folds folds(of.size());
+    std::iota(folds.begin(), folds.end(), 0);
+    rows.push_back(score(std::string(name_of(key.first)) + " " + std::string(name_of(key.second)),
+                         measured_us(of),
+                         fit(key.first, axes_over(key.first, of), of, folds).left_out));
+  }
+  return rows;
 }
 
 }  // namespace steploom

@@ -1,4 +1,5 @@
-// From raw lines of steploom-measure-collectives to the fabrics of a profile (profile_fabric.h).
+// From raw lines of collectives (collective_points.h) to the fabrics of a profile
+// (profile_fabric.h).
 //
 // Collectives: the median duration at every setting of CTAs, as measured, and the grid that it ran
 // on.

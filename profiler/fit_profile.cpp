@@ -2,7 +2,8 @@
 //
 // Reads a directory of tables, fits the surfaces and curves of sim/profile.h, writes them as JSON
 // and prints the leave-out errors: how wrong the fit is on points that it has not seen. Fabrics
-// (sim/profile_fabric.h) are laid over any profile from the lines of steploom-measure-collectives.
+// (sim/profile_fabric.h) are laid over any profile from the lines of
+// `steploom profile collectives`.
 #include <CLI/CLI.hpp>
 #include <array>
 #include <chrono>
@@ -19,6 +20,7 @@
 #include "profiler/fit_fabric.h"
 #include "profiler/fit_grouped.h"
 #include "profiler/fit_kernels.h"
+#include "profiler/fit_measured.h"
 #include "profiler/fit_table.h"
 #include "sim/cluster.h"
 #include "sim/profile.h"
@@ -74,21 +76,6 @@ Profile fit(const std::filesystem::path& tables, const std::string& gpu, const s
   return p;
 }
 
-// Lays corrections fitted to measured points over a profile.
-void correct(Profile& p, const std::vector<std::string>& files) {
-  std::erase_if(p.software, [](const std::string& s) { return s.starts_with("corrections: "); });
-  std::vector<MeasuredPoint> points;
-  for (const std::string& file : files) {
-    const Measurements measured = read_points(file);
-    points.insert(points.end(), measured.points.begin(), measured.points.end());
-    const MeasuredOn& on = measured.on;
-    p.software.push_back("corrections: measured on " + on.gpu + ", driver " + on.driver +
-                         ", CUDA " + on.cuda_runtime + ", cuBLAS " + on.cublas +
-                         (on.cudnn.empty() ? "" : ", cuDNN " + on.cudnn) + ", " + on.date);
-  }
-  fit_corrections(p, load_cluster(p.device.name, 1), points);
-}
-
 void print(const Profile& p) {
   std::printf("%s, points left out of the fit, |predicted/measured - 1|\n", p.name.c_str());
   std::printf("%-62s %6s %8s %8s %8s\n", "class", "n", "median", "95th", "worst");
@@ -140,20 +127,28 @@ int run(int argc, char** argv) {
   CLI::App app{"Fit a profile to measured tables and print its leave-out errors"};
   std::string tables, gpu, profile_file, out, date = today();
   std::vector<std::string> points, fabrics, held_out;
+  bool keep_points = false;
   app.add_option("--tables", tables,
                  "directory of the measured tables; none: keep the built-in fit");
   app.add_option("--gpu", gpu, "device name, as of the built-in clusters");
   app.add_option("--profile", profile_file, "the profile to begin with (JSON) in place of --gpu")
       ->excludes("--tables");
   app.add_option("--points", points,
-                 "files of steploom-measure to fit corrections to, all together");
-  app.add_option("--fabric", fabrics, "files of steploom-measure-collectives to fit fabrics to");
-  app.add_option("--held-out", held_out, "files of it to print the fabrics' errors on");
+                 "raw points of `steploom profile` to fit corrections to, all together");
+  app.add_flag("--keep-points", keep_points, "put the points themselves into the profile too");
+  app.add_option("--fabric", fabrics,
+                 "raw lines of `steploom profile collectives` to fit fabrics to");
+  app.add_option("--held-out", held_out, "such lines to print the fabrics' errors on");
   app.add_option("-o,--output", out, "the profile to write; none: print errors only");
   app.add_option("--date", date, "date to put into the profile (ISO 8601)");
   CLI11_PARSE(app, argc, argv);
   Profile profile = base(profile_file, tables, gpu, date);
-  if (!points.empty()) correct(profile, points);
+  if (!points.empty()) {
+    std::vector<Measurements> measured;
+    for (const std::string& file : points) measured.push_back(read_points(file));
+    clear_corrections(profile);
+    lay_points(profile, measured, keep_points);
+  }
   if (!fabrics.empty()) add_fabrics(profile, load_all(fabrics));
   print(profile);
   print_held_out(profile, load_all(held_out));

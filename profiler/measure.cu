@@ -11,7 +11,6 @@
 namespace steploom {
 namespace {
 
-constexpr double kMostShotMs = 50;
 constexpr double kReplayUs = 2000;
 constexpr int kMostShots = 2000;  // in one replay
 constexpr int kLeastReplays = 10;
@@ -66,6 +65,7 @@ Timing measure(const Trial& trial, const Nvml& nvml, Stream stream) {
   const double shot_us = estimate_us(trial, stream);
   if (shot_us > kMostShotMs * 1e3) {
     timing.note = "skipped: " + std::to_string(static_cast<int>(shot_us / 1e3)) + " ms a shot";
+    timing.too_long = true;
     return timing;
   }
   const int wanted = static_cast<int>(std::lround(kReplayUs / shot_us));

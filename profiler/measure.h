@@ -5,7 +5,8 @@
 // a CUDA graph (where the provider allows it) of some 2 ms, and the graph is replayed for at least
 // `sustained` milliseconds; every replay is one sample, the first half of them is dropped, because
 // the clock falls while the card warms up. A time therefore includes the gap between two kernels in
-// a graph, and no launch by the host. A shot of more than 50 ms is not measured.
+// a graph, and no launch by the host. A shot of more than
+// kMostShotMs is not measured.
 #pragma once
 
 #include <functional>
@@ -17,6 +18,8 @@
 
 namespace steploom {
 
+inline constexpr double kMostShotMs = 50;
+
 struct Trial {
   int sets = 1;
   std::function<void(int set, Stream stream)> launch;
@@ -25,11 +28,6 @@ struct Trial {
   std::function<std::string(Stream stream)> prove;
   bool in_graph = true;  // may be captured
   double sustained_ms = 200;
-};
-
-struct Timing {
-  MeasuredStats stats;
-  std::string note;
 };
 
 // A stream of its own on the current device.

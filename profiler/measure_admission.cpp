@@ -39,8 +39,8 @@ struct Mode {
 };
 
 // When the last rank called NCCL, in the trace's nanoseconds.
-double shoot(Bench& bench, const Collective& collective, std::int64_t bytes, const Setting& setting,
-             const Mode& mode, int sample, cudaEvent_t started) {
+double shoot(Bench& bench, const NcclCollective& collective, std::int64_t bytes,
+             const CtaSetting& setting, const Mode& mode, int sample, cudaEvent_t started) {
   bench.peers.meet();
   if (mode.behind != nullptr) {
     const double cover = std::ceil((3 * setting.kernel_us + 1500) / mode.behind->least_us);
@@ -63,8 +63,8 @@ struct Samples {
   std::vector<double> wait_us, run_us;
 };
 
-Samples admit(Bench& bench, const Collective& collective, std::int64_t bytes,
-              const Setting& setting, const Mode& mode, cudaEvent_t started) {
+Samples admit(Bench& bench, const NcclCollective& collective, std::int64_t bytes,
+              const CtaSetting& setting, const Mode& mode, cudaEvent_t started) {
   std::vector<double> ready;
   for (int sample = 0; sample <= kSamples; ++sample) {  // the first one warms up
     ready.push_back(shoot(bench, collective, bytes, setting, mode, sample, started));
@@ -98,7 +98,7 @@ void measure_admission(Bench& bench, const Settings& settings) {
   check(cudaEventCreateWithFlags(&started, cudaEventDisableTiming));
   for (const auto& [what, some] : settings) {
     const auto& [name, bytes] = what;
-    for (const Setting& setting : some) {
+    for (const CtaSetting& setting : some) {
       for (const Mode& mode : modes) {
         if (bench.out_of_time()) return;
         const char* behind = mode.behind == nullptr ? "nothing" : mode.behind->name;

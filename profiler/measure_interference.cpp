@@ -24,9 +24,9 @@ double loop_ms(double collective_us) {
 
 // A loop of a collective; it uses one half of the pools, or both.
 struct CollectiveLoop {
-  const Collective& collective;
+  const NcclCollective& collective;
   std::int64_t bytes;
-  Setting setting;
+  CtaSetting setting;
   cudaStream_t stream;
   int half;
 
@@ -80,7 +80,7 @@ void measure_share(Bench& bench) {
 void measure_beside(Bench& bench, const Settings& settings) {
   for (const auto& [what, some] : settings) {
     const auto& [name, bytes] = what;
-    for (const Setting& setting : some) {
+    for (const CtaSetting& setting : some) {
       const CollectiveLoop one{collective_named(name), bytes, setting, bench.stream, kWhole};
       const double ms = loop_ms(setting.kernel_us);
       const Loop collective = one.loop(bench, setting.kernel_us, ms);
@@ -116,8 +116,8 @@ void measure_beside(Bench& bench, const Settings& settings) {
 void measure_pairs(Bench& bench, const Settings& settings, const Settings& seconds) {
   for (const auto& [first_what, first_settings] : settings) {
     for (const auto& [second_what, second_settings] : seconds) {
-      for (const Setting& a : first_settings) {
-        for (const Setting& b : second_settings) {
+      for (const CtaSetting& a : first_settings) {
+        for (const CtaSetting& b : second_settings) {
           if (bench.out_of_time()) return;
           bench.peers.doing(first_what.first + " beside " + second_what.first);
           const CollectiveLoop first{collective_named(first_what.first), first_what.second, a,

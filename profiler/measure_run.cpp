@@ -159,9 +159,9 @@ void start_traces(Bench& bench) {
   bench.peers.doing("comparing the ranks' clocks");
   const ClockCheck clocks = check_clocks(bench);
   if (bench.first()) {
-    std::printf("clocks: the ranks' ends of %d all-reduces of 1 KiB differ by %.1f us (median)\n",
-                clocks.shots, clocks.ends_differ_us);
-    std::fflush(stdout);
+    std::fprintf(stderr,
+                 "clocks: the ranks' ends of %d all-reduces of 1 KiB differ by %.1f us (median)\n",
+                 clocks.shots, clocks.ends_differ_us);
   }
 }
 
@@ -227,7 +227,8 @@ int measure_collectives(const MeasureOptions& options, const std::string& comman
   Bench bench = set_up(options, peers, device, lines ? &*lines : nullptr);
   measure(bench);
   if (peers.first()) {
-    std::printf("%s: %.0f s, %s\n", options.fabric.c_str(), peers.seconds(), options.out.c_str());
+    std::fprintf(stderr, "%s: %.0f s, %s\n", options.fabric.c_str(), peers.seconds(),
+                 options.out.c_str());
   }
   return 0;
 }

@@ -48,7 +48,8 @@ JsonLine start_of(const SweepPoint& point) {
 }
 
 // Ascending.
-std::vector<std::int64_t> sizes_for(const MeasureOptions& options, const Collective& collective) {
+std::vector<std::int64_t> sizes_for(const MeasureOptions& options,
+                                    const NcclCollective& collective) {
   if (options.points.empty()) return sweep_sizes(options.every);
   std::vector<std::int64_t> sizes;
   for (const CollectiveAsk& ask : options.points) {
@@ -64,7 +65,7 @@ std::vector<SweepPoint> near_fastest(const std::vector<SweepPoint>& points) {
   const auto time = [](const SweepPoint& p) {
     return p.too_long_us > 0 ? p.too_long_us : p.traced.kernel_us;
   };
-  std::map<std::pair<const Collective*, std::int64_t>, double> least;
+  std::map<std::pair<const NcclCollective*, std::int64_t>, double> least;
   for (const SweepPoint& p : points) {
     const auto [entry, added] = least.try_emplace({p.collective, p.bytes}, time(p));
     if (!added) entry->second = std::min(entry->second, time(p));
@@ -101,7 +102,7 @@ CollectiveCall Bench::call(std::int64_t bytes, int shot, int half) const {
   return {rank(), ranks(), bytes, offset, send, receive};
 }
 
-std::int64_t Bench::wrong_after_shot(const Collective& collective, std::int64_t bytes,
+std::int64_t Bench::wrong_after_shot(const NcclCollective& collective, std::int64_t bytes,
                                      ncclComm_t comm) {
   const CollectiveCall one = call(bytes, 0);
   poison(one, stream);
@@ -153,7 +154,7 @@ ClockCheck check_clocks(Bench& bench) {
   return result;
 }
 
-Traced trace_collective(Bench& bench, const Collective& collective, std::int64_t bytes,
+Traced trace_collective(Bench& bench, const NcclCollective& collective, std::int64_t bytes,
                         ncclComm_t comm, int shots) {
   for (int shot = 0; shot <= shots; ++shot) {  // the first one warms up
     collective.launch(bench.call(bytes, shot), comm, bench.stream);
@@ -179,7 +180,7 @@ Traced trace_collective(Bench& bench, const Collective& collective, std::int64_t
 std::vector<SweepPoint> trace_sweep(Bench& bench) {
   std::vector<SweepPoint> points;
   const bool listed = !bench.options.points.empty();
-  for (const Collective& collective : collectives()) {
+  for (const NcclCollective& collective : collectives()) {
     const std::vector<std::int64_t> sizes = sizes_for(bench.options, collective);
     std::vector<SweepPoint> before(kAsked.size());  // the next smaller size, by setting
     for (const std::int64_t bytes : sizes) {
@@ -224,13 +225,13 @@ Settings trace_settings(Bench& bench, std::span<const std::int64_t> sizes,
   Settings settings;
   for (const char* name : {"all_to_all", "all_reduce", "send_recv"}) {
     for (const std::int64_t bytes : sizes) {
-      std::vector<Setting>& some = settings[{name, bytes}];
+      std::vector<CtaSetting>& some = settings[{name, bytes}];
       for (ncclComm_t comm : comms) {
         bench.peers.doing(std::string("tracing ") + name);
         const Traced traced = trace_collective(bench, collective_named(name), bytes, comm, 2);
         if (traced.kernel_us > kLongestShotUs) continue;
         if (std::none_of(some.begin(), some.end(),
-                         [&](const Setting& other) { return other.grid == traced.grid; })) {
+                         [&](const CtaSetting& other) { return other.grid == traced.grid; })) {
           some.push_back({comm, traced.grid, traced.kernel_us});
         }
       }

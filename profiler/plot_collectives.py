@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draws the figures of docs/interference.md from the raw lines of steploom-measure-collectives.
+"""Draws the figures of docs/interference.md from the raw lines of `steploom profile collectives`.
 
 usage: profiler/plot_collectives.py FIGURE FOLDER > docs/FIGURE.svg
 

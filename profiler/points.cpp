@@ -35,13 +35,31 @@ constexpr std::array<std::string_view, 14> kHeaderKeys{"steploom_measurements",
                                                        "memory_mhz",
                                                        "most_sm_mhz",
                                                        "method"};
-constexpr std::array<std::string_view, 17> kPointKeys{
-    "kind",  "phase", "precision", "m",     "n",     "k",       "groups", "spread", "provider",
-    "flops", "bytes", "median_us", "q1_us", "q3_us", "samples", "sm_mhz", "watts"};
-constexpr std::array<std::string_view, 18> kAttentionKeys{
-    "kind",      "phase",    "precision",  "m",        "n",      "heads",
-    "kv_heads",  "head_dim", "v_head_dim", "provider", "flops",  "bytes",
-    "median_us", "q1_us",    "q3_us",      "samples",  "sm_mhz", "watts"};
+constexpr std::array<std::string_view, 19> kPointKeys{"kind",
+                                                      "phase",
+                                                      "precision",
+                                                      "m",
+                                                      "n",
+                                                      "k",
+                                                      "groups",
+                                                      "spread",
+                                                      "provider",
+                                                      "flops",
+                                                      "bytes",
+                                                      "q1_us",
+                                                      "median_us",
+                                                      "q3_us",
+                                                      "samples",
+                                                      "sm_mhz",
+                                                      "watts",
+                                                      "extrapolated_us",
+                                                      "extrapolated_from"};
+constexpr std::array<std::string_view, 20> kAttentionKeys{
+    "kind",       "phase",    "precision",       "m",
+    "n",          "heads",    "kv_heads",        "head_dim",
+    "v_head_dim", "provider", "flops",           "bytes",
+    "median_us",  "q1_us",    "q3_us",           "samples",
+    "sm_mhz",     "watts",    "extrapolated_us", "extrapolated_from"};
 constexpr std::array<std::string_view, 8> kOtherKeys{"what",  "bytes",   "median_us", "q1_us",
                                                      "q3_us", "samples", "sm_mhz",    "watts"};
 
@@ -106,7 +124,7 @@ MeasuredOn header_of(const Json& line) {
   }
   const Json version = line.at("steploom_measurements");
   if (version.integer() != kVersion) {
-    version.refuse(fmt::format("version {}", kVersion), "measure again with this steploom-measure");
+    version.refuse(fmt::format("version {}", kVersion), "measure again with `steploom profile`");
   }
   only_keys(line, kHeaderKeys);
   MeasuredOn on;
@@ -162,6 +180,14 @@ MeasuredPoint point_of(const Json& line) {
   }
   p.stats = stats_of(line);
   p.note = note_of(line);
+  if (const auto us = line.find("extrapolated_us")) {
+    if (p.stats.samples > 0) us->refuse("no extrapolation of a point with samples");
+    p.extrapolated_us = us->number(0, kMostMicroseconds);
+    if (p.extrapolated_us <= 0) us->refuse("a time above 0");
+    p.extrapolated_from = line.at("extrapolated_from").text();
+  } else if (const auto from = line.find("extrapolated_from")) {
+    from->refuse("extrapolated_us beside it");
+  }
   return p;
 }
 
@@ -213,6 +239,10 @@ std::string to_line(const MeasuredPoint& p) {
   line["flops"] = static_cast<std::int64_t>(w.flops);
   line["bytes"] = w.bytes;
   put_stats(line, p.stats, p.note);
+  if (p.extrapolated_us > 0) {
+    line["extrapolated_us"] = short_number(p.extrapolated_us);
+    line["extrapolated_from"] = p.extrapolated_from;
+  }
   return line.dump();
 }
 

@@ -1,11 +1,13 @@
-// Measured points: the file that steploom-measure writes, read back strictly.
+// Measured points: the raw file that `steploom profile` writes, read back strictly.
 //
 // JSON lines, in UTF-8. The first line is the header ("steploom_measurements": 1): when, on what,
 // with which versions, by which command, and how. Every other line is one point, in the order of
 // measuring: a kernel ("kind", ...; attention with heads and widths in place of k, groups and
 // spread) or something else ("what": a launch, a copy). A point that was not measured has no
-// samples and a note that says why. Each line ends in a newline, so a file cut short is a refusal
-// or, cut between lines, simply has fewer points. Times in microseconds a shot.
+// samples and a note that says why; where a shot would have taken too long, it may say what was
+// extrapolated in its place, and from which measured point. Each line ends in a newline, so a file
+// cut short is a refusal or, cut between lines, simply has fewer points. Times in microseconds a
+// shot.
 #pragma once
 
 #include <cstdint>
@@ -28,10 +30,20 @@ struct MeasuredStats {
   double watts = 0;          // drawn by the card under load, 0: unknown
 };
 
+// What measuring one ask gave.
+struct Timing {
+  MeasuredStats stats;
+  std::string note;       // why it was skipped, or what is odd; may be empty
+  bool too_long = false;  // skipped because of how long a shot takes
+};
+
 struct MeasuredPoint {
   Ask ask;
   MeasuredStats stats;
-  std::string note;  // why it was skipped, or what is odd; may be empty
+  std::string note;  // as Timing's
+  // Without samples only: a time scaled from the largest point of the kind, and that point's ask.
+  double extrapolated_us = 0;
+  std::string extrapolated_from{};
 };
 
 // What is no operator: "launch_kernel", "copy_device_to_device" of `bytes`.

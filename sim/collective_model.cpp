@@ -44,6 +44,12 @@ double curve_seconds(const CollectiveCurve& curve, double bytes) {
   return 1e-6 * portable_exp2(octaves_at(curve.grid, point) + (beyond > 0 ? beyond : 0));
 }
 
+// Was this curve measured on a group that lies just so?
+bool is_curve_of(const CollectiveCurve& curve, const GroupShape& group) {
+  return curve.ranks == group.ranks && curve.nodes == group.nodes &&
+         group.ranks == group.nodes * group.ranks_per_node;
+}
+
 struct StepLatency {
   double nvlink, net;  // seconds
 };
@@ -76,7 +82,7 @@ CollectiveModel::CollectiveModel(const Profile& profile, const Cluster& cluster)
   }
   for (const CollectiveCurve& curve : curves_) {
     std::vector<double>& by_ranks = bus_bandwidth_[curve.collective];
-    if (!by_ranks.empty()) continue;
+    if (!by_ranks.empty() || curve.nodes > 1) continue;
     by_ranks.assign(2, 0);  // no rank, and one that moves nothing
     for (int ranks = 2; ranks <= cluster.devices_per_node; ++ranks) {
       by_ranks.push_back(bus_factor(curve.collective, ranks) * kLargeBytes /
@@ -103,24 +109,35 @@ const CtaCurve* CollectiveModel::cta_curve(OpKind collective, double bytes, int 
   return best;
 }
 
+const CollectiveCurve* CollectiveModel::imported_curve(OpKind collective, int ranks) const {
+  if (fabric_name_ != kDefaultFabric) return nullptr;
+  for (const CollectiveCurve& curve : curves_)
+    if (curve.collective == collective && curve.ranks == ranks && curve.nodes == 1 &&
+        !curve.source.empty())
+      return &curve;
+  return nullptr;
+}
+
 bool CollectiveModel::is_fitted(OpKind collective, const GroupShape& group) const {
-  if (group.nodes != 1) return false;
   return std::any_of(curves_.begin(), curves_.end(), [&](const CollectiveCurve& curve) {
-    return curve.collective == collective && curve.ranks == group.ranks;
+    return curve.collective == collective && is_curve_of(curve, group);
   });
 }
 
 double CollectiveModel::inside_node(OpKind collective, double bytes, int ranks) const {
+  if (const CollectiveCurve* curve = imported_curve(collective, ranks))
+    return curve_seconds(*curve, bytes);
   if (const CtaCurve* curve = cta_curve(collective, bytes, ranks, 0)) return curve->seconds(bytes);
-  if (collective == OpKind::send_recv) return inside_node(OpKind::all_to_all, 2 * bytes, 2);
   // The measured numbers of ranks around this one.
   const CollectiveCurve* below = nullptr;
   const CollectiveCurve* above = nullptr;
   for (const CollectiveCurve& curve : curves_) {
-    if (curve.collective != collective) continue;
+    if (curve.collective != collective || curve.nodes > 1) continue;
     if (curve.ranks <= ranks) below = &curve;
     if (curve.ranks >= ranks && above == nullptr) above = &curve;
   }
+  if (collective == OpKind::send_recv && below == nullptr && above == nullptr)
+    return inside_node(OpKind::all_to_all, 2 * bytes, 2);
   if (below == nullptr) below = above;
   if (above == nullptr) above = below;
   assert(below != nullptr);  // a profile has curves of every collective
@@ -194,21 +211,53 @@ CollectiveTime CollectiveModel::between_nodes(OpKind collective, double bytes,
   return best;
 }
 
+CollectiveTime CollectiveModel::by_ctas(const CtaCurve& curve, Bytes bytes,
+                                        const GroupShape& group) const {
+  const auto size = static_cast<double>(bytes);
+  const OpKind collective = curve.collective;
+  const double best = cta_curve(collective, size, group.ranks, 0)->seconds(size);
+  const double weight = fabric_->link_weight(collective);
+  if (const CollectiveCurve* own = imported_curve(collective, group.ranks)) {
+    const double fastest = curve_seconds(*own, size);
+    return {fastest * curve.seconds(size) / best, fastest * weight, curve.grid(size),
+            Provenance::fitted};
+  }
+  const bool exact = std::binary_search(curve.bytes.begin(), curve.bytes.end(), bytes);
+  const bool between = bytes > curve.bytes.front() && bytes < curve.bytes.back();
+  return {curve.seconds(size), best * weight, curve.grid(size),
+          exact     ? Provenance::measured
+          : between ? Provenance::interpolated
+                    : Provenance::fitted};
+}
+
+// Never below what fewer nodes were measured to take; without any curve of these ranks on several
+// nodes it is what was modelled.
+double CollectiveModel::measured_between(OpKind collective, double bytes, const GroupShape& group,
+                                         double modelled) const {
+  double seconds = modelled, least = 0;
+  for (const CollectiveCurve& curve : curves_) {
+    if (curve.collective != collective || curve.ranks != group.ranks || curve.nodes < 2) continue;
+    if (is_curve_of(curve, group)) {
+      seconds = curve_seconds(curve, bytes);
+    } else if (curve.nodes <= group.nodes) {
+      least = std::max(least, curve_seconds(curve, bytes));
+    } else {
+      continue;
+    }
+    if (group.ranks < static_cast<int>(egress_under_leaf_.size()))
+      least = std::max(least, inside_node(collective, bytes, group.ranks));
+  }
+  return std::max(seconds, least);
+}
+
 CollectiveTime CollectiveModel::time(OpKind collective, Bytes bytes, const GroupShape& group,
                                      int ctas) const {
   assert(is_communication(collective) && group.ranks >= 1);
   if (group.ranks == 1 || bytes <= 0) return {};
   const auto size = static_cast<double>(bytes);
   if (group.nodes == 1) {
-    if (const CtaCurve* curve = cta_curve(collective, size, group.ranks, ctas)) {
-      const double best = cta_curve(collective, size, group.ranks, 0)->seconds(size);
-      const bool exact = std::binary_search(curve->bytes.begin(), curve->bytes.end(), bytes);
-      const bool between = bytes > curve->bytes.front() && bytes < curve->bytes.back();
-      return {curve->seconds(size), best * fabric_->link_weight(collective), curve->grid(size),
-              exact     ? Provenance::measured
-              : between ? Provenance::interpolated
-                        : Provenance::fitted};
-    }
+    if (const CtaCurve* curve = cta_curve(collective, size, group.ranks, ctas))
+      return by_ctas(*curve, bytes, group);
   }
   if (ctas > 0)
     throw Error(
@@ -216,7 +265,12 @@ CollectiveTime CollectiveModel::time(OpKind collective, Bytes bytes, const Group
          "a group whose collectives were measured by CTA count over " + fabric_name_,
          fmt::format("{} ranks on {} node(s), with ctas={}", group.ranks, group.nodes, ctas),
          "leave ctas out of the layout for this group"});
-  if (group.nodes > 1) return between_nodes(collective, size, group);
+  if (group.nodes > 1) {
+    CollectiveTime time = between_nodes(collective, size, group);
+    time.seconds = measured_between(collective, size, group, time.seconds);
+    if (is_fitted(collective, group)) time.provenance = Provenance::fitted;
+    return time;
+  }
   return {inside_node(collective, size, group.ranks),
           bus_factor(collective, group.ranks) * size / nvlink_bandwidth_, 0,
           is_fitted(collective, group) ? Provenance::fitted : Provenance::modelled};

@@ -7,12 +7,19 @@
 //
 // One node, a group of a size that the profile measured by CTA count over the cluster's fabric
 // (profile_fabric.h): those curves, at the CTA count asked for or the fastest. Its link share is
-// the part of the fastest CTA count's speed that it reaches, times the collective's weight. One
-// node otherwise: the profile's curves. For n between measured numbers of ranks, bus bandwidth is
-// interpolated linearly in n at the same S; beyond them it is held. send_recv of S bytes takes as
-// long as an all-to-all of two ranks of 2S, which sends S to the peer.
+// the part of the fastest CTA count's speed that it reaches, times the collective's weight. A curve
+// of just this collective and n that was imported (CollectiveCurve::source) is the user's own
+// measurement of the default fabric and wins there: it is the time of the fastest CTA count, and
+// another count takes as much longer as it does in the fabric's curves.
+// One node otherwise: the profile's curves. For n between measured numbers of ranks, bus bandwidth
+// is interpolated linearly in n at the same S; beyond them it is held. send_recv of S bytes, unless
+// it has a curve, takes as long as an all-to-all of two ranks of 2S, which sends S to the peer.
 //
-// Several nodes, all modelled. E = what the r ranks of a node send out together (topology.h) times
+// Several nodes: the curve of just these n and N, evenly spread, where the profile has one, else
+// modelled. Spreading n ranks over more nodes never makes them faster than a curve of n ranks on
+// fewer nodes says, so that a search may bound a group by its densest place.
+//
+// Modelled: E = what the r ranks of a node send out together (topology.h) times
 // kNicEfficiency; V = bus bandwidth inside the node, as measured, at r ranks and large S:
 //   ring       f·S / min(V, E) + (steps − hops)·(NVLink latency) + hops·(network latency),
 //              with steps 2(n−1) and hops 2(N−1) for all-reduce, n−1 and N−1 for the others
@@ -66,8 +73,15 @@ class CollectiveModel {
  private:
   // The curve that gives the time of so many bytes; nullptr: none of this collective and size.
   const CtaCurve* cta_curve(OpKind collective, double bytes, int ranks, int ctas) const;
+  // The profile's own curve of just this group in one node, if it was imported and is of the
+  // cluster's fabric; else nullptr.
+  const CollectiveCurve* imported_curve(OpKind collective, int ranks) const;
+  // Is there a curve of just this group?
   bool is_fitted(OpKind collective, const GroupShape& group) const;
+  CollectiveTime by_ctas(const CtaCurve& curve, Bytes bytes, const GroupShape& group) const;
   double inside_node(OpKind collective, double bytes, int ranks) const;
+  double measured_between(OpKind collective, double bytes, const GroupShape& group,
+                          double modelled) const;
   double egress(const GroupShape& group) const;  // line rate of a node's ranks together
   CollectiveTime between_nodes(OpKind collective, double bytes, const GroupShape& group) const;
   CollectiveTime all_to_all(double bytes, const GroupShape& group) const;

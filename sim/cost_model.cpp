@@ -54,7 +54,7 @@ void need_half_precision(const Work& work) {
 }  // namespace
 
 CostModel::CostModel(const Profile& profile, const Cluster& cluster)
-    : profile_(&profile), collectives_(profile, cluster) {
+    : profile_(&profile), points_(profile.points.kernels), collectives_(profile, cluster) {
   if (profile.device.name == cluster.device.name) return;
   throw Error({"profile " + profile.name, "/device/name",
                "a profile of '" + cluster.device.name + "', the cluster's device",
@@ -154,7 +154,7 @@ Cost CostModel::uncorrected(const CostQuery& query) const {
   return {};
 }
 
-Cost CostModel::cost(const CostQuery& query) const {
+Cost CostModel::corrected(const CostQuery& query) const {
   Cost cost = uncorrected(query);
   const Correction* correction = correction_of(*profile_, query.work);
   if (correction == nullptr || cost.time == 0) return cost;
@@ -164,6 +164,25 @@ Cost CostModel::cost(const CostQuery& query) const {
   const double base = correction_base(*profile_, query.work, cost.time);
   cost.time = to_picoseconds(base * factor);
   cost.provenance = of_fit(correction->grid, point);
+  return cost;
+}
+
+Cost CostModel::cost(const CostQuery& query) const {
+  const Work& work = query.work;
+  if (const KernelPoint* point = points_.find(work)) {
+    Cost cost = uncorrected(query);  // for its SMs
+    cost.time = to_picoseconds(point->median_us * 1e-6);
+    // fp16 is costed as bf16, and that is no measurement of it.
+    cost.provenance = work.precision == Precision::bf16 ? Provenance::measured : Provenance::fitted;
+    return cost;
+  }
+  Cost cost = corrected(query);
+  if (work.kind != OpKind::grouped_matmul) return cost;
+  Work dense = work;
+  dense.kind = OpKind::matmul;
+  dense.groups = 1;
+  if (const KernelPoint* point = points_.find(dense))
+    cost.time = std::max(cost.time, to_picoseconds(point->median_us * 1e-6));
   return cost;
 }
 

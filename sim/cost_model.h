@@ -5,6 +5,10 @@
 // algorithms over the cluster's links (collective_model.h; marked modelled). Every formula has its
 // source in docs/how-it-works.md.
 //
+// A kernel that the profile holds an exact point of (profile_points.h) takes that point's median,
+// and nothing else is laid over it. A grouped product that was not measured is not credited with
+// less than the measured dense product over all its rows.
+//
 // Backward is modelled: the profile's products are forward only. A data gradient is the same
 // surface at its own shape; a weight gradient too, plus reading and writing its fp32 sum;
 // attention's backward does 2.5 times the FLOPs at a lower rate. Corrections (correction.h) come
@@ -29,6 +33,7 @@ class CostModel {
 
  private:
   Cost uncorrected(const CostQuery& query) const;
+  Cost corrected(const CostQuery& query) const;
   Cost product(const Work& work) const;
   double at_least_dense(const ProductShape& shape, bool weight_grad) const;  // seconds
   Cost attention(const Work& work) const;
@@ -36,6 +41,7 @@ class CostModel {
   Cost collective(const CostQuery& query) const;
 
   const Profile* profile_;
+  PointIndex points_;
   CollectiveModel collectives_;
 };
 

@@ -16,6 +16,8 @@
 #include "models/json_reader.h"
 #include "models/nearest.h"
 #include "sim/correction.h"
+#include "sim/profile_json_parts.h"
+#include "sim/profile_points_json.h"
 
 namespace steploom {
 namespace {
@@ -81,27 +83,14 @@ ProfiledDevice read_device(const Json& json) {
   return device;
 }
 
-// The value of an enum by its name; `last` is its greatest.
-template <class Enum>
-Enum read_named(const Json& json, Enum last, const char* what) {
-  std::vector<std::string_view> names;
-  const std::string found = json.text();
-  for (int i = 0; i <= static_cast<int>(last); ++i) {
-    const auto value = static_cast<Enum>(i);
-    if (name_of(value) == found) return value;
-    names.push_back(name_of(value));
-  }
-  json.refuse(what, nearest_hint(found, names));
-}
-
 std::vector<Correction> read_corrections(const Json& json) {
   std::vector<Correction> corrections;
   for (std::size_t i = 0; i < json.size(); ++i) {
     const Json one = json.at(i);
     allow_only(one, {"kind", "phase", "axes", "octaves_thousandths"});
     Correction c;
-    c.kind = read_named(one.at("kind"), OpKind::send_recv, "a kind of kernel");
-    c.phase = read_named(one.at("phase"), Phase::optimizer, "a phase");
+    c.kind = read_named<OpKind>(one.at("kind"), kOpKinds, "a kind of kernel");
+    c.phase = read_named<Phase>(one.at("phase"), 4, "a phase");
     const auto axes = correction_axes(c.kind);
     if (axes.empty()) one.at("kind").refuse("a kind of kernel that may be corrected");
     c.grid = read_grid(one, axes);
@@ -113,8 +102,9 @@ std::vector<Correction> read_corrections(const Json& json) {
   return corrections;
 }
 
-constexpr std::array<OpKind, 4> kCollectives{OpKind::all_reduce, OpKind::all_gather,
-                                             OpKind::reduce_scatter, OpKind::all_to_all};
+constexpr std::array<OpKind, 5> kCollectives{OpKind::all_reduce, OpKind::all_gather,
+                                             OpKind::reduce_scatter, OpKind::all_to_all,
+                                             OpKind::send_recv};
 
 OpKind read_collective(const Json& json) {
   std::vector<std::string_view> names;
@@ -130,23 +120,32 @@ std::vector<CollectiveCurve> read_collectives(const Json& json) {
   std::vector<CollectiveCurve> curves;
   for (std::size_t c = 0; c < json.size(); ++c) {
     const Json one = json.at(c);
-    allow_only(one, {"collective", "ranks", "axes", "octaves_thousandths"});
+    allow_only(one, {"collective", "ranks", "nodes", "source", "axes", "octaves_thousandths"});
     CollectiveCurve curve{read_collective(one.at("collective")),
-                          one.at("ranks").small_integer(2, 1024), read_grid(one, {"bytes"})};
+                          one.at("ranks").small_integer(2, 1 << 20), read_grid(one, {"bytes"})};
+    if (const auto nodes = one.find("nodes")) {
+      curve.nodes = nodes->small_integer(1, curve.ranks);
+      if (curve.ranks % curve.nodes != 0) nodes->refuse("nodes that divide the ranks");
+    }
+    if (const auto source = one.find("source")) curve.source = source->text();
     const std::vector<std::int32_t>& values = curve.grid.values;
     if (!std::is_sorted(values.begin(), values.end())) {
       one.at("octaves_thousandths").refuse("times that do not fall as bytes grow");
     }
-    const auto key = [](const CollectiveCurve& k) { return std::tuple(k.collective, k.ranks); };
+    const auto key = [](const CollectiveCurve& k) {
+      return std::tuple(k.collective, k.ranks, k.nodes);
+    };
     if (!curves.empty() && key(curve) <= key(curves.back())) {
-      one.refuse("curves sorted by collective and ranks, each once");
+      one.refuse("curves sorted by collective, ranks and nodes, each once");
     }
     curves.push_back(std::move(curve));
   }
   for (const OpKind kind : kCollectives) {
-    const auto has = [kind](const CollectiveCurve& c) { return c.collective == kind; };
-    if (std::none_of(curves.begin(), curves.end(), has)) {
-      json.refuse("a curve of " + std::string(name_of(kind)));
+    const auto has = [kind](const CollectiveCurve& c) {
+      return c.collective == kind && c.nodes == 1;
+    };
+    if (kind != OpKind::send_recv && std::none_of(curves.begin(), curves.end(), has)) {
+      json.refuse("a curve of " + std::string(name_of(kind)) + " in one node");
     }
   }
   return curves;
@@ -155,10 +154,12 @@ std::vector<CollectiveCurve> read_collectives(const Json& json) {
 Profile read_profile(const Json& json) {
   // The version first: a later version may know more keys.
   const Json version = json.at("steploom_profile");
-  if (version.integer() != kVersion) version.refuse("version " + std::to_string(kVersion));
+  if (version.integer() != kVersion)
+    version.refuse("version " + std::to_string(kVersion),
+                   "make it again: steploom profile, or fit_profile");
   allow_only(json, {"steploom_profile", "name", "device", "source", "attribution", "made", "date",
                     "software", "matmul", "grouped_matmul", "attention", "attention_backward",
-                    "memory", "collectives", "corrections", "fabrics", "leave_out"});
+                    "memory", "collectives", "corrections", "fabrics", "points", "leave_out"});
   Profile p;
   p.name = json.at("name").text();
   p.device = read_device(json.at("device"));
@@ -194,6 +195,8 @@ Profile read_profile(const Json& json) {
   if (const auto corrections = json.find("corrections"))
     p.corrections = read_corrections(*corrections);
   if (const auto fabrics = json.find("fabrics")) p.fabrics = read_fabrics(*fabrics);
+  if (const auto points = json.find("points"))
+    p.points = read_profile_points(*points, p.device.sms);
   const Json leave_out = json.at("leave_out");
   for (std::size_t i = 0; i < leave_out.size(); ++i) {
     const Json one = leave_out.at(i);

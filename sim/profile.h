@@ -17,6 +17,7 @@
 #include "models/work.h"
 #include "sim/grid.h"
 #include "sim/profile_fabric.h"
+#include "sim/profile_points.h"
 
 namespace steploom {
 
@@ -41,13 +42,16 @@ struct AttentionSurface {
   Surface surface;
 };
 
-// A collective inside one NVLink domain. The grid's one axis is bytes (as Work::bytes counts them)
-// and its values are the time itself, over one microsecond: log-log linear between knots, constant
-// below the first, in proportion to bytes above the last. Values never fall, so time never does.
+// A collective inside one NVLink domain or, where it was measured so, evenly over several nodes.
+// The grid's one axis is bytes (as Work::bytes counts them) and its values are the time itself,
+// over one microsecond: log-log linear between knots, constant below the first, in proportion to
+// bytes above the last. Values never fall, so time never does.
 struct CollectiveCurve {
   OpKind collective = OpKind::all_reduce;
   int ranks = 0;  // members
   Grid grid;
+  int nodes = 1;         // that the members are spread over, the same number on each
+  std::string source{};  // where the curve was measured, if not with the profile
 };
 
 // Kernels that only move data: bytes / (factor · memory bandwidth) + latency.
@@ -87,9 +91,10 @@ struct Profile {
   std::vector<AttentionSurface> attention;  // by head_dim
   Grid attention_backward;                  // axis tokens: backward rate (FLOP/s) over forward rate
   MemoryKernels memory;
-  std::vector<CollectiveCurve> collectives;  // by (collective, ranks)
+  std::vector<CollectiveCurve> collectives;  // by (collective, ranks, nodes)
   std::vector<Correction> corrections;       // by (kind, phase); may be empty
   std::vector<ProfiledFabric> fabrics;       // by name; may be empty
+  ProfilePoints points;                      // exact points; may be empty
   std::vector<LeaveOut> leave_out;
 
   std::string digest;  // FNV-1a 64 of the text it was read from, 16 hexadecimal digits

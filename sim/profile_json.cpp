@@ -5,6 +5,7 @@
 
 #include "sim/json_text.h"
 #include "sim/profile.h"
+#include "sim/profile_points_json.h"
 
 namespace steploom {
 namespace {
@@ -34,8 +35,12 @@ std::string to_json(const Profile& p) {
     add(attention, fmt::format("{{\"head_dim\": {}, {}}}", a.head_dim, members(a.surface)));
   }
   for (const CollectiveCurve& c : p.collectives) {
-    add(collectives, fmt::format("{{\"collective\": {}, \"ranks\": {}, {}}}",
-                                 json_string(name_of(c.collective)), c.ranks, members(c.grid)));
+    const std::string nodes = c.nodes > 1 ? fmt::format("\"nodes\": {}, ", c.nodes) : "";
+    const std::string source =
+        c.source.empty() ? "" : fmt::format("\"source\": {}, ", json_string(c.source));
+    add(collectives,
+        fmt::format("{{\"collective\": {}, \"ranks\": {}, {}{}{}}}",
+                    json_string(name_of(c.collective)), c.ranks, nodes, source, members(c.grid)));
   }
   for (const Correction& c : p.corrections) {
     add(corrections,
@@ -67,6 +72,7 @@ std::string to_json(const Profile& p) {
   member("memory", fmt::format("{{\"bandwidth_factor\": {}, \"latency_us\": {}}}",
                                p.memory.bandwidth_factor, p.memory.latency_us));
   if (!corrections.empty()) member("corrections", "[" + corrections + "]");
+  if (!p.points.kernels.empty()) member("points", to_json(p.points));
   member("attention_backward", "{" + members(p.attention_backward) + "}");
   member("collectives", "[" + collectives + "]");
   if (!p.fabrics.empty()) member("fabrics", to_json(p.fabrics));

@@ -6,6 +6,7 @@
 #include <exception>
 #include <iostream>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,6 +17,16 @@
 #include "tools/verb.h"
 
 namespace steploom {
+
+std::string examples_text(std::string_view lines) {
+  std::string out = "  ";
+  for (const char c : lines) {
+    out += c;
+    if (c == '\n') out += "  ";
+  }
+  return out + "\n";
+}
+
 namespace {
 
 constexpr Verb kVerbs[] = {
@@ -40,6 +51,12 @@ constexpr Verb kVerbs[] = {
      "steploom compare predicted.timeline.json measured.timeline.json\n"
      "steploom compare predicted.timeline.json profiler-trace.json.gz --trace both.json",
      prepare_compare},
+    {"profile", "Measure the GPU at hand; show, check, merge and import profiles",
+     "steploom profile -o my-h200.json --budget 12\n"
+     "steploom profile --for plan.json -o my-h200.json\n"
+     "steploom profile --for plan.json --list\n"
+     "steploom profile show my-h200.json",
+     prepare_profile},
     {"models", "List the models that ship with steploom", "steploom models", prepare_models},
     {"clusters", "List the built-in clusters", "steploom clusters", prepare_clusters},
     {"doctor", "Say what was found on this machine and which profiles would be used",
@@ -61,30 +78,31 @@ class Help : public CLI::Formatter {
   std::string make_footer(const CLI::App*) const override { return ""; }
 };
 
-std::string indented(std::string_view lines) {
-  std::string out = "  ";
-  for (const char c : lines) {
-    out += c;
-    if (c == '\n') out += "  ";
-  }
-  return out + "\n";
-}
-
 // CLI11 names what it did not expect; we add what is nearest.
-Error unexpected(const CLI::ParseError& e, const CLI::App& app) {
+Error unexpected(const CLI::ParseError& e, const CLI::App& verb) {
+  std::string path = verb.get_name();
+  const CLI::App* app = &verb;
+  while (!app->get_subcommands().empty()) {  // `profile show`
+    app = app->get_subcommands().front();
+    path += " " + app->get_name();
+  }
   const std::string what = e.what();
   std::vector<std::string> names;
-  for (const CLI::Option* o : app.get_options())
+  for (const CLI::Option* o : app->get_options())
     for (const std::string& n : o->get_lnames()) names.push_back("--" + n);
+  for (const CLI::App* sub : app->get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(sub->get_name());
   const std::vector<std::string_view> known(names.begin(), names.end());
-  const std::size_t at = what.rfind(' ');
+  const std::size_t at = what.rfind(": ");
   std::string hint;
   if (dynamic_cast<const CLI::ExtrasError*>(&e) != nullptr && at != std::string::npos) {
-    const std::string word = what.substr(at + 1);
-    const std::string_view near = nearest_name(word.substr(0, word.find('=')), known);
-    if (!near.empty()) hint = "did you mean '" + std::string(near) + "'?";
+    std::istringstream words(what.substr(at + 2));
+    for (std::string word; hint.empty() && words >> word;) {
+      const std::string_view near = nearest_name(word.substr(0, word.find('=')), known);
+      if (!near.empty()) hint = "did you mean '" + std::string(near) + "'?";
+    }
   }
-  if (hint.empty()) hint = "see steploom " + app.get_name() + " --help";
+  if (hint.empty()) hint = "see steploom " + path + " --help";
   return Error({"command line", "", "", what, hint});
 }
 
@@ -92,7 +110,7 @@ int run(int argc, char** argv) {
   CLI::App app{"steploom: how long a training step takes, and the fastest way to run it"};
   app.name("steploom");
   app.formatter(std::make_shared<Help>());
-  app.footer(indented(kVerbs[0].examples));
+  app.footer(examples_text(kVerbs[0].examples));
   app.set_version_flag("--version", "steploom " STEPLOOM_VERSION " (engine " +
                                         std::string(engine_signature()) + ")");
   app.require_subcommand(1);
@@ -101,7 +119,7 @@ int run(int argc, char** argv) {
   std::vector<std::string_view> names;
   for (const Verb& v : kVerbs) {
     CLI::App* sub = app.add_subcommand(v.name, v.summary);
-    sub->footer(indented(v.examples));
+    sub->footer(examples_text(v.examples));
     runs.push_back(v.prepare(*sub));
     subs.push_back(sub);
     names.emplace_back(v.name);

@@ -66,7 +66,8 @@ Table rows_table(const std::vector<PlanRow>& rows, bool ranked) {
   return t;
 }
 
-Report plan_report(const Plan& plan, const std::string& headline, const std::string& file) {
+Report plan_report(const Plan& plan, const std::string& headline, const std::string& file,
+                   std::int64_t to_measure) {
   Report report(headline);
   report.add("rows", "", rows_table(plan.rows, true));
   const SearchCounts& c = plan.searched;
@@ -85,6 +86,11 @@ Report plan_report(const Plan& plan, const std::string& headline, const std::str
         fmt::format("undecided: no row stays best in half of ±20 % on the network; measure the "
                     "all-to-all and the reduce-scatter between nodes of {}",
                     plan.cluster.name));
+  report.value("shapes_to_measure", to_measure);
+  if (to_measure > 0)
+    report.note(fmt::format("to be surer, measure {} shapes: steploom profile --for {}{}",
+                            to_measure, file.empty() ? "plan.json" : file,
+                            file.empty() ? " (written with -o plan.json)" : ""));
   if (!file.empty()) report.note("plan written to " + file);
   for (const std::string& w : warnings(plan.fitted_share, plan.rows.front(), plan.cluster.nodes))
     report.warn(w);

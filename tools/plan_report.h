@@ -1,6 +1,7 @@
 // What `plan` and `simulate` say of a plan: ranked rows, how the space was settled, how sure it is.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -11,8 +12,10 @@
 
 namespace steploom {
 
-// `file`: where the plan was written, or empty.
-Report plan_report(const Plan& plan, const std::string& headline, const std::string& file);
+// `file`: where the plan was written, or empty; `to_measure`: kernel shapes of the best row that
+// the profile does not hold as measured.
+Report plan_report(const Plan& plan, const std::string& headline, const std::string& file,
+                   std::int64_t to_measure);
 
 // Rows as a table; `ranked`: with their number and how sure it is.
 Table rows_table(const std::vector<PlanRow>& rows, bool ranked);

@@ -14,6 +14,7 @@ void Report::print(TableFormat format) const {
   std::ostream& out = std::cout;
   if (format == TableFormat::json) {
     out << "{\n\"headline\": " << json_string(headline_);
+    for (const auto& [key, number] : values_) out << ",\n" << json_string(key) << ": " << number;
     for (const Section& s : sections_) {
       out << ",\n" << json_string(s.key) << ": ";
       steploom::print(out, s.table, format);

@@ -1,10 +1,11 @@
 // What a verb prints: a headline, tables with titles, and lines of prose, as text, CSV or JSON.
 //
 // As text everything is printed, to be read. As CSV the tables alone, one after another with an
-// empty line between. As JSON one object: "headline", a list for each table under its key, and
-// "notes". Warnings go to standard error in every format.
+// empty line between. As JSON one object: "headline", single numbers, a list for each table under
+// its key, and "notes". Warnings go to standard error in every format.
 #pragma once
 
+#include <cstdint>
 #include <iosfwd>
 #include <string>
 #include <string_view>
@@ -23,6 +24,8 @@ class Report {
 
   // `key`: the table's name in JSON; `title`: printed above it, may be empty.
   void add(std::string key, std::string title, Table table);
+  // A number for machines alone.
+  void value(std::string key, std::int64_t number) { values_.emplace_back(std::move(key), number); }
   void note(std::string line) { notes_.push_back(std::move(line)); }
   void warn(std::string line) { warnings_.push_back(std::move(line)); }
 
@@ -35,6 +38,7 @@ class Report {
   };
   std::string headline_;
   std::vector<Section> sections_;
+  std::vector<std::pair<std::string, std::int64_t>> values_;
   std::vector<std::string> notes_;
   std::vector<std::string> warnings_;
 };

@@ -8,6 +8,7 @@
 #include <CLI/App.hpp>
 #include <functional>
 #include <string>
+#include <string_view>
 
 #include "models/error.h"
 
@@ -22,11 +23,15 @@ struct Verb {
   RunVerb (*prepare)(CLI::App& app);
 };
 
+// Examples as --help shows them, one a line.
+std::string examples_text(std::string_view lines);
+
 RunVerb prepare_plan(CLI::App& app);
 RunVerb prepare_simulate(CLI::App& app);
 RunVerb prepare_explain(CLI::App& app);
 RunVerb prepare_why_not(CLI::App& app);
 RunVerb prepare_compare(CLI::App& app);
+RunVerb prepare_profile(CLI::App& app);
 RunVerb prepare_models(CLI::App& app);
 RunVerb prepare_clusters(CLI::App& app);
 RunVerb prepare_doctor(CLI::App& app);

@@ -10,6 +10,7 @@
 #include "planner/explain.h"
 #include "planner/make_plan.h"
 #include "tools/plan_report.h"
+#include "tools/plan_shapes.h"
 #include "tools/question.h"
 #include "tools/verb.h"
 
@@ -38,7 +39,10 @@ ExitStatus run(const Flags& f) {
   const Plan plan = make_plan(question->setting(), question->profile(), options);
   if (terminal) std::fputs("\r\033[K", stderr);
   if (!f.output.empty()) save_plan(plan, f.output);
-  plan_report(plan, question->headline(), f.output).print(format);
+  const PlanShapes shapes = shapes_to_measure(question->setting(), plan.rows.front().layout);
+  plan_report(plan, question->headline(), f.output,
+              static_cast<std::int64_t>(shapes.kernels.size()))
+      .print(format);
   return ExitStatus::done;
 }
 

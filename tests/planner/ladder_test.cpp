@@ -1,6 +1,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
+#include <utility>
+#include <vector>
 
 #include "planner/bounds.h"
 #include "planner/lower.h"
@@ -24,21 +27,16 @@ struct LadderCase {
 
 class Ladder : public testing::TestWithParam<LadderCase> {};
 
-// Over whole small spaces: closed form <= longest path <= replay, and the closed-form memory floor
-// never exceeds the replayed peak.
-TEST_P(Ladder, EachRungIsALowerBoundOfTheNext) {
-  const LadderCase& c = GetParam();
-  World world(c.model, c.nodes, 1024, c.batch, c.runtime, c.cluster);
-  world.cluster.devices_per_node = world.cluster.nics_per_node = c.per_node;
-  BoundModel bounds(world.setting, world.cache);
-  const Space space = enumerate_layouts(world.setting);
+void expect_ladder(const Setting& setting, CostCache& cache) {
+  BoundModel bounds(setting, cache);
+  const Space space = enumerate_layouts(setting);
   ASSERT_GT(space.valid.size(), 50U);
   for (const Layout& l : space.valid) {
     const Bound bound = bounds.bound(l);
-    const Lowered lowered = lower(world.setting, l, world.cache);
+    const Lowered lowered = lower(setting, l, cache);
     const Picoseconds relaxed = relax(lowered.program).makespan;
     const Replay plain = replay(lowered.program);
-    const Replay full = replay(lowered.program, world.setting.replaying());
+    const Replay full = replay(lowered.program, setting.replaying());
     EXPECT_LE(bound.step, relaxed) << to_text(l);
     EXPECT_EQ(relaxed, plain.makespan) << to_text(l);
     EXPECT_EQ(relaxed, relaxed_makespan(lowered.program)) << to_text(l);
@@ -46,6 +44,57 @@ TEST_P(Ladder, EachRungIsALowerBoundOfTheNext) {
     EXPECT_LE(bound.memory, *std::max_element(full.peak_memory.begin(), full.peak_memory.end()))
         << to_text(l);
   }
+}
+
+// Over whole small spaces: closed form <= longest path <= replay, and the closed-form memory floor
+// never exceeds the replayed peak.
+TEST_P(Ladder, EachRungIsALowerBoundOfTheNext) {
+  const LadderCase& c = GetParam();
+  World world(c.model, c.nodes, 1024, c.batch, c.runtime, c.cluster);
+  world.cluster.devices_per_node = world.cluster.nics_per_node = c.per_node;
+  expect_ladder(world.setting, world.cache);
+}
+
+// Exact points for every other shape of the first layouts, each far off in its own direction, and
+// curves between nodes that are too fast and too slow.
+Profile with_scattered_points(const World& world, CostCache& cache) {
+  Profile p = world.profile;
+  std::map<PointKey, KernelPoint> points;
+  std::size_t seen = 0;
+  for (const Layout& l : enumerate_layouts(world.setting).valid) {
+    if (points.size() > 400) break;
+    for (const BlockTemplate& block : lower(world.setting, l, cache).program.blocks)
+      for (std::size_t i = 0; i < block.ops.size(); ++i) {
+        const Work& w = block.infos[i].work;
+        if (is_communication(w.kind) || block.ops[i].duration == 0 || ++seen % 2 == 0) continue;
+        const double us = static_cast<double>(block.ops[i].duration) * 1e-6 *
+                          std::vector<double>{0.2, 3, 1.01, 0.7, 1.9}[points.size() % 5];
+        points.try_emplace(point_key(w), KernelPoint{w, "scattered", us, us, us, 9});
+      }
+  }
+  for (const auto& [key, point] : points) p.points.kernels.push_back(point);
+  for (const auto& [kind, thousandths] : {std::pair{OpKind::all_gather, 0},
+                                          {OpKind::all_to_all, 13000},
+                                          {OpKind::reduce_scatter, 12000}})
+    for (const int ranks : {2, 4, 8}) {
+      CollectiveCurve c{
+          kind, ranks, {{make_axis("bytes", {1024, 1e10})}, {thousandths, thousandths}}};
+      c.nodes = 2;
+      p.collectives.push_back(c);
+    }
+  return p;
+}
+
+TEST(LadderWithPoints, EachRungIsALowerBoundOfTheNext) {
+  World world(small_moe(), 2, 1024, 16);
+  world.cluster.devices_per_node = world.cluster.nics_per_node = 4;
+  const Profile profile = with_scattered_points(world, world.cache);
+  ASSERT_GT(profile.points.kernels.size(), 50U);
+  const CostModel costs(profile, world.cluster);
+  const Setting setting{world.model,   world.work, world.setting.runtime,
+                        world.cluster, costs,      &world.contention};
+  CostCache cache(costs);
+  expect_ladder(setting, cache);
 }
 
 ModelSpec small_dense() {

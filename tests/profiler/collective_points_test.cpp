@@ -92,7 +92,7 @@ TEST(CollectivePoints, RefusesAnotherVersion) {
 
 TEST(CollectivePoints, RefusesForeignFiles) {
   EXPECT_THAT(refusal(""), HasSubstr("a header"));
-  EXPECT_THAT(refusal("{\"traceEvents\":[]}\n"), HasSubstr("steploom-measure-collectives"));
+  EXPECT_THAT(refusal("{\"traceEvents\":[]}\n"), HasSubstr("steploom profile"));
   EXPECT_THAT(refusal("#                size\n"), HasSubstr("points.jsonl, line 1"));
   EXPECT_THAT(refusal(kPoint), HasSubstr("the header"));
 }

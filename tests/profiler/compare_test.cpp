@@ -18,7 +18,7 @@ class Compare : public ::testing::Test {
   MeasuredPoint point(const std::string& text, double factor) const {
     const Ask ask = parse_asks(text, "test")[0];
     const double us = static_cast<double>(model_.cost({ask.work, {}}).time) * 1e-6 * factor;
-    return {ask, {us, us, us, 10, 0, 0}, ""};
+    return {ask, {us, us, us, 10, 0, 0}, "", 0, ""};
   }
   static ClassError find(const Comparison& all, const std::string& what) {
     const auto found = std::find_if(all.classes.begin(), all.classes.end(),

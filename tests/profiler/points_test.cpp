@@ -16,7 +16,7 @@ using ::testing::HasSubstr;
 MeasuredOn h200() {
   MeasuredOn on;
   on.date = "2026-11-22T18:00:00Z";
-  on.command = "steploom-measure --budget 6 \"x\"";
+  on.command = "steploom profile --budget 6 \"x\"";
   on.gpu = "NVIDIA H200";
   on.driver = "580.1";
   on.cuda_runtime = "13.0";
@@ -33,7 +33,7 @@ MeasuredOn h200() {
 MeasuredPoint product_point() {
   const Ask ask =
       make_ask(OpKind::matmul, Phase::weight_grad, 4096, 14336, 8192, 1, false, "cublaslt");
-  return {ask, {1234.5, 1230, 1240, 25, 1755, 690}, ""};
+  return {ask, {1234.5, 1230, 1240, 25, 1755, 690}, "", 0, ""};
 }
 
 std::string file_of(std::initializer_list<std::string> lines) {
@@ -79,7 +79,7 @@ TEST(Points, AttentionIsReadBackWithItsHeads) {
   MeasuredOn on = h200();
   on.cudnn = "9.19.0";
   const Ask ask = make_attention_ask(Phase::data_grad, {4096, 2, 128, 128, 192, 128}, "cudnn");
-  const MeasuredPoint point{ask, {4321.5, 4300, 4330, 50, 1700, 640}, ""};
+  const MeasuredPoint point{ask, {4321.5, 4300, 4330, 50, 1700, 640}, "", 0, ""};
   const Measurements read =
       parse_points(file_of({to_line(on), to_line(product_point()), to_line(point)}), "f");
   EXPECT_EQ(read.on.cudnn, "9.19.0");
@@ -96,6 +96,32 @@ TEST(Points, AttentionIsReadBackWithItsHeads) {
   EXPECT_THAT(broken("\"kv_heads\"", "\"kv_head\"").hint, HasSubstr("kv_heads"));
   EXPECT_THAT(broken("\"kv_heads\":128", "\"kv_heads\":96").found, HasSubstr("kv_heads=96"));
   EXPECT_EQ(broken("\"v_head_dim\":128", "\"v_head_dim\":64").place, "/flops");
+}
+
+TEST(Points, AnExtrapolationIsMarkedAndHasNoSamples) {
+  MeasuredPoint huge = product_point();
+  huge.stats = {};
+  huge.note = "skipped: a shot takes over 50 ms";
+  huge.extrapolated_us = 81234.5;
+  huge.extrapolated_from = "matmul weight_grad 1 2 3 1 even cublaslt";
+  const std::string line = to_line(huge);
+  const Measurements read = parse_points(file_of({to_line(h200()), line}), "f");
+  EXPECT_EQ(read.points[0].extrapolated_us, 81234.5);
+  EXPECT_EQ(read.points[0].extrapolated_from, huge.extrapolated_from);
+  EXPECT_EQ(read.points[0].stats.samples, 0);
+  MeasuredPoint attention = huge;
+  attention.ask = make_attention_ask(Phase::forward, {65536, 16, 128, 8, 128, 128}, "cudnn");
+  EXPECT_EQ(
+      parse_points(file_of({to_line(h200()), to_line(attention)}), "f").points[0].extrapolated_us,
+      81234.5);
+  const auto place = [&](const std::string& text) {
+    return refused(file_of({to_line(h200()), text})).place;
+  };
+  EXPECT_EQ(place(replaced(line, "81234.5", "-1")), "/extrapolated_us");
+  EXPECT_EQ(place(replaced(line, "\"extrapolated_us\":81234.5,", "")), "/extrapolated_from");
+  EXPECT_EQ(place(replaced(to_line(product_point()), "\"samples\"",
+                           "\"extrapolated_us\":5,\"extrapolated_from\":\"x\",\"samples\"")),
+            "/extrapolated_us");
 }
 
 TEST(Points, ALineCutShortIsRefusedAndACutBetweenLinesIsFewerPoints) {

@@ -128,7 +128,7 @@ TEST_F(Cli, FormatsCarryTheSameRows) {
 
 TEST_F(Cli, HelpStartsWithExamplesAndEndsWithExitStatuses) {
   for (const char* verb :
-       {"plan", "simulate", "explain", "why-not", "models", "clusters", "doctor"}) {
+       {"plan", "simulate", "explain", "why-not", "profile", "models", "clusters", "doctor"}) {
     const CliRun run = run_cli({verb, "--help"});
     EXPECT_EQ(run.status, 0);
     EXPECT_THAT(run.out, StartsWith("Examples:\n  steploom " + std::string(verb)));

@@ -1,0 +1,84 @@
+#include "tools/profile_collectives.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <string_view>
+
+#include "models/error.h"
+#include "models/nearest.h"
+#include "profiler/fork_local.h"
+#include "sim/cluster.h"
+
+namespace steploom {
+
+void check_collectives(const MeasureOptions& options) {
+  Cluster any;
+  use_fabric(any, options.fabric);  // refuses unknown ones
+  constexpr std::array<std::string_view, 5> kParts{"sweep", "admission", "share", "beside",
+                                                   "pairs"};
+  for (const std::string& part : options.parts)
+    if (std::find(kParts.begin(), kParts.end(), part) == kParts.end())
+      throw Error({"--parts", "", "sweep, admission, share, beside or pairs", "'" + part + "'",
+                   nearest_hint(part, kParts)});
+#ifndef STEPLOOM_HAS_NCCL
+  throw Error({"profile", "--fabric", "a steploom that was built with CUDA, CUPTI and NCCL",
+               "one built without", "nccl-tests and `steploom profile import` work"});
+#endif
+}
+
+#ifdef STEPLOOM_HAS_NCCL
+
+int run_collectives(const MeasureOptions& options, const std::string& command) {
+  const Place place = place_from(environment());
+  set_fabric(options.fabric);
+  const auto rank = [&](const Place& mine) {
+    const auto peers = Peers::join(mine, kMeasurePatienceSeconds);
+    return measure_collectives(options, command, *peers);
+  };
+  const auto need_two = [](int found, const std::string& of) {
+    if (found < 2)
+      throw Error({"profile", "", "two GPUs or more", fmt::format("{}{}", found, of), ""});
+  };
+  if (!place.launcher.empty()) {
+    need_two(place.ranks, " rank that " + place.launcher + " started");
+    return fork_local(1, [&](const Place&) { return rank(place); });
+  }
+  const int gpus = count_gpus();
+  need_two(gpus, " on this machine");
+  return fork_local(gpus, rank);
+}
+
+#else
+
+int run_collectives(const MeasureOptions& options, const std::string&) {
+  check_collectives(options);
+  return 2;
+}
+
+#endif
+
+std::optional<CollectivePoints> collectives_for_profile(const MeasureOptions& options,
+                                                        const std::string& command) {
+  namespace fs = std::filesystem;
+  if (fs::exists(options.out) && !fs::is_empty(options.out)) {
+    CollectivePoints there = load_collective_points(options.out);
+    if (there.fabric != options.fabric)
+      throw Error({options.out, "/fabric", "'" + options.fabric + "', as asked for",
+                   "'" + there.fabric + "'", "measure into another file, or remove this one"});
+    if (there.complete) {
+      fmt::print(stderr, "collectives over {} were there: {}\n", there.fabric, options.out);
+      return there;
+    }
+  }
+  const int status = run_collectives(options, command);
+  if (status == 0) return load_collective_points(options.out);
+  fmt::print(stderr, "{}; the same command measures the collectives again\n",
+             status > 128 ? "interrupted" : "measuring collectives failed");
+  return std::nullopt;
+}
+
+}  // namespace steploom

@@ -1,0 +1,127 @@
+// steploom profile show: what a profile holds.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <utility>
+
+#include "sim/correction.h"
+#include "tools/profile_verbs.h"
+#include "tools/report.h"
+
+namespace steploom {
+namespace {
+
+Table about(const Profile& p) {
+  Table t({{"what"}, {"found"}});
+  const auto row = [&](std::string what, std::string found) {
+    t.add({std::move(what), std::move(found)});
+  };
+  row("profile", p.name);
+  row("digest", p.digest);
+  row("date", p.date);
+  row("device", fmt::format("{}, {} SMs, {:g} TFLOP/s, {:g} GB/s", p.device.name, p.device.sms,
+                            p.device.peak_flops * 1e-12, p.device.memory_bandwidth * 1e-9));
+  row("source", p.source);
+  row("attribution", p.attribution);
+  row("made", p.made);
+  for (const std::string& s : p.software) row("software", s);
+  if (!p.points.kernels.empty()) {
+    const PointsOn& on = p.points.on;
+    row("points measured on",
+        fmt::format("{}, driver {}, CUDA {}, cuBLAS {}{}, {}", on.gpu, on.driver, on.cuda_runtime,
+                    on.cublas, on.cudnn.empty() ? "" : ", cuDNN " + on.cudnn, on.date));
+  }
+  return t;
+}
+
+Table kernels(const Profile& p) {
+  struct Held {
+    std::int64_t points = 0;
+    bool corrected = false;
+  };
+  std::map<std::pair<OpKind, Phase>, Held> classes;
+  for (const KernelPoint& k : p.points.kernels) ++classes[{k.work.kind, k.work.phase}].points;
+  for (const Correction& c : p.corrections) classes[{c.kind, c.phase}].corrected = true;
+  Table t(
+      {{"kernel"}, {"phase"}, {"exact points", CellKind::integer, 0, "", "points"}, {"corrected"}});
+  for (const auto& [key, held] : classes)
+    t.add({std::string(name_of(key.first)), std::string(name_of(key.second)), held.points,
+           std::string(held.corrected ? "yes" : "no")});
+  return t;
+}
+
+Table collectives(const Profile& p) {
+  Table t({{"collective"},
+           {"ranks", CellKind::integer},
+           {"nodes", CellKind::integer},
+           {"sizes", CellKind::integer},
+           {"from", CellKind::bytes},
+           {"to", CellKind::bytes},
+           {"source"}});
+  for (const CollectiveCurve& c : p.collectives) {
+    const std::vector<double>& knots = c.grid.axes[0].knots;
+    t.add({std::string(name_of(c.collective)), std::int64_t{c.ranks}, std::int64_t{c.nodes},
+           static_cast<std::int64_t>(knots.size()), static_cast<std::int64_t>(knots.front()),
+           static_cast<std::int64_t>(knots.back()), c.source});
+  }
+  return t;
+}
+
+Table fabrics(const Profile& p) {
+  Table t({{"fabric"},
+           {"collective"},
+           {"ranks", CellKind::integer},
+           {"CTA settings", CellKind::integer},
+           {"from", CellKind::bytes},
+           {"to", CellKind::bytes},
+           {"measured"}});
+  for (const ProfiledFabric& f : p.fabrics)
+    for (auto c = f.curves.begin(); c != f.curves.end();) {
+      const auto next = std::find_if(c, f.curves.end(), [&](const CtaCurve& other) {
+        return other.collective != c->collective || other.ranks != c->ranks;
+      });
+      t.add({f.name, std::string(name_of(c->collective)), std::int64_t{c->ranks},
+             std::int64_t{next - c}, c->bytes.front(), c->bytes.back(), f.date});
+      c = next;
+    }
+  return t;
+}
+
+Table errors(const Profile& p) {
+  Table t({{"what was left out"},
+           {"points", CellKind::integer},
+           {"median error", CellKind::share},
+           {"95th percentile", CellKind::share},
+           {"worst", CellKind::share}});
+  for (const LeaveOut& e : p.leave_out) t.add({e.what, e.points, e.median, e.p95, e.worst});
+  return t;
+}
+
+ExitStatus run(const std::string& name, const std::string& format_name) {
+  const TableFormat format = parse_table_format(format_name, "--format");
+  const Profile p = load_profile(name);
+  Report report;
+  report.add("about", "", about(p));
+  report.add("kernels",
+             "Kernels with exact points or corrections, beyond the fitted surfaces:", kernels(p));
+  report.add("collectives", "Curves of collectives:", collectives(p));
+  if (!p.fabrics.empty())
+    report.add("fabrics", "Collectives by CTA count, over each fabric:", fabrics(p));
+  report.add("errors", "Errors on measurements left out of the fit:", errors(p));
+  report.print(format);
+  return ExitStatus::done;
+}
+
+}  // namespace
+
+RunVerb prepare_profile_show(CLI::App& app) {
+  const auto name = std::make_shared<std::string>();
+  const auto format = std::make_shared<std::string>("table");
+  app.add_option("profile", *name, "Built-in profile or JSON file")->required();
+  add_format_flag(app, *format);
+  return [name, format] { return run(*name, *format); };
+}
+
+}  // namespace steploom
