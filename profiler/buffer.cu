@@ -47,6 +47,14 @@ __global__ void random_values(T* to, std::int64_t count, std::uint32_t seed, flo
   }
 }
 
+__global__ void words(std::int32_t* to, std::int32_t value, std::int64_t count) {
+  const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * kBlock;
+  for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kBlock + threadIdx.x; i < count;
+       i += stride) {
+    to[i] = value;
+  }
+}
+
 template <class T>
 __global__ void count_kernel(unsigned long long* found, const T* values, std::int64_t count) {
   const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * kBlock;
@@ -136,6 +144,12 @@ void fill_zero(void* to, std::int64_t bytes, Stream stream) {
 
 void poison(void* to, std::int64_t bytes, Stream stream) {
   check(cudaMemsetAsync(to, 0xFF, static_cast<std::size_t>(bytes), stream), "cudaMemsetAsync");
+}
+
+void fill_words(std::int32_t* to, std::int32_t value, std::int64_t count, Stream stream) {
+  if (count == 0) return;
+  words<<<grid_for(count), kBlock, 0, stream>>>(to, value, count);
+  check_launch("fill_words");
 }
 
 std::int64_t count_nans(const Bf16* values, std::int64_t count, Stream stream) {

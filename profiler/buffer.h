@@ -36,6 +36,7 @@ void fill_random(float* to, std::int64_t count, std::uint32_t seed, float scale,
 void fill_random_positive(float* to, std::int64_t count, std::uint32_t seed, Stream stream);
 void fill_zero(void* to, std::int64_t bytes, Stream stream);
 void poison(void* to, std::int64_t bytes, Stream stream);
+void fill_words(std::int32_t* to, std::int32_t value, std::int64_t count, Stream stream);
 
 // NaNs among the values; waits for the stream.
 std::int64_t count_nans(const Bf16* values, std::int64_t count, Stream stream);
