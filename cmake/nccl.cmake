@@ -16,13 +16,16 @@ if(NOT STEPLOOM_HAS_NCCL)
 endif()
 message(STATUS "NCCL: on, ${NCCL_LIBRARY}")
 
-add_executable(steploom-measure-collectives
-  profiler/measure_collectives.cpp profiler/measure_sweep.cpp profiler/measure_interference.cpp
+add_library(steploom_collectives STATIC
+  profiler/measure_run.cpp profiler/measure_sweep.cpp profiler/measure_interference.cpp
   profiler/measure_admission.cpp profiler/measure_check.cpp profiler/stamped_loop.cpp
   profiler/kernel_trace.cpp profiler/collectives.cu profiler/side_kernels.cu)
-target_include_directories(steploom-measure-collectives SYSTEM PRIVATE
+target_include_directories(steploom_collectives SYSTEM PRIVATE
   ${NCCL_INCLUDE_DIR} ${CUDAToolkit_INCLUDE_DIRS})
-target_compile_options(steploom-measure-collectives PRIVATE
+target_compile_options(steploom_collectives PRIVATE
   $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wconversion>)
-target_link_libraries(steploom-measure-collectives PRIVATE steploom_profiler ${NCCL_LIBRARY}
-  CUDA::cudart CUDA::cublas CUDA::cupti Threads::Threads)
+target_link_libraries(steploom_collectives PUBLIC steploom_profiler
+  PRIVATE ${NCCL_LIBRARY} CUDA::cudart_static CUDA::cublas CUDA::cupti)
+
+add_executable(steploom-measure-collectives profiler/measure_collectives.cpp)
+target_link_libraries(steploom-measure-collectives PRIVATE steploom_collectives)

@@ -1,5 +1,5 @@
-// What every measurement of steploom-measure-collectives stands on: the options, the crew, and each
-// rank's device memory, streams and communicators.
+// What every measurement of collectives stands on: the options, the peers, and this rank's device
+// memory, streams and communicators.
 #pragma once
 
 #include <nccl.h>
@@ -11,8 +11,10 @@
 #include <vector>
 
 #include "profiler/collectives.h"
-#include "profiler/crew.h"
 #include "profiler/json_lines.h"
+#include "profiler/kernel_trace.h"
+#include "profiler/measure_collectives.h"
+#include "profiler/peers.h"
 #include "profiler/side_kernels.h"
 
 namespace steploom {
@@ -27,14 +29,6 @@ inline constexpr double kLongestShotUs = 50'000;
 inline constexpr std::int64_t kPoolBytes = std::int64_t{1} << 30;
 inline constexpr int kWhole = -1;
 
-struct MeasureOptions {
-  std::string fabric;              // "nvlink", "host" or "sockets"
-  std::string out;                 // the file to write
-  std::vector<std::string> parts;  // of sweep, admission, share, beside, pairs
-  double budget_seconds = 0;
-  int every = 1;  // every n-th size only: for a quick trial
-};
-
 // One collective on one communicator, as the trace saw it.
 struct Traced {
   int grid = 0;          // observed
@@ -44,9 +38,9 @@ struct Traced {
 
 struct Bench {
   const MeasureOptions& options;
-  Crew& crew;
-  JsonLines& lines;
-  int rank = 0;
+  Peers& peers;
+  JsonLines* lines = nullptr;  // of rank 0 alone
+  int device = 0;
   cudaStream_t stream{};  // collectives
   cudaStream_t urgent{};  // collectives, highest priority
   cudaStream_t side{};    // the kernel beside, the second collective
@@ -57,11 +51,13 @@ struct Bench {
   std::vector<ncclComm_t> comms;         // by kAsked
   std::vector<ncclComm_t> second_comms;  // by kAskedSecond
 
-  int ranks() const { return crew.ranks(); }
-  bool first() const { return rank == 0; }
+  int rank() const { return peers.rank(); }
+  int ranks() const { return peers.ranks(); }
+  bool first() const { return peers.first(); }
   void write(const JsonLine& line) {
-    if (first()) lines.write(line);
+    if (lines != nullptr) lines->write(line);
   }
+  bool out_of_time() { return peers.most(peers.seconds()) > options.budget_seconds; }  // agreed
   // The shot-th of a sequence in `half` of the pools (both: kWhole): consecutive shots use
   // different places, as far as there is room.
   CollectiveCall call(std::int64_t bytes, int shot, int half = kWhole) const;
@@ -71,6 +67,17 @@ struct Bench {
 
 // 1 KiB to 1 GiB, doubling, and by √2 from 64 KiB to 64 MiB (to whole KiB).
 std::vector<std::int64_t> sweep_sizes(int every);
+
+// The collective kernels of all ranks since the last call, by rank; at rank 0. Waits for all ranks.
+std::vector<std::vector<KernelRun>> gather_trace(Bench& bench);
+
+// How well the ranks' clocks agree: small all-reduces end at the same time, within their own few
+// microseconds. Ends the run if one ended before another rank had started.
+struct ClockCheck {
+  int shots = 0;
+  double ends_differ_us = 0;  // last less first, median; at rank 0
+};
+ClockCheck check_clocks(Bench& bench);
 
 // Traces some shots; the same on every rank.
 Traced trace_collective(Bench& bench, const Collective& collective, std::int64_t bytes,

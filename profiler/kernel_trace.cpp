@@ -15,13 +15,7 @@ constexpr std::size_t kAlign = 8;
 
 std::mutex mutex;
 std::vector<KernelRun> runs;  // under mutex
-std::int64_t origin_ns = 0;   // of start_trace
-
-std::int64_t clock_ns() {
-  std::uint64_t now = 0;
-  check(cuptiGetTimestamp(&now));
-  return static_cast<std::int64_t>(now);
-}
+std::int64_t origin = 0;      // of start_trace
 
 void CUPTIAPI give_buffer(std::uint8_t** buffer, std::size_t* bytes, std::size_t* most_records) {
   *buffer = static_cast<std::uint8_t*>(std::aligned_alloc(kAlign, kBufferBytes));
@@ -40,18 +34,23 @@ void CUPTIAPI take_buffer(CUcontext, std::uint32_t, std::uint8_t* buffer, std::s
     check(next);
     if (record->kind != CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL) continue;
     const auto* kernel = reinterpret_cast<const CUpti_ActivityKernel10*>(record);
-    runs.push_back({static_cast<int>(kernel->deviceId), kernel->gridX,
-                    std::strstr(kernel->name, "ncclDevKernel") != nullptr,
-                    static_cast<std::int64_t>(kernel->start) - origin_ns,
-                    static_cast<std::int64_t>(kernel->end) - origin_ns});
+    runs.push_back({kernel->gridX, std::strstr(kernel->name, "ncclDevKernel") != nullptr,
+                    static_cast<std::int64_t>(kernel->start) - origin,
+                    static_cast<std::int64_t>(kernel->end) - origin});
   }
   std::free(buffer);
 }
 
 }  // namespace
 
-void start_trace() {
-  origin_ns = clock_ns();
+std::int64_t clock_ns() {
+  std::uint64_t now = 0;
+  check(cuptiGetTimestamp(&now));
+  return static_cast<std::int64_t>(now);
+}
+
+void start_trace(std::int64_t origin_ns) {
+  origin = origin_ns;
   check(cuptiActivityRegisterCallbacks(give_buffer, take_buffer));
   check(cuptiActivityEnable(CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL));
 }
@@ -61,9 +60,8 @@ std::vector<KernelRun> take_trace() {
   const std::lock_guard lock(mutex);
   std::vector<KernelRun> taken;
   taken.swap(runs);
-  std::sort(taken.begin(), taken.end(), [](const KernelRun& a, const KernelRun& b) {
-    return a.start_ns != b.start_ns ? a.start_ns < b.start_ns : a.device < b.device;
-  });
+  std::sort(taken.begin(), taken.end(),
+            [](const KernelRun& a, const KernelRun& b) { return a.start_ns < b.start_ns; });
   return taken;
 }
 
@@ -74,7 +72,7 @@ void stop_trace() {
 }
 
 std::int64_t trace_clock_ns() {
-  return clock_ns() - origin_ns;
+  return clock_ns() - origin;
 }
 
 }  // namespace steploom

@@ -1,8 +1,10 @@
 // Which kernels ran, on how many blocks, from when to when: CUPTI's activity records.
 //
 // NCCL does not say on how many channels it ran a collective; the kernel's gridX does, and that is
-// the axis of all our tables. Times are nanoseconds since start_trace, by CUPTI's clock: one for
-// all devices and the host. Tracing is switched off for loops whose time counts.
+// the axis of all our tables. Every process traces its own GPU. Times are nanoseconds after a
+// moment that the caller chooses, by the host's CLOCK_REALTIME, to which CUPTI converts the GPUs'
+// times: one clock for all processes of a host. Tracing is switched off for loops whose time
+// counts.
 #pragma once
 
 #include <cstdint>
@@ -11,18 +13,18 @@
 namespace steploom {
 
 struct KernelRun {
-  int device = 0;
   int grid = 0;             // blocks along x
   bool collective = false;  // one of NCCL's kernels
   std::int64_t start_ns = 0;
   std::int64_t end_ns = 0;
 };
 
-void start_trace();
-// Kernels that ended since the last call, by start. Call when all devices are idle.
+void start_trace(std::int64_t origin_ns);
+// Kernels that ended since the last call, by start. Call when the device is idle.
 std::vector<KernelRun> take_trace();
 // Ends tracing and detaches CUPTI from the process.
 void stop_trace();
-std::int64_t trace_clock_ns();
+std::int64_t clock_ns();        // of the host
+std::int64_t trace_clock_ns();  // after the origin
 
 }  // namespace steploom

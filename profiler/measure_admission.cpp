@@ -40,7 +40,7 @@ struct Mode {
 // When the last rank called NCCL, in the trace's nanoseconds.
 double shoot(Bench& bench, const Collective& collective, std::int64_t bytes, const Setting& setting,
              const Mode& mode, int sample, cudaEvent_t started) {
-  bench.crew.meet();
+  bench.peers.meet();
   if (mode.behind != nullptr) {
     const double cover = std::ceil((3 * setting.kernel_us + 1500) / mode.behind->least_us);
     check(cudaEventRecord(started, bench.side));
@@ -49,13 +49,13 @@ double shoot(Bench& bench, const Collective& collective, std::int64_t bytes, con
     }
     wait_until_started(started, 50.0 + 60.0 * sample);
   }
-  bench.crew.meet();
+  bench.peers.meet();
   const std::int64_t ready = trace_clock_ns();
   cudaStream_t stream = mode.high_priority ? bench.urgent : bench.stream;
   collective.launch(bench.call(bytes, sample), setting.comm, stream);
   check(cudaStreamSynchronize(stream));
   check(cudaStreamSynchronize(bench.side));
-  return bench.crew.most(bench.rank, static_cast<double>(ready));
+  return bench.peers.most(static_cast<double>(ready));
 }
 
 struct Samples {
@@ -68,16 +68,12 @@ Samples admit(Bench& bench, const Collective& collective, std::int64_t bytes,
   for (int sample = 0; sample <= kSamples; ++sample) {  // the first one warms up
     ready.push_back(shoot(bench, collective, bytes, setting, mode, sample, started));
   }
-  bench.crew.meet();
+  const std::vector<std::vector<KernelRun>> by_rank = gather_trace(bench);
   if (!bench.first()) return {};
-  std::vector<std::vector<KernelRun>> by_device(static_cast<std::size_t>(bench.ranks()));
-  for (const KernelRun& run : take_trace()) {
-    if (run.collective) by_device[static_cast<std::size_t>(run.device)].push_back(run);
-  }
   Samples samples;
   for (std::size_t sample = 1; sample < ready.size(); ++sample) {
     std::int64_t start = 0, end = 0;
-    for (const std::vector<KernelRun>& mine : by_device) {
+    for (const std::vector<KernelRun>& mine : by_rank) {
       if (mine.empty()) continue;  // not a member
       if (mine.size() != ready.size()) fail("the trace lost collectives");
       start = std::max(start, mine[sample].start_ns);
@@ -103,9 +99,9 @@ void measure_admission(Bench& bench, const Settings& settings) {
     const auto& [name, bytes] = what;
     for (const Setting& setting : some) {
       for (const Mode& mode : modes) {
-        if (bench.crew.out_of_time(bench.rank)) return;
+        if (bench.out_of_time()) return;
         const char* behind = mode.behind == nullptr ? "nothing" : mode.behind->name;
-        bench.crew.doing("admitting " + name + " behind " + behind);
+        bench.peers.doing("admitting " + name + " behind " + behind);
         const Samples samples = admit(bench, collective_named(name), bytes, setting, mode, started);
         bench.write(JsonLine()
                         .add("table", "admission")

@@ -39,7 +39,7 @@ struct CollectiveLoop {
   std::int64_t wrong(Bench& bench, const Loop& loop) const {
     const CollectiveCall last = bench.call(bytes, loop.shots() - 1, half);
     const std::int64_t mine = count_wrong(collective, last, bench.kernels.wrong, stream);
-    return static_cast<std::int64_t>(bench.crew.most(bench.rank, static_cast<double>(mine)));
+    return static_cast<std::int64_t>(bench.peers.most(static_cast<double>(mine)));
   }
 };
 
@@ -54,8 +54,8 @@ void poison_pool(Bench& bench) {
 void measure_share(Bench& bench) {
   const int sms = bench.kernels.sms;
   for (const SideKernel& kernel : side_kernels()) {
-    bench.crew.doing(std::string(kernel.name) + " on part of the SMs");
-    const double error = bench.crew.most(bench.rank, error_of(bench.kernels, kernel, bench.side));
+    bench.peers.doing(std::string(kernel.name) + " on part of the SMs");
+    const double error = bench.peers.most(error_of(bench.kernels, kernel, bench.side));
     if (error > 0.01) fail(std::string("wrong results of ") + kernel.name);
     run_alone(bench, loop_of(bench, kernel, kernel.least_us, 200));
     for (int i = kShares; i >= 1; --i) {
@@ -86,9 +86,9 @@ void measure_beside(Bench& bench, const Settings& settings) {
       const Loop collective = one.loop(bench, setting.kernel_us, ms);
       const Spread collective_alone = spread_of(run_steady(bench, collective, kLeadMs));
       for (const SideKernel& kernel : side_kernels()) {
-        if (bench.crew.out_of_time(bench.rank)) return;
-        bench.crew.doing(std::string(kernel.name) + " beside " + name + " on " +
-                         std::to_string(setting.grid) + " CTAs");
+        if (bench.out_of_time()) return;
+        bench.peers.doing(std::string(kernel.name) + " beside " + name + " on " +
+                          std::to_string(setting.grid) + " CTAs");
         const Loop product = loop_of(bench, kernel, kernel.least_us, ms);
         const Spread kernel_alone = spread_of(run_steady(bench, product, kLeadMs));
         poison_pool(bench);
@@ -118,8 +118,8 @@ void measure_pairs(Bench& bench, const Settings& settings, const Settings& secon
     for (const auto& [second_what, second_settings] : seconds) {
       for (const Setting& a : first_settings) {
         for (const Setting& b : second_settings) {
-          if (bench.crew.out_of_time(bench.rank)) return;
-          bench.crew.doing(first_what.first + " beside " + second_what.first);
+          if (bench.out_of_time()) return;
+          bench.peers.doing(first_what.first + " beside " + second_what.first);
           const CollectiveLoop first{collective_named(first_what.first), first_what.second, a,
                                      bench.stream, 0};
           const CollectiveLoop second{collective_named(second_what.first), second_what.second, b,

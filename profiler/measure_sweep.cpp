@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "profiler/bench.h"
 #include "profiler/kernel_trace.h"
@@ -16,20 +17,16 @@ constexpr int kMostShots = 100;
 constexpr double kLongUs = 10'000;  // from here on fewer samples
 
 // The time of all members' shots: from the last start to the last end.
-std::vector<double> shot_times(const std::vector<KernelRun>& runs, int ranks, int shots) {
-  std::vector<std::vector<KernelRun>> by_device(static_cast<std::size_t>(ranks));
-  for (const KernelRun& run : runs) {
-    if (run.collective) by_device[static_cast<std::size_t>(run.device)].push_back(run);
-  }
+std::vector<double> shot_times(const std::vector<std::vector<KernelRun>>& by_rank, int shots) {
   std::vector<double> us;
   for (int shot = 0; shot < shots; ++shot) {
     std::int64_t start = 0, end = 0;
-    for (const std::vector<KernelRun>& mine : by_device) {
+    for (const std::vector<KernelRun>& mine : by_rank) {
       if (mine.empty()) continue;  // not a member
       // A call may consist of several kernels, one after the other.
       const std::size_t parts = mine.size() / static_cast<std::size_t>(shots);
       if (parts * static_cast<std::size_t>(shots) != mine.size()) {
-        fail("the trace holds " + std::to_string(mine.size()) + " kernels of a GPU for " +
+        fail("the trace holds " + std::to_string(mine.size()) + " kernels of a rank for " +
              std::to_string(shots) + " collectives");
       }
       start = std::max(start, mine[static_cast<std::size_t>(shot) * parts].start_ns);
@@ -71,7 +68,7 @@ CollectiveCall Bench::call(std::int64_t bytes, int shot, int half) const {
   const std::int64_t step = bytes + 1024;  // the guard behind a place is in no other place
   const std::int64_t places = std::max<std::int64_t>(1, room / step);
   const std::int64_t offset = (half == 1 ? room : 0) + shot % places * step;
-  return {rank, ranks(), bytes, offset, send, receive};
+  return {rank(), ranks(), bytes, offset, send, receive};
 }
 
 std::int64_t Bench::wrong_after_shot(const Collective& collective, std::int64_t bytes,
@@ -80,7 +77,50 @@ std::int64_t Bench::wrong_after_shot(const Collective& collective, std::int64_t 
   poison(one, stream);
   collective.launch(one, comm, stream);
   const std::int64_t mine = count_wrong(collective, one, kernels.wrong, stream);
-  return static_cast<std::int64_t>(crew.most(rank, static_cast<double>(mine)));
+  return static_cast<std::int64_t>(peers.most(static_cast<double>(mine)));
+}
+
+std::vector<std::vector<KernelRun>> gather_trace(Bench& bench) {
+  static_assert(std::is_trivially_copyable_v<KernelRun>);
+  std::string mine;
+  for (const KernelRun& run : take_trace()) {
+    if (run.collective) mine.append(reinterpret_cast<const char*>(&run), sizeof run);
+  }
+  std::vector<std::vector<KernelRun>> by_rank;
+  for (const std::string& bytes : bench.peers.gather(std::move(mine))) {
+    by_rank.emplace_back(bytes.size() / sizeof(KernelRun));
+    std::memcpy(by_rank.back().data(), bytes.data(), bytes.size());
+  }
+  return by_rank;
+}
+
+ClockCheck check_clocks(Bench& bench) {
+  constexpr int kShots = 20;
+  for (int shot = 0; shot <= kShots; ++shot) {  // the first one warms up
+    collective_named("all_reduce").launch(bench.call(1024, shot), bench.comms[0], bench.stream);
+    check(cudaStreamSynchronize(bench.stream));
+  }
+  ClockCheck result{kShots, 0};
+  const std::vector<std::vector<KernelRun>> by_rank = gather_trace(bench);
+  if (!bench.first()) return result;
+  std::vector<double> differ, together;  // last end less first; first end less last start
+  for (std::size_t shot = 1; shot <= kShots; ++shot) {
+    std::vector<std::int64_t> starts, ends;
+    for (const std::vector<KernelRun>& mine : by_rank) {
+      if (mine.size() != kShots + 1) fail("the trace lost collectives");
+      starts.push_back(mine[shot].start_ns);
+      ends.push_back(mine[shot].end_ns);
+    }
+    const auto [first_end, last_end] = std::minmax_element(ends.begin(), ends.end());
+    const std::int64_t last_start = *std::max_element(starts.begin(), starts.end());
+    differ.push_back(1e-3 * static_cast<double>(*last_end - *first_end));
+    together.push_back(1e-3 * static_cast<double>(*first_end - last_start));
+  }
+  if (spread_of(together).median < 0) {
+    fail("the clocks of the ranks disagree: all-reduces ended before all ranks had begun them");
+  }
+  result.ends_differ_us = spread_of(differ).median;
+  return result;
 }
 
 Traced trace_collective(Bench& bench, const Collective& collective, std::int64_t bytes,
@@ -89,21 +129,20 @@ Traced trace_collective(Bench& bench, const Collective& collective, std::int64_t
     collective.launch(bench.call(bytes, shot), comm, bench.stream);
   }
   check(cudaStreamSynchronize(bench.stream));
-  bench.crew.meet();
   Traced traced;
   traced.shots = shots;
+  const std::vector<std::vector<KernelRun>> by_rank = gather_trace(bench);
   if (bench.first()) {
-    const std::vector<KernelRun> runs = take_trace();
-    for (const KernelRun& run : runs) {
-      if (run.collective) traced.grid = std::max(traced.grid, run.grid);
+    for (const std::vector<KernelRun>& runs : by_rank) {
+      for (const KernelRun& run : runs) traced.grid = std::max(traced.grid, run.grid);
     }
-    std::vector<double> us = shot_times(runs, bench.ranks(), shots + 1);
+    std::vector<double> us = shot_times(by_rank, shots + 1);
     us.erase(us.begin());
     traced.kernel_us = spread_of(us).median;
     if (traced.grid == 0) fail(std::string("the trace shows no kernel of ") + collective.name);
   }
-  traced.grid = static_cast<int>(bench.crew.most(bench.rank, traced.grid));
-  traced.kernel_us = bench.crew.most(bench.rank, traced.kernel_us);
+  traced.grid = static_cast<int>(bench.peers.most(traced.grid));
+  traced.kernel_us = bench.peers.most(traced.kernel_us);
   return traced;
 }
 
@@ -115,9 +154,9 @@ std::vector<SweepPoint> trace_sweep(Bench& bench) {
     for (const std::int64_t bytes : sizes) {
       const std::size_t first = points.size();
       for (std::size_t comm = 0; comm < kAsked.size(); ++comm) {
-        bench.crew.doing(std::string("tracing ") + collective.name + " of " +
-                         std::to_string(bytes) + " bytes on " + std::to_string(kAsked[comm]) +
-                         " CTAs");
+        bench.peers.doing(std::string("tracing ") + collective.name + " of " +
+                          std::to_string(bytes) + " bytes on " + std::to_string(kAsked[comm]) +
+                          " CTAs");
         SweepPoint& last = before[comm];
         const double times =
             last.bytes == 0 ? 0 : static_cast<double>(bytes) / static_cast<double>(last.bytes);
@@ -155,7 +194,7 @@ Settings trace_settings(Bench& bench, std::span<const std::int64_t> sizes,
     for (const std::int64_t bytes : sizes) {
       std::vector<Setting>& some = settings[{name, bytes}];
       for (ncclComm_t comm : comms) {
-        bench.crew.doing(std::string("tracing ") + name);
+        bench.peers.doing(std::string("tracing ") + name);
         const Traced traced = trace_collective(bench, collective_named(name), bytes, comm, 2);
         if (traced.kernel_us > kLongestShotUs) continue;
         if (std::none_of(some.begin(), some.end(),
@@ -176,12 +215,12 @@ void measure_sweep(Bench& bench, const std::vector<SweepPoint>& points) {
           line.add("skipped", "a shot takes over 50 ms").add("about_us", point.too_long_us));
       continue;
     }
-    if (bench.crew.out_of_time(bench.rank)) {
+    if (bench.out_of_time()) {
       bench.write(line.add("skipped", "the budget was spent"));
       continue;
     }
-    bench.crew.doing(std::string(point.collective->name) + " of " + std::to_string(point.bytes) +
-                     " bytes on " + std::to_string(point.traced.grid) + " CTAs");
+    bench.peers.doing(std::string(point.collective->name) + " of " + std::to_string(point.bytes) +
+                      " bytes on " + std::to_string(point.traced.grid) + " CTAs");
     ncclComm_t comm = bench.comms[point.comm];
     const std::int64_t wrong = bench.wrong_after_shot(*point.collective, point.bytes, comm);
     Loop loop;

@@ -65,8 +65,8 @@ struct Windows {
   double from, length;  // ms after each rank's own base event, recorded as the ranks met
 
   Windows(Bench& bench, double first, double last, double lead_ms) {
-    const double begin = bench.crew.most(bench.rank, first);
-    const double end = -bench.crew.most(bench.rank, -last);
+    const double begin = bench.peers.most(first);
+    const double end = -bench.peers.most(-last);
     if (!(begin < end)) fail("loops side by side never ran at the same time");
     from = begin + std::min(lead_ms, (end - begin) / 2);
     length = (end - from) / kWindows;
@@ -75,7 +75,7 @@ struct Windows {
     std::vector<double> us;
     for (int i = 0; i < kWindows; ++i) {
       const double begin = from + i * length;
-      us.push_back(bench.crew.most(bench.rank, us_per_launch(loop, at, begin, begin + length)));
+      us.push_back(bench.peers.most(us_per_launch(loop, at, begin, begin + length)));
     }
     return us;
   }
@@ -96,12 +96,12 @@ Loop loop_for(cudaStream_t stream, double estimate_us, double window_ms,
 
 std::vector<double> run_alone(Bench& bench, const Loop& loop) {
   const Events events(static_cast<std::size_t>(loop.batches));
-  bench.crew.meet();
+  bench.peers.meet();
   run(loop, events);
   const std::vector<double> at = stamps(loop, events, events[0]);
   std::vector<double> us;
   for (std::size_t i = 1; i < at.size(); ++i) {
-    us.push_back(bench.crew.most(bench.rank, 1000 * (at[i] - at[i - 1]) / loop.batch));
+    us.push_back(bench.peers.most(1000 * (at[i] - at[i - 1]) / loop.batch));
   }
   return us;
 }
@@ -109,7 +109,7 @@ std::vector<double> run_alone(Bench& bench, const Loop& loop) {
 std::vector<double> run_steady(Bench& bench, const Loop& loop, double lead_ms) {
   const Events events(static_cast<std::size_t>(loop.batches));
   const Events base(1);
-  bench.crew.meet();
+  bench.peers.meet();
   check(cudaEventRecord(base[0], loop.stream));
   run(loop, events);
   const std::vector<double> at = stamps(loop, events, base[0]);
@@ -121,11 +121,11 @@ SideBySide run_side_by_side(Bench& bench, const Loop& first, const Loop& second,
   const Events first_events(static_cast<std::size_t>(first.batches));
   const Events second_events(static_cast<std::size_t>(second.batches));
   const Events base(1);
-  bench.crew.meet();
+  bench.peers.meet();
   check(cudaEventRecord(base[0], first.stream));
   {
     std::jthread other([&] {
-      check(cudaSetDevice(bench.rank));
+      check(cudaSetDevice(bench.device));
       run(second, second_events);
     });
     run(first, first_events);
