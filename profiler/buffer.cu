@@ -47,6 +47,20 @@ __global__ void random_values(T* to, std::int64_t count, std::uint32_t seed, flo
   }
 }
 
+// Box-Muller, one pair of uniform values an element.
+template <class T>
+__global__ void normal_values(T* to, std::int64_t count, std::uint32_t seed, float mean,
+                              float deviation) {
+  const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * kBlock;
+  for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kBlock + threadIdx.x; i < count;
+       i += stride) {
+    const auto at = static_cast<std::uint64_t>(i);
+    const float u = (static_cast<float>(scatter(2 * at, seed) >> 8) + 0.5F) * 0x1p-24F;
+    const float v = static_cast<float>(scatter(2 * at + 1, seed) >> 8) * 0x1p-24F;
+    put(to + i, mean + deviation * sqrtf(-2 * logf(u)) * cospif(2 * v));
+  }
+}
+
 __global__ void words(std::int32_t* to, std::int32_t value, std::int64_t count) {
   const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * kBlock;
   for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kBlock + threadIdx.x; i < count;
@@ -67,9 +81,9 @@ __global__ void count_kernel(unsigned long long* found, const T* values, std::in
 }
 
 __global__ void dot_kernel(double* out, const Bf16* a, const Bf16* b, DotShape s,
-                           const Place* places) {
+                           const ElementPlace* places) {
   __shared__ double sums[kBlock];
-  const Place place = places[blockIdx.x];
+  const ElementPlace place = places[blockIdx.x];
   double sum = 0;
   for (std::int64_t l = threadIdx.x; l < s.length; l += kBlock) {
     sum += wide(a[place.row * s.a_row + l * s.a_step]) *
@@ -93,6 +107,14 @@ void random_fill(T* to, std::int64_t count, std::uint32_t seed, float least, flo
   if (count == 0) return;
   random_values<<<grid_for(count), kBlock, 0, stream>>>(to, count, seed, least, width);
   check_launch("fill_random");
+}
+
+template <class T>
+void normal_fill(T* to, std::int64_t count, std::uint32_t seed, float mean, float deviation,
+                 Stream stream) {
+  if (count == 0) return;
+  normal_values<<<grid_for(count), kBlock, 0, stream>>>(to, count, seed, mean, deviation);
+  check_launch("fill_normal");
 }
 
 template <class T>
@@ -138,6 +160,16 @@ void fill_random_positive(float* to, std::int64_t count, std::uint32_t seed, Str
   random_fill(to, count, seed, 0, 1, stream);
 }
 
+void fill_normal(Bf16* to, std::int64_t count, std::uint32_t seed, float mean, float deviation,
+                 Stream stream) {
+  normal_fill(to, count, seed, mean, deviation, stream);
+}
+
+void fill_normal(float* to, std::int64_t count, std::uint32_t seed, float mean, float deviation,
+                 Stream stream) {
+  normal_fill(to, count, seed, mean, deviation, stream);
+}
+
 void fill_zero(void* to, std::int64_t bytes, Stream stream) {
   check(cudaMemsetAsync(to, 0, static_cast<std::size_t>(bytes), stream), "cudaMemsetAsync");
 }
@@ -176,13 +208,13 @@ void copy_to_host(void* to, const void* from, std::int64_t bytes) {
 }
 
 std::vector<double> reference_dots(const Bf16* a, const Bf16* b, const DotShape& shape,
-                                   std::span<const Place> places, Stream stream) {
+                                   std::span<const ElementPlace> places, Stream stream) {
   const auto count = static_cast<std::int64_t>(places.size());
-  const DeviceBuffer where(count * static_cast<std::int64_t>(sizeof(Place)));
+  const DeviceBuffer where(count * static_cast<std::int64_t>(sizeof(ElementPlace)));
   const DeviceBuffer out(count * static_cast<std::int64_t>(sizeof(double)));
   copy_to_device(where.data(), places.data(), where.bytes());
   dot_kernel<<<static_cast<unsigned>(count), kBlock, 0, stream>>>(
-      static_cast<double*>(out.data()), a, b, shape, static_cast<const Place*>(where.data()));
+      static_cast<double*>(out.data()), a, b, shape, static_cast<const ElementPlace*>(where.data()));
   check_launch("reference_dots");
   check(cudaStreamSynchronize(stream), "reference_dots");
   return to_host(static_cast<const double*>(out.data()), count);

@@ -34,6 +34,11 @@ void fill_random(Bf16* to, std::int64_t count, std::uint32_t seed, float scale, 
 void fill_random(float* to, std::int64_t count, std::uint32_t seed, float scale, Stream stream);
 // Uniform in [0, 1): second moments of Adam are not negative.
 void fill_random_positive(float* to, std::int64_t count, std::uint32_t seed, Stream stream);
+// Normally distributed: what an index gives does not depend on the type or the count.
+void fill_normal(Bf16* to, std::int64_t count, std::uint32_t seed, float mean, float deviation,
+                 Stream stream);
+void fill_normal(float* to, std::int64_t count, std::uint32_t seed, float mean, float deviation,
+                 Stream stream);
 void fill_zero(void* to, std::int64_t bytes, Stream stream);
 void poison(void* to, std::int64_t bytes, Stream stream);
 void fill_words(std::int32_t* to, std::int32_t value, std::int64_t count, Stream stream);
@@ -61,10 +66,10 @@ std::vector<T> to_host(const T* from, std::int64_t count) {
 struct DotShape {
   std::int64_t a_row, a_step, b_row, b_step, length;
 };
-struct Place {
+struct ElementPlace {
   std::int64_t row, column;
 };
 std::vector<double> reference_dots(const Bf16* a, const Bf16* b, const DotShape& shape,
-                                   std::span<const Place> places, Stream stream);
+                                   std::span<const ElementPlace> places, Stream stream);
 
 }  // namespace steploom

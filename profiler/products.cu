@@ -171,6 +171,10 @@ int Blas::version() {
   return parts[0] * 10000 + parts[1] * 100 + parts[2];
 }
 
+std::int64_t Blas::workspace_bytes() {
+  return kWorkspace;
+}
+
 struct Product::Plan {
   const Blas::Handles* handles;
   Roles roles;

@@ -32,6 +32,7 @@ class Blas {
   Blas& operator=(const Blas&) = delete;
 
   static int version();  // of the cuBLAS that is loaded: 130100 for 13.1.0
+  static std::int64_t workspace_bytes();
 
   struct Handles;
   const Handles& handles() const { return *handles_; }

@@ -65,8 +65,8 @@ Part part_of(Phase phase, const LayerShape& s) {
   return {s.outputs, s.inputs, 0, 0, 0, {1, s.inputs, 1, s.outputs, s.tokens}};
 }
 
-std::vector<Place> places_of(const Part& p, int most) {
-  std::vector<Place> places{{0, 0}, {p.rows - 1, p.columns - 1}};
+std::vector<ElementPlace> places_of(const Part& p, int most) {
+  std::vector<ElementPlace> places{{0, 0}, {p.rows - 1, p.columns - 1}};
   for (int i = 1; i < most; ++i) {
     places.push_back(
         {(p.rows * i * 37 / most + i) % p.rows, (p.columns * i * 53 / most) % p.columns});
@@ -82,7 +82,7 @@ std::string prove(const Tensors& t, const std::vector<Part>& parts, const Run& r
   std::vector<double> before;
   if (adds) {
     for (const Part& p : parts) {
-      for (const Place& place : places_of(p, most)) {
+      for (const ElementPlace& place : places_of(p, most)) {
         const std::int64_t at = p.result_at + place.row * p.columns + place.column;
         before.push_back(static_cast<double>(t.sums->read(at, 1)[0]));
       }
@@ -94,10 +94,10 @@ std::string prove(const Tensors& t, const std::vector<Part>& parts, const Run& r
   std::string fault;
   std::size_t next = 0;
   for (const Part& p : parts) {
-    const std::vector<Place> places = places_of(p, most);
-    std::vector<Place> swapped = places;
+    const std::vector<ElementPlace> places = places_of(p, most);
+    std::vector<ElementPlace> swapped = places;
     if (adds) {
-      for (Place& place : swapped) std::swap(place.row, place.column);
+      for (ElementPlace& place : swapped) std::swap(place.row, place.column);
     }
     const std::vector<double> dots =
         reference_dots(t.a.at(0) + p.a_at, t.b.at(0) + p.b_at, p.dot, swapped, stream);
