@@ -61,6 +61,7 @@ Runtime own_executor() {
   r.collective_waits_for_issued = false;
   r.kernels_wait_for_receives = false;
   r.host_waits_for_routing = false;
+  r.complete_operands = true;
   r.overlap_grad_reduce = true;
   r.overlap_param_gather = true;
   r.grad_bytes = 4;                // as megatron-core, so that the two compare

@@ -27,6 +27,9 @@ struct Runtime {
   bool kernels_wait_for_receives = false;
   // The host reads how many tokens each expert got before it can issue the expert products.
   bool host_waits_for_routing = false;
+  // Operators name everything that their kernels touch, statistics and routing included, in the
+  // order of operands.h: what can be executed. Off: only what fixes order and most of the memory.
+  bool complete_operands = false;
   bool overlap_grad_reduce = true;     // reduce a bucket as soon as its last gradient is there
   bool overlap_param_gather = true;    // ZeRO-1: gather parameters beside the first forward pass
   Bytes grad_bytes = 4;                // per parameter, as accumulated and reduced

@@ -9,7 +9,8 @@
 //
 // Micro-batch tensors lie in one arena. Two of them share bytes only where the Program orders every
 // use of the one before the first write of the other (vector clocks over streams, dependencies and
-// slot edges), so no timing can make them collide. Offsets are multiples of kArenaAlignment.
+// slot edges), so no timing can make them collide. Offsets are multiples of kArenaAlignment
+// (arena.h).
 //
 // Ranks are those of the unfolded Program: device r is rank r. Sizes in bytes.
 #pragma once
@@ -23,8 +24,6 @@
 
 namespace steploom {
 
-inline constexpr Bytes kArenaAlignment = 256;
-
 // An allocation, by its place in Execution::memories.
 enum class MemoryKind : std::uint8_t {
   arena,       // micro-batch tensors
@@ -33,7 +32,7 @@ enum class MemoryKind : std::uint8_t {
   master,      // fp32 masters of the parameters that this rank updates, and Adam's moments
   first,
   second,
-  constants,  // rotary table, gradient norm
+  constants,  // rotary table, square of the gradient norm
   tokens,     // int32: ids, then targets, [micro-batches · tokens, 1] each
   loss,       // fp32, [micro-batches · tokens, 1]
   tape,       // int32: routing, if recorded or replayed
@@ -101,7 +100,11 @@ struct Execution {
   std::vector<Call> calls;  // issue order
   std::vector<BoundParameter> parameters;
   std::vector<RoutingEntry> routing;
-  TensorRef ids, targets, loss;  // [micro-batches · tokens, 1]; absent where the stage has none
+  TensorRef ids, targets, loss;     // [micro-batches · tokens, 1]; absent where the stage has none
+  TensorRef rotary;                 // [sequence, head_dim], as Rotary has it; absent without
+  TensorRef squares;                // [1, 1], of all gradients
+  std::int64_t first_sequence = 0;  // of the global batch: the first of micro-batch 0 on this rank
+  std::int64_t sequence_stride = 0;  // from one micro-batch's first to the next one's
   Bytes live_peak = 0;  // of arena tensors, in issue order: what a perfect arena would need
 };
 

@@ -1,0 +1,64 @@
+#include <gtest/gtest.h>
+
+#include "tests/profiler/executing.h"
+
+namespace steploom {
+namespace {
+
+struct Case {
+  const char* name;
+  ModelSpec (*model)();
+  const char* layout;
+  int devices;
+};
+
+StepResult one_step(const Case& c) {
+  const Lowering l(c.model(), c.layout, c.devices);
+  BindOptions record;
+  record.tape = TapeMode::record;
+  return ReferenceRun(l.input(), record).step();
+}
+
+class Layouts : public testing::TestWithParam<Case> {};
+
+// A layout changes where work is done, not what: loss and all gradients are those of one rank that
+// does everything with the same routing.
+TEST_P(Layouts, LossAndGradientsAreThoseOfOneRank) {
+  const Case& c = GetParam();
+  const Lowering l(c.model(), c.layout, c.devices);
+  BindOptions record, replay;
+  record.tape = TapeMode::record;
+  replay.tape = TapeMode::replay;
+  ReferenceRun run(l.input(), record);
+  const StepResult parallel = run.step();
+  const Lowering one(c.model(), "tp=1,zero=0", 1);
+  ReferenceRun alone(one.input(), replay);
+  alone.replay_routing(run.routing());
+  const StepResult whole = alone.step();
+  EXPECT_NEAR(parallel.loss, whole.loss, 1e-12);
+  EXPECT_LT(difference(whole.gradients, parallel.gradients), 1e-10);
+  EXPECT_LT(difference(alone.parameters(), run.parameters()), 1e-7);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Execution, Layouts,
+    testing::Values(Case{"dense_tp", tiny_dense, "tp=2,zero=0", 2},
+                    Case{"dense_tp_sp", tiny_dense, "tp=2,sp=1,zero=0", 2},
+                    Case{"dense_dp", tiny_dense, "tp=1,zero=0", 2},
+                    Case{"dense_pp", tiny_dense, "tp=1,pp=2,mbs=2,zero=0", 2},
+                    Case{"dense_all", tiny_dense, "tp=2,sp=1,pp=2,mbs=1,zero=0", 8},
+                    Case{"dense_recompute", tiny_dense, "tp=2,sp=1,recompute=full,zero=0", 2},
+                    Case{"gpt2_tp", tiny_gpt2, "tp=2,zero=0", 2},
+                    Case{"gpt2_tp_sp", tiny_gpt2, "tp=2,sp=1,zero=0", 2},
+                    Case{"gpt2_pp", tiny_gpt2, "tp=1,pp=2,mbs=2,zero=0", 2},
+                    Case{"mixtral_ep", tiny_mixtral, "tp=1,ep=2,zero=0", 2},
+                    Case{"mixtral_ep_dp", tiny_mixtral, "tp=1,ep=1,zero=0", 2},
+                    Case{"mixtral_etp", tiny_mixtral, "tp=2,sp=1,etp=2,ep=1,zero=0", 2},
+                    Case{"mixtral_tp_ep", tiny_mixtral, "tp=2,sp=1,etp=1,ep=2,pp=2,zero=0", 4},
+                    Case{"deepseek_ep", tiny_deepseek, "tp=1,ep=2,mbs=1,zero=0", 2},
+                    Case{"deepseek_ep_recompute", tiny_deepseek, "tp=1,ep=2,recompute=full,zero=0",
+                         2}),
+    [](const auto& test) { return std::string(test.param.name); });
+
+}  // namespace
+}  // namespace steploom
