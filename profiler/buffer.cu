@@ -47,17 +47,33 @@ __global__ void random_values(T* to, std::int64_t count, std::uint32_t seed, flo
   }
 }
 
-// Box-Muller, one pair of uniform values an element.
+__device__ std::uint64_t mix(std::uint64_t x) {  // splitmix64
+  x += 0x9E3779B97F4A7C15ULL;
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ULL;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBULL;
+  return x ^ (x >> 31);
+}
+
+__device__ void put_rounded(Bf16* to, float x) {
+  put(to, x);
+}
+__device__ void put_rounded(float* to, float x) {
+  *to = __bfloat162float(__float2bfloat16_rn(x));
+}
+
+// Rounded operation by operation, as the host's compiler is told to.
 template <class T>
-__global__ void normal_values(T* to, std::int64_t count, std::uint32_t seed, float mean,
-                              float deviation) {
+__global__ void initial_values(T* to, ShardRows s, InitialValues v) {
+  const std::int64_t count = s.rows * s.width;
   const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * kBlock;
+  const double spread = __dmul_rn(v.deviation, 1.7320508075688772);
   for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kBlock + threadIdx.x; i < count;
        i += stride) {
-    const auto at = static_cast<std::uint64_t>(i);
-    const float u = (static_cast<float>(scatter(2 * at, seed) >> 8) + 0.5F) * 0x1p-24F;
-    const float v = static_cast<float>(scatter(2 * at + 1, seed) >> 8) * 0x1p-24F;
-    put(to + i, mean + deviation * sqrtf(-2 * logf(u)) * cospif(2 * v));
+    const std::int64_t whole = s.first + i / s.width * s.whole_width + i % s.width;
+    const double unit =
+        static_cast<double>(mix(v.seed + static_cast<std::uint64_t>(whole)) >> 11) * 0x1p-53;
+    const double centred = __dadd_rn(__dmul_rn(2, unit), -1);
+    put_rounded(to + i, static_cast<float>(__dadd_rn(v.mean, __dmul_rn(spread, centred))));
   }
 }
 
@@ -110,11 +126,10 @@ void random_fill(T* to, std::int64_t count, std::uint32_t seed, float least, flo
 }
 
 template <class T>
-void normal_fill(T* to, std::int64_t count, std::uint32_t seed, float mean, float deviation,
-                 Stream stream) {
-  if (count == 0) return;
-  normal_values<<<grid_for(count), kBlock, 0, stream>>>(to, count, seed, mean, deviation);
-  check_launch("fill_normal");
+void initial_fill(T* to, const ShardRows& shard, const InitialValues& values, Stream stream) {
+  if (shard.rows * shard.width == 0) return;
+  initial_values<<<grid_for(shard.rows * shard.width), kBlock, 0, stream>>>(to, shard, values);
+  check_launch("fill_initial");
 }
 
 template <class T>
@@ -160,14 +175,12 @@ void fill_random_positive(float* to, std::int64_t count, std::uint32_t seed, Str
   random_fill(to, count, seed, 0, 1, stream);
 }
 
-void fill_normal(Bf16* to, std::int64_t count, std::uint32_t seed, float mean, float deviation,
-                 Stream stream) {
-  normal_fill(to, count, seed, mean, deviation, stream);
+void fill_initial(Bf16* to, const ShardRows& shard, const InitialValues& values, Stream stream) {
+  initial_fill(to, shard, values, stream);
 }
 
-void fill_normal(float* to, std::int64_t count, std::uint32_t seed, float mean, float deviation,
-                 Stream stream) {
-  normal_fill(to, count, seed, mean, deviation, stream);
+void fill_initial(float* to, const ShardRows& shard, const InitialValues& values, Stream stream) {
+  initial_fill(to, shard, values, stream);
 }
 
 void fill_zero(void* to, std::int64_t bytes, Stream stream) {
@@ -214,7 +227,8 @@ std::vector<double> reference_dots(const Bf16* a, const Bf16* b, const DotShape&
   const DeviceBuffer out(count * static_cast<std::int64_t>(sizeof(double)));
   copy_to_device(where.data(), places.data(), where.bytes());
   dot_kernel<<<static_cast<unsigned>(count), kBlock, 0, stream>>>(
-      static_cast<double*>(out.data()), a, b, shape, static_cast<const ElementPlace*>(where.data()));
+      static_cast<double*>(out.data()), a, b, shape,
+      static_cast<const ElementPlace*>(where.data()));
   check_launch("reference_dots");
   check(cudaStreamSynchronize(stream), "reference_dots");
   return to_host(static_cast<const double*>(out.data()), count);

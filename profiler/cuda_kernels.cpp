@@ -12,6 +12,7 @@
 
 #include "profiler/device_check.cuh"
 #include "profiler/kernels.h"
+#include "profiler/step_data.h"
 
 namespace steploom {
 namespace {
@@ -136,6 +137,32 @@ std::vector<double> CudaKernels::read(const TensorRef& from) {
                                    [](std::int32_t x) { return static_cast<double>(x); });
   }
   throw DeviceError("no such type");
+}
+
+void CudaKernels::write_initial(const TensorRef& to, const ParameterTensor& p) {
+  if (to.elements() != p.elements())
+    throw DeviceError("a parameter of another size than its list's");
+  const InitialValues values{initial_seed(p), p.mean, p.deviation};
+  for (const ParameterTensor::Run& run : p.runs) {
+    const ShardRows rows{run.count, p.width, run.whole_first * p.whole_width + p.first_column,
+                         p.whole_width};
+    const TensorRef part = to.shaped(p.rows, p.width).slice(run.first, run.count);
+    if (to.type == ElementType::bf16) {
+      fill_initial(this->values(part), rows, values, nullptr);
+    } else {
+      fill_initial(floats(part), rows, values, nullptr);
+    }
+  }
+  wait_for_device();
+}
+
+void CudaKernels::fill(const TensorRef& to, double value) {
+  if (value == 0) {
+    fill_zero(address(to), to.bytes(), nullptr);
+    wait_for_device();
+  } else {
+    write(to, std::vector<double>(static_cast<std::size_t>(to.elements()), value));
+  }
 }
 
 void CudaKernels::fill_all(int byte) {
@@ -288,17 +315,6 @@ void CudaKernels::capture(const std::function<void()>& walk) {
 
 void CudaKernels::replay() {
   check(cudaGraphLaunch(graph_, on(0)), "cudaGraphLaunch");
-}
-
-void CudaKernels::fill_normal(const TensorRef& to, std::uint32_t seed, double mean,
-                              double deviation) {
-  const auto m = static_cast<float>(mean);
-  const auto d = static_cast<float>(deviation);
-  if (to.type == ElementType::bf16) {
-    steploom::fill_normal(values(to), to.elements(), seed, m, d, on(0));
-  } else {
-    steploom::fill_normal(floats(to), to.elements(), seed, m, d, on(0));
-  }
 }
 
 Bytes CudaKernels::workspace_bytes() const {

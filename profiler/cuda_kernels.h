@@ -39,6 +39,8 @@ class CudaKernels final : public KernelSet {
   std::uint32_t allocate(Bytes bytes) override;
   void write(const TensorRef& to, std::span<const double> values) override;
   std::vector<double> read(const TensorRef& from) override;
+  void write_initial(const TensorRef& to, const ParameterTensor& p) override;
+  void fill(const TensorRef& to, double value) override;
   void prepare(const Execution& execution) override;
   void begin_step(std::int64_t number) override;
   void wait_for_all() override;
@@ -83,9 +85,6 @@ class CudaKernels final : public KernelSet {
   // What `walk` launches, as a graph in place of launches; then replays of it.
   void capture(const std::function<void()>& walk);
   void replay();
-
-  // Normally and independently distributed values from (seed, index), on the device.
-  void fill_normal(const TensorRef& to, std::uint32_t seed, double mean, double deviation);
 
   // Device memory that this process took: all, and of it what is not in the Execution's memories.
   Bytes workspace_bytes() const;

@@ -16,6 +16,7 @@
 #include <span>
 #include <vector>
 
+#include "models/parameter_list.h"
 #include "profiler/kernel_calls.h"
 
 namespace steploom {
@@ -33,6 +34,10 @@ class KernelSet {
   // launches.
   virtual void write(const TensorRef& to, std::span<const double> values) = 0;
   virtual std::vector<double> read(const TensorRef& from) = 0;
+  // What write() would with initial_values(p) (step_data.h), or with one value everywhere, but as
+  // fast as the backend can: models are large.
+  virtual void write_initial(const TensorRef& to, const ParameterTensor& p) = 0;
+  virtual void fill(const TensorRef& to, double value) = 0;
 
   // Once, before the first launch: streams, events, communicators, plans.
   virtual void prepare(const Execution& execution) = 0;

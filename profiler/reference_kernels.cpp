@@ -7,6 +7,7 @@
 
 #include "models/error.h"
 #include "profiler/execution.h"
+#include "profiler/step_data.h"
 
 namespace steploom {
 namespace {
@@ -127,6 +128,14 @@ void ReferenceKernels::write(const TensorRef& to, std::span<const double> values
                  std::to_string(values.size()), ""});
   const View v = view(to);
   for (std::size_t i = 0; i < values.size(); ++i) v[static_cast<std::int64_t>(i)] = values[i];
+}
+
+void ReferenceKernels::write_initial(const TensorRef& to, const ParameterTensor& p) {
+  write(to, initial_values(p));
+}
+
+void ReferenceKernels::fill(const TensorRef& to, double value) {
+  write(to, std::vector<double>(static_cast<std::size_t>(to.elements()), value));
 }
 
 std::vector<double> ReferenceKernels::read(const TensorRef& from) {

@@ -47,6 +47,8 @@ class ReferenceKernels final : public KernelSet {
   std::uint32_t allocate(Bytes bytes) override;
   void write(const TensorRef& to, std::span<const double> values) override;
   std::vector<double> read(const TensorRef& from) override;
+  void write_initial(const TensorRef& to, const ParameterTensor& p) override;
+  void fill(const TensorRef& to, double value) override;
   void prepare(const Execution& execution) override { execution_ = &execution; }
   void begin_step(std::int64_t number) override { step_ = number; }
   void wait_for_all() override {}

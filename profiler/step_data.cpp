@@ -37,10 +37,6 @@ const TensorRef of_kind(MemoryKind k, ElementType type, std::int64_t elements) {
   return {static_cast<std::uint32_t>(k), 0, type, elements, 1};
 }
 
-void write_constant(KernelSet& kernels, const TensorRef& to, double value) {
-  kernels.write(to, std::vector<double>(static_cast<std::size_t>(to.elements()), value));
-}
-
 void write_rotary(KernelSet& kernels, const TensorRef& table) {
   constexpr double kBase = 10000;  // RoFormer, arXiv 2104.09864, section 3.2.2
   std::vector<double> values;
@@ -71,9 +67,13 @@ void write_tokens(KernelSet& kernels, const BindInput& in, const Execution& e) {
 
 }  // namespace
 
+std::uint64_t initial_seed(const ParameterTensor& p) {
+  return hash(p.name);
+}
+
 std::vector<double> initial_values(const ParameterTensor& p) {
   std::vector<double> out(static_cast<std::size_t>(p.elements()));
-  const std::uint64_t seed = hash(p.name);
+  const std::uint64_t seed = initial_seed(p);
   each_element(p, [&](std::int64_t mine, std::int64_t whole) {
     // Uniform in ±√3, whose deviation is one.
     const double unit =
@@ -107,15 +107,14 @@ void set_up(KernelSet& kernels, const BindInput& in, const Execution& e) {
   const std::vector<ParameterTensor> list = parameters_of(in, e);
   std::int64_t first = 0;
   for (std::size_t i = 0; i < list.size(); ++i) {
-    const std::vector<double> values = initial_values(list[i]);
-    kernels.write(e.parameters[i].value, values);
+    kernels.write_initial(e.parameters[i].value, list[i]);
     TensorRef master = e.parameters[i].gradient;
     master.memory = static_cast<std::uint32_t>(MemoryKind::master);
-    kernels.write(master, values);
+    kernels.write_initial(master, list[i]);
     first += list[i].elements();
   }
   for (const MemoryKind k : {MemoryKind::gradients, MemoryKind::first, MemoryKind::second})
-    write_constant(kernels, of_kind(k, ElementType::fp32, first), 0);
+    kernels.fill(of_kind(k, ElementType::fp32, first), 0);
   if (e.rotary) write_rotary(kernels, e.rotary);
   if (e.ids || e.targets) write_tokens(kernels, in, e);
 }

@@ -19,6 +19,9 @@
 namespace steploom {
 
 std::vector<double> initial_values(const ParameterTensor& p);
+// The element at place `whole` has mean + deviation·√3·(2u − 1), u = 53 bits of mix(seed + whole),
+// a splitmix64 step (Steele, Lea, Flood 2014), rounded to fp32 and then to bf16.
+std::uint64_t initial_seed(const ParameterTensor& p);
 std::int64_t token_at(const ModelSpec& m, std::int64_t sequence, std::int64_t position);
 
 // Allocates an Execution's memories and fills what a step reads: parameters, masters, moments, zero
