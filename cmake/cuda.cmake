@@ -34,9 +34,24 @@ set(CMAKE_CUDA_FLAGS_RELEASE "-O2 -DNDEBUG")
 message(STATUS "CUDA: on, ${CUDAToolkit_VERSION}, architectures ${CMAKE_CUDA_ARCHITECTURES}")
 
 file(GLOB device_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/profiler/kernels_*.cu)
-add_library(steploom_kernels STATIC ${device_sources} profiler/buffer.cu profiler/products.cu)
+add_library(steploom_kernels STATIC ${device_sources} profiler/attention_layout.cpp
+  profiler/attention_reference.cu profiler/buffer.cu profiler/products.cu)
 target_link_libraries(steploom_kernels PUBLIC steploom_profiler
   CUDA::cudart_static CUDA::cublas CUDA::cublasLt)
+
+# Attention comes from cuDNN 9.14 or newer, which has no CMake package; without it attention is
+# refused when it is asked for.
+find_path(CUDNN_INCLUDE_DIR cudnn.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+find_library(CUDNN_LIBRARY cudnn HINTS ${CUDAToolkit_LIBRARY_DIR})
+if(CUDNN_INCLUDE_DIR AND CUDNN_LIBRARY)
+  message(STATUS "cuDNN: on, ${CUDNN_LIBRARY}")
+  target_sources(steploom_kernels PRIVATE profiler/attention.cu profiler/cudnn_graph.cu)
+  target_include_directories(steploom_kernels SYSTEM PRIVATE ${CUDNN_INCLUDE_DIR})
+  target_link_libraries(steploom_kernels PUBLIC ${CUDNN_LIBRARY})
+else()
+  message(STATUS "cuDNN: off; attention can be neither measured nor run, all else can")
+  target_sources(steploom_kernels PRIVATE profiler/attention_absent.cpp)
+endif()
 target_compile_options(steploom_kernels PRIVATE
   $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wconversion>)
 

@@ -24,7 +24,7 @@ struct Row {
   OpKind kind;
   Phase phase;
   std::string_view provider;
-  Bytes (*bytes)(Bytes m, Bytes n, Bytes k);  // null: a product
+  Bytes (*bytes)(Bytes m, Bytes n, Bytes k);  // null: a product, attention
 };
 
 using enum OpKind;
@@ -35,6 +35,8 @@ constexpr auto kOptimizer = Phase::optimizer;
 
 // bf16 everywhere but for scores, choices, weights and what the optimizer holds: 4 bytes.
 const std::array kRows{
+    Row{attention, kForward, "cudnn", nullptr},
+    Row{attention, kDataGrad, "cudnn", nullptr},
     Row{matmul, kForward, "cublaslt", nullptr},
     Row{matmul, kDataGrad, "cublaslt", nullptr},
     Row{matmul, kWeightGrad, "cublaslt", nullptr},
@@ -107,14 +109,69 @@ std::int64_t number(const std::string& word, const std::string& reading, const s
   return value;
 }
 
+const Row& row_of(OpKind kind, Phase phase, std::string_view provider, const std::string& reading,
+                  const std::string& place) {
+  std::vector<std::string_view> providers;
+  for (const Row& row : kRows) {
+    if (row.kind != kind || row.phase != phase) continue;
+    if (row.provider == provider) return row;
+    providers.push_back(row.provider);
+  }
+  if (providers.empty()) {
+    throw Error({reading, place, "a kernel that can be measured",
+                 fmt::format("{} {}", name_of(kind), name_of(phase)), ""});
+  }
+  throw Error({reading, place,
+               fmt::format("a provider of {} {}: {}", name_of(kind), name_of(phase),
+                           fmt::join(providers, ", ")),
+               fmt::format("'{}'", provider), nearest_hint(provider, providers)});
+}
+
+// A line's words; number `i` of them.
+struct Words {
+  const std::vector<std::string>& of;
+  const std::string& reading;
+  const std::string& place;
+  std::int64_t number_at(std::size_t i) const { return number(of[i], reading, place); }
+  int small_at(std::size_t i) const {
+    const std::int64_t value = number_at(i);
+    if (value > std::numeric_limits<int>::max()) {
+      throw Error({reading, place, "a number of heads or their width", "'" + of[i] + "'", ""});
+    }
+    return static_cast<int>(value);
+  }
+  void need(std::size_t count, const char* what) const {
+    if (of.size() == count) return;
+    throw Error({reading, place, what, fmt::format("{} words", of.size()), ""});
+  }
+};
+
+Ask ask_of(const Words& w) {
+  const OpKind kind = kind_of(w.of[0], w.reading, w.place);
+  if (kind == attention) {
+    w.need(9, "attention phase m n heads kv_heads head_dim v_head_dim provider");
+    const AttentionShape shape{w.number_at(2), w.number_at(3), w.small_at(4),
+                               w.small_at(5),  w.small_at(6),  w.small_at(7)};
+    return make_attention_ask(phase_of(w.of[1], w.reading, w.place), shape, w.of[8], w.reading,
+                              w.place);
+  }
+  w.need(8, "kind phase m n k groups spread provider");
+  if (w.of[6] != "even" && w.of[6] != "uneven") {
+    throw Error({w.reading, w.place, "even or uneven", "'" + w.of[6] + "'", ""});
+  }
+  return make_ask(kind, phase_of(w.of[1], w.reading, w.place), w.number_at(2), w.number_at(3),
+                  w.number_at(4), w.number_at(5), w.of[6] == "uneven", w.of[7], w.reading, w.place);
+}
+
 }  // namespace
 
 bool Ask::operator==(const Ask& other) const {
   const Work& a = work;
   const Work& b = other.work;
   return a.kind == b.kind && a.phase == b.phase && a.precision == b.precision && a.m == b.m &&
-         a.n == b.n && a.k == b.k && a.groups == b.groups && uneven == other.uneven &&
-         provider == other.provider;
+         a.n == b.n && a.k == b.k && a.groups == b.groups && a.heads == b.heads &&
+         a.kv_heads == b.kv_heads && a.head_dim == b.head_dim && a.v_head_dim == b.v_head_dim &&
+         uneven == other.uneven && provider == other.provider;
 }
 
 OpKind kind_of(std::string_view name, const std::string& reading, const std::string& place) {
@@ -128,25 +185,12 @@ Phase phase_of(std::string_view name, const std::string& reading, const std::str
 Ask make_ask(OpKind kind, Phase phase, std::int64_t m, std::int64_t n, std::int64_t k,
              std::int64_t groups, bool uneven, std::string_view provider,
              const std::string& reading, const std::string& place) {
-  std::vector<std::string_view> providers;
-  const Row* row = nullptr;
-  for (const Row& r : kRows) {
-    if (r.kind != kind || r.phase != phase) continue;
-    providers.push_back(r.provider);
-    if (r.provider == provider) row = &r;
-  }
-  const auto refuse = [&](std::string expected, std::string found, std::string hint = "") {
-    throw Error({reading, place, std::move(expected), std::move(found), std::move(hint)});
+  const Row& row = row_of(kind, phase, provider, reading, place);
+  const auto refuse = [&](std::string expected, std::string found) {
+    throw Error({reading, place, std::move(expected), std::move(found), ""});
   };
-  if (providers.empty()) {
-    refuse("a kernel that can be measured", fmt::format("{} {}", name_of(kind), name_of(phase)));
-  }
-  if (row == nullptr) {
-    refuse(fmt::format("a provider of {} {}: {}", name_of(kind), name_of(phase),
-                       fmt::join(providers, ", ")),
-           fmt::format("'{}'", provider), nearest_hint(provider, providers));
-  }
-  const bool product = row->bytes == nullptr;
+  if (kind == attention) refuse("heads and widths of attention", "m, n, k and groups");
+  const bool product = row.bytes == nullptr;
   if (m <= 0 || n <= 0 || ((product || needs_k(kind)) && k <= 0) || groups <= 0) {
     refuse("a shape with sizes above 0", fmt::format("m={} n={} k={} groups={}", m, n, k, groups));
   }
@@ -167,14 +211,34 @@ Ask make_ask(OpKind kind, Phase phase, std::int64_t m, std::int64_t n, std::int6
     ask.work = grouped_product(phase, Precision::bf16, kind == grouped_matmul ? groups : 0,
                                layer.tokens, layer.outputs, layer.inputs);
   } else {
-    ask.work = streaming(kind, phase, Precision::bf16, m, n, row->bytes(m, n, k));
+    ask.work = streaming(kind, phase, Precision::bf16, m, n, row.bytes(m, n, k));
     ask.work.k = k;
   }
   return ask;
 }
 
+Ask make_attention_ask(Phase phase, const AttentionShape& shape, std::string_view provider,
+                       const std::string& reading, const std::string& place) {
+  row_of(attention, phase, provider, reading, place);
+  const AttentionShape& s = shape;
+  const bool sizes = s.sequence > 0 && s.sequences > 0 && s.heads > 0 && s.kv_heads > 0 &&
+                     s.head_dim > 0 && s.v_head_dim > 0;
+  if (!sizes || s.heads % s.kv_heads != 0 || s.head_dim % 8 != 0 || s.v_head_dim % 8 != 0) {
+    throw Error({reading, place,
+                 "sizes above 0, heads a multiple of kv_heads, widths multiples of 8",
+                 fmt::format("m={} n={} heads={} kv_heads={} head_dim={} v_head_dim={}", s.sequence,
+                             s.sequences, s.heads, s.kv_heads, s.head_dim, s.v_head_dim),
+                 ""});
+  }
+  return {causal_attention(phase, Precision::bf16, shape), false, std::string(provider)};
+}
+
 std::string to_text(const Ask& ask) {
   const Work& w = ask.work;
+  if (w.kind == attention) {
+    return fmt::format("{} {} {} {} {} {} {} {} {}", name_of(w.kind), name_of(w.phase), w.m, w.n,
+                       w.heads, w.kv_heads, w.head_dim, w.v_head_dim, ask.provider);
+  }
   return fmt::format("{} {} {} {} {} {} {} {}", name_of(w.kind), name_of(w.phase), w.m, w.n, w.k,
                      w.groups, ask.uneven ? "uneven" : "even", ask.provider);
 }
@@ -189,17 +253,7 @@ std::vector<Ask> parse_asks(std::string_view text, const std::string& reading) {
     std::vector<std::string> w;
     for (std::string word; split >> word;) w.push_back(word);
     if (w.empty()) continue;
-    if (w.size() != 8) {
-      throw Error({reading, place, "kind phase m n k groups spread provider",
-                   fmt::format("{} words", w.size()), ""});
-    }
-    if (w[6] != "even" && w[6] != "uneven") {
-      throw Error({reading, place, "even or uneven", "'" + w[6] + "'", ""});
-    }
-    asks.push_back(make_ask(kind_of(w[0], reading, place), phase_of(w[1], reading, place),
-                            number(w[2], reading, place), number(w[3], reading, place),
-                            number(w[4], reading, place), number(w[5], reading, place),
-                            w[6] == "uneven", w[7], reading, place));
+    asks.push_back(ask_of({w, reading, place}));
   }
   if (asks.empty()) throw Error({reading, "", "a list of points to measure", "none", ""});
   return asks;
@@ -228,6 +282,10 @@ std::vector<std::int64_t> expert_tokens(std::int64_t tokens, std::int64_t groups
   }
   for (std::size_t e = 0; given < tokens; e = (e + 1) % result.size(), ++given) ++result[e];
   return result;
+}
+
+AttentionShape attention_of(const Work& w) {
+  return {w.m, w.n, w.heads, w.kv_heads, w.head_dim, w.v_head_dim};
 }
 
 LayerShape layer_of(const Work& w) {

@@ -126,6 +126,7 @@ std::vector<Ask> built_in_asks() {
       }
     }
   }
+  for (Ask& ask : built_in_attention()) asks.push_back(std::move(ask));
   return asks;
 }
 

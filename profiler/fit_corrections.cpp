@@ -4,9 +4,9 @@
 #include <array>
 #include <cmath>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
-#include <tuple>
 #include <utility>
 
 #include "profiler/fit_kernels.h"
@@ -34,14 +34,15 @@ struct Sample {
 std::map<Key, std::vector<Sample>> samples(const Profile& profile, const Cluster& cluster,
                                            const std::vector<MeasuredPoint>& points) {
   const CostModel model(profile, cluster);
-  using Shape = std::tuple<std::int64_t, std::int64_t, std::int64_t, std::int64_t, Bytes>;
+  using Shape = std::array<std::int64_t, 9>;
   std::map<Key, std::map<Shape, Sample>> best;
   for (const MeasuredPoint& p : points) {
     const Work& w = p.ask.work;
     if (p.stats.samples == 0 || p.ask.uneven || correction_axes(w.kind).empty()) continue;
     const auto predicted = static_cast<double>(model.cost({w, GroupShape{}}).time) * 1e-6;
     if (predicted <= 0) continue;
-    Sample& s = best[{w.kind, w.phase}][{w.m, w.n, w.k, w.groups, w.bytes}];
+    Sample& s = best[{w.kind, w.phase}][{w.m, w.n, w.k, w.groups, w.bytes, w.heads, w.kv_heads,
+                                         w.head_dim, w.v_head_dim}];
     if (s.measured_us == 0 || p.stats.median_us < s.measured_us)
       s = {w, p.stats.median_us, predicted};
   }
@@ -51,10 +52,21 @@ std::map<Key, std::vector<Sample>> samples(const Profile& profile, const Cluster
   return out;
 }
 
+// Widths of heads are few and each has kernels of its own: a knot for every one.
+std::vector<double> every_value(const std::vector<Sample>& of, std::size_t axis) {
+  std::set<double> values;
+  for (const Sample& s : of) values.insert(std::round(std::exp2(correction_point(s.work)[axis])));
+  return {values.begin(), values.end()};
+}
+
 std::vector<Axis> axes_over(OpKind kind, const std::vector<Sample>& of) {
   std::vector<Axis> axes;
   const auto names = correction_axes(kind);
   for (std::size_t a = 0; a < names.size(); ++a) {
+    if (names[a] == "widths") {
+      axes.push_back(make_axis(std::string(names[a]), every_value(of, a)));
+      continue;
+    }
     double low = correction_point(of.front().work)[a], high = low;
     for (const Sample& s : of) {
       low = std::min(low, correction_point(s.work)[a]);
@@ -70,6 +82,18 @@ std::vector<Axis> axes_over(OpKind kind, const std::vector<Sample>& of) {
     axes.push_back(make_axis(std::string(names[a]), std::move(knots)));
   }
   return axes;
+}
+
+// What a sample's leave-out error is counted under.
+std::string class_name(const Work& w) {
+  const OpClass group = class_of(w.kind);
+  std::string what(name_of(group));
+  if (group == OpClass::memory || group == OpClass::optimizer) return what;
+  what += " " + std::string(name_of(w.phase));
+  if (group != OpClass::attention) return what;
+  what += ", head width " + std::to_string(w.head_dim);
+  if (w.v_head_dim != w.head_dim) what += " and " + std::to_string(w.v_head_dim);
+  return what;
 }
 
 }  // namespace
@@ -94,13 +118,10 @@ void fit_corrections(Profile& profile, const Cluster& cluster,
     const std::vector<double> left_out = leave_out(folds, [&](int fold) {
       return predict_points(fit_points(axes, fitted, smoothing, folds, fold), fitted);
     });
-    const OpClass group = class_of(kind);
-    std::string what = std::string(name_of(group));
-    if (group == OpClass::matmul || group == OpClass::grouped_matmul)
-      what += " " + std::string(name_of(phase));
     for (std::size_t i = 0; i < of.size(); ++i) {
-      by_class[what].measured.push_back(of[i].measured_us);
-      by_class[what].predicted.push_back(left_out[i]);
+      Scored& scored = by_class[class_name(of[i].work)];
+      scored.measured.push_back(of[i].measured_us);
+      scored.predicted.push_back(left_out[i]);
     }
     profile.corrections.push_back({kind, phase, fit_points(axes, fitted, smoothing)});
   }

@@ -72,14 +72,18 @@ Profile fit(const std::filesystem::path& tables, const std::string& gpu, const s
 }
 
 // Lays corrections fitted to measured points over a profile.
-void correct(Profile& p, const std::string& file) {
-  const Measurements measured = read_points(file);
-  fit_corrections(p, load_cluster(p.device.name, 1), measured.points);
-  const MeasuredOn& on = measured.on;
-  const std::string what = "corrections: measured on " + on.gpu + ", driver " + on.driver +
-                           ", CUDA " + on.cuda_runtime + ", cuBLAS " + on.cublas + ", " + on.date;
+void correct(Profile& p, const std::vector<std::string>& files) {
   std::erase_if(p.software, [](const std::string& s) { return s.starts_with("corrections: "); });
-  p.software.push_back(what);
+  std::vector<MeasuredPoint> points;
+  for (const std::string& file : files) {
+    const Measurements measured = read_points(file);
+    points.insert(points.end(), measured.points.begin(), measured.points.end());
+    const MeasuredOn& on = measured.on;
+    p.software.push_back("corrections: measured on " + on.gpu + ", driver " + on.driver +
+                         ", CUDA " + on.cuda_runtime + ", cuBLAS " + on.cublas +
+                         (on.cudnn.empty() ? "" : ", cuDNN " + on.cudnn) + ", " + on.date);
+  }
+  fit_corrections(p, load_cluster(p.device.name, 1), points);
 }
 
 void print(const Profile& p) {
@@ -102,11 +106,13 @@ std::string today() {
 
 int run(int argc, char** argv) {
   CLI::App app{"Fit a profile to measured tables and print its leave-out errors"};
-  std::string tables, gpu, points, out, date = today();
+  std::string tables, gpu, out, date = today();
+  std::vector<std::string> points;
   app.add_option("--tables", tables,
                  "directory of the measured tables; none: keep the built-in fit");
   app.add_option("--gpu", gpu, "device name, as of the built-in clusters")->required();
-  app.add_option("--points", points, "file of steploom-measure to fit corrections to");
+  app.add_option("--points", points,
+                 "files of steploom-measure to fit corrections to, all together");
   app.add_option("-o,--output", out, "the profile to write; none: print errors only");
   app.add_option("--date", date, "date to put into the profile (ISO 8601)");
   CLI11_PARSE(app, argc, argv);

@@ -25,19 +25,21 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr double kProductMs = 200;
+constexpr double kHotMs = 200;
 constexpr double kOtherMs = 60;
 constexpr const char* kMethod =
     "Each point: results poisoned, computed once, checked against double precision on sampled rows "
     "or elements; then random data in sets of tensors that together exceed 2.5 times the L2 cache, "
     "used in turn; shots captured in a CUDA graph of about 2 ms (one by one where the note says "
-    "so), replayed without pause for at least 200 ms (products) or 60 ms (others), the first half "
+    "so), replayed without pause for at least 200 ms (products, attention) or 60 ms (others), the "
+    "first half "
     "of the replays dropped; a sample is the mean over a replay, the gap between kernels "
     "included; sm_mhz and watts from NVML three quarters through, and watts lags by about 0.1 s: "
     "short points show their predecessors in it";
 
 struct Options {
   std::string list;
+  std::string only;  // kind
   std::string out = "kernels.jsonl";
   double budget_minutes = 12;
   bool prove_only = false;
@@ -60,8 +62,11 @@ class Output {
   std::ofstream file_;
 };
 
-bool is_product(const Ask& ask) {
-  return ask.work.kind == OpKind::matmul || ask.work.kind == OpKind::grouped_matmul;
+// Bound by the tensor cores, and so by the card's heat.
+bool is_hot(const Ask& ask) {
+  const OpClass group = class_of(ask.work.kind);
+  return group == OpClass::matmul || group == OpClass::grouped_matmul ||
+         group == OpClass::attention;
 }
 
 Timing prove_only(const Trial& trial, Stream stream) {
@@ -69,12 +74,12 @@ Timing prove_only(const Trial& trial, Stream stream) {
   return {{}, fault.empty() ? "proved, not timed" : "wrong: " + fault};
 }
 
-MeasuredPoint measure_one(const Ask& ask, const Options& options, const Blas& blas,
+MeasuredPoint measure_one(const Ask& ask, const Options& options, const Libraries& libraries,
                           const Nvml& nvml, Bytes rotate, Stream stream) {
   Timing timing;
   try {
-    Trial trial = make_trial(ask, blas, rotate);
-    trial.sustained_ms = is_product(ask) ? kProductMs : kOtherMs;
+    Trial trial = make_trial(ask, libraries, rotate);
+    trial.sustained_ms = is_hot(ask) ? kHotMs : kOtherMs;
     timing = options.prove_only ? prove_only(trial, stream) : measure(trial, nvml, stream);
   } catch (const OutOfDeviceMemory& error) {
     timing.note = std::string("skipped: ") + error.what();
@@ -84,16 +89,21 @@ MeasuredPoint measure_one(const Ask& ask, const Options& options, const Blas& bl
   return {ask, timing.stats, timing.note};
 }
 
+// 91900 is 9.19.0, as cuDNN and cuBLAS count.
+std::string dotted(int version) {
+  return fmt::format("{}.{}.{}", version / 10000, version % 10000 / 100, version % 100);
+}
+
 MeasuredOn describe(const DeviceFacts& facts, const Nvml& nvml, std::string command) {
   const std::time_t now = std::time(nullptr);
-  const int blas = Blas::version();
   MeasuredOn on;
   on.date = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(now));
   on.command = std::move(command);
   on.gpu = facts.name;
   on.driver = nvml.driver();
   on.cuda_runtime = fmt::format("{}.{}", facts.runtime / 1000, facts.runtime % 1000 / 10);
-  on.cublas = fmt::format("{}.{}.{}", blas / 10000, blas % 10000 / 100, blas % 100);
+  on.cublas = dotted(Blas::version());
+  if (Dnn::version() > 0) on.cudnn = dotted(Dnn::version());
   on.sms = facts.sms;
   on.memory = facts.memory;
   on.l2 = facts.l2;
@@ -104,14 +114,22 @@ MeasuredOn describe(const DeviceFacts& facts, const Nvml& nvml, std::string comm
 }
 
 int run(const Options& options, const std::string& command) {
-  const std::vector<Ask> asks = options.list.empty() ? built_in_asks() : read_asks(options.list);
+  std::vector<Ask> asks = options.list.empty() ? built_in_asks() : read_asks(options.list);
+  if (!options.only.empty()) {
+    const OpKind only = kind_of(options.only, "steploom-measure", "--only");
+    std::erase_if(asks, [only](const Ask& ask) { return ask.work.kind != only; });
+    if (asks.empty()) {
+      throw Error({"steploom-measure", "--only", "a kind with points in the list",
+                   fmt::format("'{}'", options.only), ""});
+    }
+  }
   if (device_count() == 0) {
     throw Error({"steploom-measure", "", "a CUDA device and its driver", "none", ""});
   }
   const auto start = Clock::now();
   const DeviceFacts facts = device_facts();
   const Nvml nvml(facts.pci);
-  const Blas blas;
+  const Libraries libraries;
   const MeasuringStream stream;
   const Bytes rotate = facts.l2 * 5 / 2;
   Output out(options.out);
@@ -125,7 +143,7 @@ int run(const Options& options, const std::string& command) {
   for (const Ask& ask : asks) {
     const double minutes = std::chrono::duration<double>(Clock::now() - start).count() / 60;
     if (minutes > options.budget_minutes) break;
-    const MeasuredPoint point = measure_one(ask, options, blas, nvml, rotate, stream.get());
+    const MeasuredPoint point = measure_one(ask, options, libraries, nvml, rotate, stream.get());
     out.line(to_line(point));
     ++done;
     const bool fault = point.note.starts_with("wrong") || point.note.starts_with("failed");
@@ -149,7 +167,8 @@ int run(const Options& options, const std::string& command) {
 int main(int argc, char** argv) {
   steploom::Options options;
   CLI::App app{"Times kernels on the GPU at hand; one file of measured points"};
-  app.add_option("--points", options.list, "File: kind phase m n k groups spread provider, a line");
+  app.add_option("--points", options.list, "File: one point a line, as profiler/asks.h has it");
+  app.add_option("--only", options.only, "Only the points of this kind");
   app.add_option("--budget", options.budget_minutes, "Minutes after which no point is begun")
       ->check(CLI::Range(0.1, 600.0));
   app.add_option("-o,--out", options.out, "JSON-lines file to write");

@@ -21,13 +21,14 @@ constexpr int kVersion = 1;
 constexpr double kMostMicroseconds = 1e9;
 constexpr std::int64_t kMostCount = std::int64_t{1} << 40;
 
-constexpr std::array<std::string_view, 13> kHeaderKeys{"steploom_measurements",
+constexpr std::array<std::string_view, 14> kHeaderKeys{"steploom_measurements",
                                                        "date",
                                                        "command",
                                                        "gpu",
                                                        "driver",
                                                        "cuda_runtime",
                                                        "cublas",
+                                                       "cudnn",
                                                        "sms",
                                                        "memory",
                                                        "l2",
@@ -37,6 +38,10 @@ constexpr std::array<std::string_view, 13> kHeaderKeys{"steploom_measurements",
 constexpr std::array<std::string_view, 17> kPointKeys{
     "kind",  "phase", "precision", "m",     "n",     "k",       "groups", "spread", "provider",
     "flops", "bytes", "median_us", "q1_us", "q3_us", "samples", "sm_mhz", "watts"};
+constexpr std::array<std::string_view, 18> kAttentionKeys{
+    "kind",      "phase",    "precision",  "m",        "n",      "heads",
+    "kv_heads",  "head_dim", "v_head_dim", "provider", "flops",  "bytes",
+    "median_us", "q1_us",    "q3_us",      "samples",  "sm_mhz", "watts"};
 constexpr std::array<std::string_view, 8> kOtherKeys{"what",  "bytes",   "median_us", "q1_us",
                                                      "q3_us", "samples", "sm_mhz",    "watts"};
 
@@ -111,6 +116,7 @@ MeasuredOn header_of(const Json& line) {
   on.driver = line.at("driver").text();
   on.cuda_runtime = line.at("cuda_runtime").text();
   on.cublas = line.at("cublas").text();
+  if (const auto cudnn = line.find("cudnn")) on.cudnn = cudnn->text();
   on.sms = line.at("sms").small_integer(1, 10000);
   on.memory = line.at("memory").integer(1);
   on.l2 = line.at("l2").integer(0);
@@ -120,18 +126,34 @@ MeasuredOn header_of(const Json& line) {
   return on;
 }
 
-MeasuredPoint point_of(const Json& line) {
+Ask attention_of(const Json& line, Phase phase) {
+  only_keys(line, kAttentionKeys);
+  const auto small = [&](const char* key) { return line.at(key).small_integer(0, 1 << 20); };
+  const AttentionShape shape{line.at("m").integer(0, kMostCount),
+                             line.at("n").integer(0, kMostCount),
+                             small("heads"),
+                             small("kv_heads"),
+                             small("head_dim"),
+                             small("v_head_dim")};
+  return make_attention_ask(phase, shape, line.at("provider").text(), line.reading());
+}
+
+Ask other_ask_of(const Json& line, OpKind kind, Phase phase) {
   only_keys(line, kPointKeys);
-  const Json precision = line.at("precision");
-  if (precision.text() != name_of(Precision::bf16)) precision.refuse("bf16");
   const Json spread = line.at("spread");
   if (spread.text() != "even" && spread.text() != "uneven") spread.refuse("even or uneven");
   const auto size = [&](const char* key) { return line.at(key).integer(0, kMostCount); };
+  return make_ask(kind, phase, size("m"), size("n"), size("k"), size("groups"),
+                  spread.text() == "uneven", line.at("provider").text(), line.reading());
+}
+
+MeasuredPoint point_of(const Json& line) {
+  const OpKind kind = kind_of(line.at("kind").text(), line.reading(), "/kind");
+  const Phase phase = phase_of(line.at("phase").text(), line.reading(), "/phase");
+  const Json precision = line.at("precision");
+  if (precision.text() != name_of(Precision::bf16)) precision.refuse("bf16");
   MeasuredPoint p;
-  p.ask = make_ask(kind_of(line.at("kind").text(), line.reading(), "/kind"),
-                   phase_of(line.at("phase").text(), line.reading(), "/phase"), size("m"),
-                   size("n"), size("k"), size("groups"), spread.text() == "uneven",
-                   line.at("provider").text(), line.reading());
+  p.ask = kind == OpKind::attention ? attention_of(line, phase) : other_ask_of(line, kind, phase);
   if (line.at("flops").number(0, 1e18) != p.ask.work.flops) {
     line.at("flops").refuse(fmt::format("{} for this shape", p.ask.work.flops));
   }
@@ -159,6 +181,7 @@ std::string to_line(const MeasuredOn& on) {
   line["driver"] = on.driver;
   line["cuda_runtime"] = on.cuda_runtime;
   line["cublas"] = on.cublas;
+  if (!on.cudnn.empty()) line["cudnn"] = on.cudnn;
   line["sms"] = on.sms;
   line["memory"] = on.memory;
   line["l2"] = on.l2;
@@ -176,9 +199,16 @@ std::string to_line(const MeasuredPoint& p) {
   line["precision"] = name_of(w.precision);
   line["m"] = w.m;
   line["n"] = w.n;
-  line["k"] = w.k;
-  line["groups"] = w.groups;
-  line["spread"] = p.ask.uneven ? "uneven" : "even";
+  if (w.kind == OpKind::attention) {
+    line["heads"] = w.heads;
+    line["kv_heads"] = w.kv_heads;
+    line["head_dim"] = w.head_dim;
+    line["v_head_dim"] = w.v_head_dim;
+  } else {
+    line["k"] = w.k;
+    line["groups"] = w.groups;
+    line["spread"] = p.ask.uneven ? "uneven" : "even";
+  }
   line["provider"] = p.ask.provider;
   line["flops"] = static_cast<std::int64_t>(w.flops);
   line["bytes"] = w.bytes;

@@ -2,9 +2,10 @@
 //
 // JSON lines, in UTF-8. The first line is the header ("steploom_measurements": 1): when, on what,
 // with which versions, by which command, and how. Every other line is one point, in the order of
-// measuring: a kernel ("kind", ...) or something else ("what": a launch, a copy). A point that was
-// not measured has no samples and a note that says why. Each line ends in a newline, so a file cut
-// short is a refusal or, cut between lines, simply has fewer points. Times in microseconds a shot.
+// measuring: a kernel ("kind", ...; attention with heads and widths in place of k, groups and
+// spread) or something else ("what": a launch, a copy). A point that was not measured has no
+// samples and a note that says why. Each line ends in a newline, so a file cut short is a refusal
+// or, cut between lines, simply has fewer points. Times in microseconds a shot.
 #pragma once
 
 #include <cstdint>
@@ -48,6 +49,7 @@ struct MeasuredOn {
   std::string driver;
   std::string cuda_runtime;  // "13.0"
   std::string cublas;        // "13.1.0"
+  std::string cudnn;         // "9.19.0"; empty: not in the program that measured
   int sms = 0;               // streaming multiprocessors
   Bytes memory = 0;          // of the device
   Bytes l2 = 0;              // L2 cache

@@ -10,12 +10,14 @@ namespace {
 
 constexpr int kMostSets = 512;
 
-Trial prepare(const Ask& ask, const Blas& blas, Bytes rotate) {
+Trial prepare(const Ask& ask, const Libraries& libraries, Bytes rotate) {
   switch (ask.work.kind) {
     case OpKind::matmul:
-      return product_trial(ask, blas, rotate);
+      return product_trial(ask, libraries.blas(), rotate);
     case OpKind::grouped_matmul:
-      return grouped_trial(ask, blas, rotate);
+      return grouped_trial(ask, libraries.blas(), rotate);
+    case OpKind::attention:
+      return attention_trial(ask, libraries, rotate);
     case OpKind::norm:
       return norm_trial(ask, rotate);
     case OpKind::activation:
@@ -59,7 +61,12 @@ std::vector<double> row_of(const Slab<Bf16>& slab, std::int64_t row, std::int64_
 
 void Proof::expect(double got, double want, const char* what, std::int64_t row,
                    std::int64_t column) {
-  if (!fault_.empty() || std::abs(got - want) <= std::abs(want) * relative_ + absolute_) return;
+  expect_within(got, want, std::abs(want) * relative_ + absolute_, what, row, column);
+}
+
+void Proof::expect_within(double got, double want, double tolerance, const char* what,
+                          std::int64_t row, std::int64_t column) {
+  if (!fault_.empty() || std::abs(got - want) <= tolerance) return;
   fault_ = fmt::format("{} ({}, {}) is {:.6g} in place of {:.6g}", what, row, column, got, want);
 }
 
@@ -73,8 +80,8 @@ void Proof::expect_written(const Slab<float>& result, Stream stream) {
   if (fault_.empty() && nans > 0) fault_ = fmt::format("{} elements were not written", nans);
 }
 
-Trial make_trial(const Ask& ask, const Blas& blas, Bytes rotate) {
-  Trial trial = prepare(ask, blas, rotate);
+Trial make_trial(const Ask& ask, const Libraries& libraries, Bytes rotate) {
+  Trial trial = prepare(ask, libraries, rotate);
   wait_for_device();  // until the tensors are filled
   return trial;
 }

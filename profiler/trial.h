@@ -6,23 +6,37 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "profiler/asks.h"
+#include "profiler/attention.h"
 #include "profiler/buffer.h"
 #include "profiler/measure.h"
 #include "profiler/products.h"
 
 namespace steploom {
 
-// `rotate`: bytes that the sets of tensors hold together at least, over the L2 cache's size. `blas`
-// must outlive the trial.
-Trial make_trial(const Ask& ask, const Blas& blas, Bytes rotate);
+// Handles of the libraries whose kernels are tried; cuDNN's is made when it is first asked for.
+class Libraries {
+ public:
+  const Blas& blas() const { return blas_; }
+  const Dnn& dnn() const { return dnn_ ? *dnn_ : dnn_.emplace(); }
+
+ private:
+  Blas blas_;
+  mutable std::optional<Dnn> dnn_;
+};
+
+// `rotate`: bytes that the sets of tensors hold together at least, over the L2 cache's size. The
+// libraries must outlive the trial.
+Trial make_trial(const Ask& ask, const Libraries& libraries, Bytes rotate);
 
 // For the rooms behind make_trial, one file each.
 Trial product_trial(const Ask& ask, const Blas& blas, Bytes rotate);
 Trial grouped_trial(const Ask& ask, const Blas& blas, Bytes rotate);
+Trial attention_trial(const Ask& ask, const Libraries& libraries, Bytes rotate);
 Trial norm_trial(const Ask& ask, Bytes rotate);
 Trial elementwise_trial(const Ask& ask, Bytes rotate);  // activation, residual, rotary
 Trial optimizer_trial(const Ask& ask, Bytes rotate);    // adam, grad_norm, zero_fill
@@ -79,6 +93,9 @@ class Proof {
  public:
   Proof(double relative, double absolute) : relative_(relative), absolute_(absolute) {}
   void expect(double got, double want, const char* what, std::int64_t row, std::int64_t column);
+  // Beyond a tolerance of this element's own.
+  void expect_within(double got, double want, double tolerance, const char* what, std::int64_t row,
+                     std::int64_t column);
   void expect_written(const Slab<Bf16>& result, Stream stream);
   void expect_written(const Slab<float>& result, Stream stream);
   const std::string& fault() const { return fault_; }

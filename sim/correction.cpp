@@ -16,12 +16,15 @@ double log2_of(std::int64_t size) {
 std::span<const std::string_view> correction_axes(OpKind kind) {
   static constexpr std::string_view kProduct[] = {"m", "n", "k"};
   static constexpr std::string_view kGrouped[] = {"m", "n", "k", "experts"};
+  static constexpr std::string_view kAttention[] = {"tokens", "heads_sequences", "widths"};
   static constexpr std::string_view kMoving[] = {"bytes"};
   switch (class_of(kind)) {
     case OpClass::matmul:
       return kProduct;
     case OpClass::grouped_matmul:
       return kGrouped;
+    case OpClass::attention:
+      return kAttention;
     case OpClass::memory:
     case OpClass::optimizer:
       return kMoving;
@@ -36,6 +39,8 @@ std::array<double, kMostAxes> correction_point(const Work& w) {
       return {log2_of(w.m), log2_of(w.n), log2_of(w.k)};
     case OpClass::grouped_matmul:
       return {log2_of(w.m), log2_of(w.n), log2_of(w.k), log2_of(w.groups)};
+    case OpClass::attention:
+      return {log2_of(w.m), log2_of(w.heads * w.n), log2_of(w.head_dim + w.v_head_dim)};
     default:
       return {log2_of(w.bytes)};
   }

@@ -16,7 +16,8 @@
 namespace steploom {
 
 // The axes of a kind's correction: m, n, k of a product, with the experts on the rank of a grouped
-// one, the bytes moved of anything else. At most kMostAxes; empty for kinds that have none.
+// one; attention's tokens of a sequence, query heads times sequences, and width of q and v
+// together; the bytes moved of anything else. At most kMostAxes; empty for kinds that have none.
 std::span<const std::string_view> correction_axes(OpKind kind);
 
 // Where a Work lies on them: one binary logarithm an axis.

@@ -45,6 +45,47 @@ TEST(Asks, AProductCarriesThePhasesOwnShape) {
   }
 }
 
+TEST(Asks, AttentionNamesItsHeadsAndWidths) {
+  const auto asks = parse_asks(
+      "attention forward 4096 2 32 8 128 128 cudnn\n"
+      "attention data_grad 2048 1 16 16 192 128 cudnn\n",
+      "list");
+  ASSERT_EQ(asks.size(), 2U);
+  EXPECT_EQ(to_text(asks[0]), "attention forward 4096 2 32 8 128 128 cudnn");
+  EXPECT_EQ(to_text(asks[1]), "attention data_grad 2048 1 16 16 192 128 cudnn");
+  // q, k, v read and out written, two bytes an element.
+  EXPECT_EQ(asks[0].work.bytes, 2LL * 2 * 4096 * (32 + 8 + 8 + 32) * 128);
+  // Two products over half of the square of scores, a multiply-add as two.
+  EXPECT_EQ(asks[0].work.flops, 0.5 * 4096 * 4096 * 2 * 32 * 2 * (128 + 128));
+  // Backward does q·kᵀ again, and two products for each of the two.
+  EXPECT_EQ(asks[1].work.flops, 2.5 * 2048 * 2048 * 16 * (192 + 128));
+  const AttentionShape back = attention_of(asks[1].work);
+  EXPECT_EQ(back.sequence, 2048);
+  EXPECT_EQ(back.sequences, 1);
+  EXPECT_EQ(back.head_dim, 192);
+  EXPECT_EQ(back.v_head_dim, 128);
+  // Shapes that differ in their heads alone are not one.
+  const auto grouped = parse_asks("attention forward 4096 2 32 16 128 128 cudnn", "list");
+  EXPECT_FALSE(grouped[0] == asks[0]);
+}
+
+TEST(Asks, AttentionThatCannotBeIsRefused) {
+  const auto where = [](const char* text) { return refusal([&] { parse_asks(text, "list"); }); };
+  EXPECT_THAT(where("attention forward 4096 2 32 8 128 cudnn").expected, HasSubstr("v_head_dim"));
+  EXPECT_THAT(where("attention forward 4096 2 32 5 128 128 cudnn").expected,
+              HasSubstr("multiple of kv_heads"));
+  EXPECT_THAT(where("attention forward 4096 2 32 8 100 128 cudnn").found,
+              HasSubstr("head_dim=100"));
+  EXPECT_THAT(where("attention forward 4096 2 32 8 128 128 cudn").hint, HasSubstr("cudnn"));
+  EXPECT_THAT(where("attention weight_grad 4096 2 32 8 128 128 cudnn").found,
+              HasSubstr("weight_grad"));
+  EXPECT_EQ(where("attention forward 4096 2 99999999999 8 128 128 cudnn").found, "'99999999999'");
+  EXPECT_EQ(refusal([] {
+              make_ask(OpKind::attention, Phase::forward, 1, 1, 1, 1, false, "cudnn");
+            }).expected,
+            "heads and widths of attention");
+}
+
 TEST(Asks, NonsenseIsRefusedByLine) {
   const auto where = [](const char* text) { return refusal([&] { parse_asks(text, "list"); }); };
   EXPECT_EQ(where("\nmatmul forward 1 2 3\n").place, "line 2");

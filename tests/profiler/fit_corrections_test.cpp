@@ -94,6 +94,36 @@ TEST_F(FitCorrections, TakeTheFastestProviderAndEvenExperts) {
   EXPECT_NEAR(us(unseen) / before, 1.2, 0.01);
 }
 
+// Attention is corrected by phase and by the width of its heads.
+TEST_F(FitCorrections, AttentionByPhaseAndWidth) {
+  const auto attention = [](Phase phase, std::int64_t tokens, int heads, int width, int v_width) {
+    return causal_attention(phase, Precision::bf16, {tokens, 1, heads, heads, width, v_width});
+  };
+  for (const std::int64_t tokens : {1024, 2048, 4096, 8192})
+    for (const int heads : {8, 16, 32})
+      for (const int width : {64, 128, 192}) {
+        const int v_width = std::min(width, 128);
+        const Work forward = attention(Phase::forward, tokens, heads, width, v_width);
+        const Work backward = attention(Phase::data_grad, tokens, heads, width, v_width);
+        measure(forward, us(forward) * (width == 64 ? 1.4 : 1.1), "cudnn");
+        measure(backward, us(backward) * (width == 192 ? 0.7 : 1.2), "cudnn");
+      }
+  const Work small = attention(Phase::forward, 3000, 12, 64, 64);
+  const Work large = attention(Phase::forward, 3000, 12, 128, 128);
+  const Work latent = attention(Phase::data_grad, 3000, 12, 192, 128);
+  const double small_us = us(small), large_us = us(large), latent_us = us(latent);
+  fit_corrections(profile_, cluster_, points_);
+  EXPECT_NEAR(us(small) / small_us, 1.4, 0.02);
+  EXPECT_NEAR(us(large) / large_us, 1.1, 0.02);
+  EXPECT_NEAR(us(latent) / latent_us, 0.7, 0.02);
+  const auto row =
+      std::find_if(profile_.leave_out.begin(), profile_.leave_out.end(), [](const LeaveOut& l) {
+        return l.what == "hot card: attention data_grad, head width 192 and 128, all";
+      });
+  ASSERT_NE(row, profile_.leave_out.end());
+  EXPECT_EQ(row->points, 12);
+}
+
 TEST_F(FitCorrections, NeedEnoughPointsAndReplaceEarlierOnes) {
   measure(gradient(4096, 4096, 4096), 1000);
   profile_.corrections.push_back(

@@ -75,6 +75,29 @@ TEST(Points, AreReadBackAsTheyWereWritten) {
   EXPECT_EQ(read.others[0].stats.q1_us, 1.25);
 }
 
+TEST(Points, AttentionIsReadBackWithItsHeads) {
+  MeasuredOn on = h200();
+  on.cudnn = "9.19.0";
+  const Ask ask = make_attention_ask(Phase::data_grad, {4096, 2, 128, 128, 192, 128}, "cudnn");
+  const MeasuredPoint point{ask, {4321.5, 4300, 4330, 50, 1700, 640}, ""};
+  const Measurements read =
+      parse_points(file_of({to_line(on), to_line(product_point()), to_line(point)}), "f");
+  EXPECT_EQ(read.on.cudnn, "9.19.0");
+  ASSERT_EQ(read.points.size(), 2U);
+  EXPECT_EQ(read.points[1].ask, ask);
+  EXPECT_EQ(read.points[1].ask.work.flops, ask.work.flops);
+  EXPECT_EQ(read.points[1].stats.median_us, 4321.5);
+  // Files from before cuDNN name no version of it.
+  EXPECT_EQ(parse_points(file_of({to_line(h200())}), "f").on.cudnn, "");
+  const std::string line = to_line(point);
+  const auto broken = [&](const char* from, const char* to) {
+    return refused(file_of({to_line(on), replaced(line, from, to)}));
+  };
+  EXPECT_THAT(broken("\"kv_heads\"", "\"kv_head\"").hint, HasSubstr("kv_heads"));
+  EXPECT_THAT(broken("\"kv_heads\":128", "\"kv_heads\":96").found, HasSubstr("kv_heads=96"));
+  EXPECT_EQ(broken("\"v_head_dim\":128", "\"v_head_dim\":64").place, "/flops");
+}
+
 TEST(Points, ALineCutShortIsRefusedAndACutBetweenLinesIsFewerPoints) {
   const std::string whole = file_of({to_line(h200()), to_line(product_point())});
   EXPECT_EQ(refused(whole.substr(0, whole.size() - 20)).place, "line 2");
