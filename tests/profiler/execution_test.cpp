@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "models/error.h"
 #include "tests/profiler/executing.h"
 
 namespace steploom {
@@ -11,13 +12,6 @@ struct Case {
   const char* layout;
   int devices;
 };
-
-StepResult one_step(const Case& c) {
-  const Lowering l(c.model(), c.layout, c.devices);
-  BindOptions record;
-  record.tape = TapeMode::record;
-  return ReferenceRun(l.input(), record).step();
-}
 
 class Layouts : public testing::TestWithParam<Case> {};
 
@@ -36,6 +30,7 @@ TEST_P(Layouts, LossAndGradientsAreThoseOfOneRank) {
   alone.replay_routing(run.routing());
   const StepResult whole = alone.step();
   EXPECT_NEAR(parallel.loss, whole.loss, 1e-12);
+  EXPECT_GT(whole.gradients.size(), 10U);
   EXPECT_LT(difference(whole.gradients, parallel.gradients), 1e-10);
   EXPECT_LT(difference(alone.parameters(), run.parameters()), 1e-7);
 }
@@ -59,6 +54,48 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"deepseek_ep_recompute", tiny_deepseek, "tp=1,ep=2,recompute=full,zero=0",
                          2}),
     [](const auto& test) { return std::string(test.param.name); });
+
+// Every legal order gives the same bits, and repeats what another run of it gives.
+TEST_P(Layouts, EveryLegalOrderGivesTheSameBits) {
+  const Case& c = GetParam();
+  const Lowering l(c.model(), c.layout, c.devices);
+  ReferenceRun issued(l.input());
+  const StepResult expected = issued.step();
+  const Tensors parameters = issued.parameters();
+  for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+    ReferenceRun run(l.input());
+    const StepResult got = run.step({.seed = seed});
+    EXPECT_EQ(got.loss, expected.loss);
+    EXPECT_EQ(got.gradients, expected.gradients);
+    EXPECT_EQ(run.parameters(), parameters);
+  }
+}
+
+TEST(Execution, ChoicesAreDroppedAndKept) {
+  BindOptions record;
+  record.tape = TapeMode::record;
+  const Lowering l(tiny_mixtral(), "tp=1,ep=2,zero=0", 2);
+  ReferenceRun run(l.input(), record);
+  run.step();
+  int dropped = 0, kept = 0;
+  for (const auto& [token, words] : run.routing())
+    for (const double word : words) ++(word < 0 ? dropped : kept);
+  EXPECT_EQ(dropped + kept, 2 * 6 * 8 * 2);  // layers, sequences, tokens, choices
+  EXPECT_GT(dropped, 10);
+  EXPECT_GT(kept, 100);
+}
+
+TEST(Execution, ATapeThatDoesNotFitIsRefused) {
+  BindOptions replay;
+  replay.tape = TapeMode::replay;
+  const Lowering l(tiny_mixtral(), "tp=1,zero=0", 1);
+  ReferenceRun run(l.input(), replay);
+  RoutingTape all_to_one;
+  for (int layer = 0; layer < 2; ++layer)
+    for (std::int64_t token = 0; token < 6 * 8; ++token) all_to_one[{layer, token}] = {0, 1};
+  run.replay_routing(all_to_one);
+  EXPECT_THROW(run.step(), Error);
+}
 
 }  // namespace
 }  // namespace steploom
