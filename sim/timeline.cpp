@@ -1,10 +1,17 @@
 #include "sim/timeline.h"
 
+#include <algorithm>
+#include <array>
 #include <cassert>
 #include <unordered_map>
 
 namespace steploom {
 namespace {
+
+constexpr std::array<std::string_view, kTimelineSources> kSources{"simulated", "executed",
+                                                                  "imported"};
+
+constexpr std::array<std::string_view, kSlotKinds> kSlots{"forward", "backward", "optimizer"};
 
 class Names {
  public:
@@ -37,7 +44,9 @@ std::vector<std::vector<TimelineEvent>> event_templates(const Program& p, Names&
       e.provenance = info.provenance;
       e.sender = p.blocks[b].ops[i].sender;
       e.recompute = info.recompute;
+      e.host_waits = p.blocks[b].ops[i].host_waits;
       e.bytes = info.work.bytes;
+      e.flops = info.work.flops;
       blocks[b].push_back(e);
     }
   return blocks;
@@ -55,13 +64,83 @@ void join_messages(const Program& p, std::vector<TimelineEvent>& events) {
   }
 }
 
+// The host issues one operator after another, each for its launch time, and stops where it waits.
+void add_issue_times(const Program& p, Timeline& t) {
+  for (const Device& device : p.devices) {
+    Picoseconds clock = 0;
+    for (std::uint32_t s = device.first_slot; s < device.first_slot + device.slot_count; ++s) {
+      const std::vector<OpTemplate>& ops = p.blocks[p.slots[s].block].ops;
+      for (std::size_t i = 0; i < ops.size(); ++i) {
+        TimelineEvent& e = t.events[p.slots[s].first_op + i];
+        e.issued = clock += ops[i].launch;
+        if (ops[i].host_waits) clock = e.end;
+      }
+    }
+  }
+}
+
+// A member can progress once all others have started; the receiver of an eager message once the
+// sender, which waits for nobody, has finished.
+void add_join_times(const Program& p, std::vector<TimelineEvent>& events) {
+  const auto eager = [&p](std::uint32_t op) {
+    const std::uint32_t slot = slot_of_op(p, op);
+    return p.blocks[p.slots[slot].block].ops[op - p.slots[slot].first_op].eager;
+  };
+  for (std::size_t r = 0; r + 1 < p.rendezvous_ops.first.size(); ++r) {
+    const auto begin = p.rendezvous_ops.items.begin() + p.rendezvous_ops.first[r];
+    const auto end = p.rendezvous_ops.items.begin() + p.rendezvous_ops.first[r + 1];
+    if (begin == end) continue;
+    const bool is_eager = eager(*begin);
+    Picoseconds last = 0;
+    for (auto op = begin; op != end; ++op) {
+      const TimelineEvent& e = events[*op];
+      if (!is_eager || e.sender) last = std::max(last, is_eager ? e.end : e.start);
+    }
+    for (auto op = begin; op != end; ++op) {
+      TimelineEvent& e = events[*op];
+      e.joined = is_eager && e.sender ? e.start : std::max(last, e.start);
+    }
+  }
+}
+
+// Dependencies inside blocks and slot edges, by event.
+void add_waits(const Program& p, Timeline& t) {
+  t.first_wait.reserve(t.events.size() + 1);
+  for (std::uint32_t s = 0; s < p.slots.size(); ++s) {
+    const BlockTemplate& block = p.blocks[p.slots[s].block];
+    std::uint32_t edge = p.edges_into_slot.first[s];
+    for (std::uint32_t i = 0; i < block.ops.size(); ++i) {
+      t.first_wait.push_back(static_cast<std::uint32_t>(t.waits.size()));
+      const OpTemplate& op = block.ops[i];
+      for (std::uint32_t d = op.first_dep; d < op.first_dep + op.deps; ++d)
+        t.waits.push_back(p.slots[s].first_op + block.deps[d]);
+      for (; edge < p.edges_into_slot.first[s + 1]; ++edge) {
+        const SlotEdge& e = p.edges[edge];
+        if (e.to_op != i) break;
+        t.waits.push_back(p.slots[e.from_slot].first_op + e.from_op);
+      }
+    }
+  }
+  t.first_wait.push_back(static_cast<std::uint32_t>(t.waits.size()));
+}
+
 }  // namespace
+
+std::string_view name_of(TimelineSource s) {
+  return kSources.at(static_cast<std::size_t>(s));
+}
+
+std::string_view name_of(SlotKind k) {
+  return kSlots.at(static_cast<std::size_t>(k));
+}
 
 Timeline make_timeline(const Program& p, const Replay& replay) {
   assert(replay.start.size() == p.op_count && replay.end.size() == p.op_count);
   Timeline t;
   Names names(t.names);
   t.makespan = replay.makespan;
+  t.origin.engine = engine_signature();
+  t.origin.step = replay.makespan;
   t.memory = replay.memory;
   t.streams = p.stream_names;
   for (std::size_t d = 0; d < p.devices.size(); ++d) {
@@ -69,7 +148,8 @@ Timeline make_timeline(const Program& p, const Replay& replay) {
     for (std::size_t s = t.streams.size(); s < device.streams; ++s)
       t.streams.push_back("stream " + std::to_string(s));
     t.devices.push_back({device.name, device.stage, device.multiplicity, device.sms,
-                         d < replay.peak_memory.size() ? replay.peak_memory[d] : 0});
+                         d < replay.peak_memory.size() ? replay.peak_memory[d] : 0,
+                         device.static_bytes});
   }
   for (const Communicator& c : p.communicators)
     t.groups.push_back(
@@ -93,6 +173,9 @@ Timeline make_timeline(const Program& p, const Replay& replay) {
     }
   }
   join_messages(p, t.events);
+  add_issue_times(p, t);
+  add_join_times(p, t.events);
+  add_waits(p, t);
   return t;
 }
 

@@ -28,7 +28,7 @@ constexpr Verb kVerbs[] = {
     {"simulate", "Replay one layout's step, with its time, memory and trace",
      "steploom simulate mixtral-8x7b --cluster h100-sxm-80gb --nodes 8 --seq-length 4096 "
      "--global-batch 256 --layout tp=2,pp=2,ep=8,etp=1,sp=1\n"
-     "steploom simulate plan.json --trace step.json",
+     "steploom simulate plan.json --trace step.json --timeline step.timeline.json",
      prepare_simulate},
     {"explain", "Say where a planned step's time goes",
      "steploom explain plan.json\n"
@@ -36,6 +36,10 @@ constexpr Verb kVerbs[] = {
      prepare_explain},
     {"why-not", "Say why a layout is not the plan",
      "steploom why-not plan.json --layout tp=8,pp=1,ep=8,sp=1", prepare_why_not},
+    {"compare", "Compare two timelines of a step, such as a predicted and a measured one",
+     "steploom compare predicted.timeline.json measured.timeline.json\n"
+     "steploom compare predicted.timeline.json profiler-trace.json.gz --trace both.json",
+     prepare_compare},
     {"models", "List the models that ship with steploom", "steploom models", prepare_models},
     {"clusters", "List the built-in clusters", "steploom clusters", prepare_clusters},
     {"doctor", "Say what was found on this machine and which profiles would be used",

@@ -26,6 +26,7 @@ RunVerb prepare_plan(CLI::App& app);
 RunVerb prepare_simulate(CLI::App& app);
 RunVerb prepare_explain(CLI::App& app);
 RunVerb prepare_why_not(CLI::App& app);
+RunVerb prepare_compare(CLI::App& app);
 RunVerb prepare_models(CLI::App& app);
 RunVerb prepare_clusters(CLI::App& app);
 RunVerb prepare_doctor(CLI::App& app);

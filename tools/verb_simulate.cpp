@@ -16,6 +16,7 @@
 #include "tools/question.h"
 #include "tools/verb.h"
 #include "traces/chrome_trace.h"
+#include "traces/timeline_file.h"
 #include "traces/units.h"
 
 namespace steploom {
@@ -25,18 +26,35 @@ struct Flags {
   QuestionFlags question;
   std::string layout;
   std::string trace;
+  std::string timeline;
+  bool unfold = false;
   std::string format = "table";
 };
+
+// What the replay was of, for readers of its timeline.
+TimelineOrigin origin_of(const Asked& asked, const QuestionFlags& flags, TimelineOrigin origin) {
+  const Setting& s = asked.question->setting();
+  origin.model = s.model.name;
+  origin.cluster = fmt::format("{} × {}", s.cluster.devices(), s.cluster.device.name);
+  origin.layout = to_text(asked.layout);
+  origin.runtime = s.runtime.name;
+  origin.profile = asked.question->profile().name;
+  origin.profile_digest = asked.question->profile().digest;
+  if (is_plan_file(flags.model)) origin.plan_digest = digest_of(to_json(load_plan(flags.model)));
+  return origin;
+}
 
 ExitStatus run(const Flags& f) {
   const TableFormat format = parse_table_format(f.format, "--format");
   const Asked asked = ask(f.question, f.layout);
   const Setting& s = asked.question->setting();
   CostCache costs(s.costs);
-  const Lowered lowered = lower(s, asked.layout, costs);
+  const Lowered lowered =
+      lower(s, asked.layout, costs, f.unfold ? Folding::unfolded : Folding::folded);
   ReplayOptions options;
   options.contention = asked.question->contention();
-  options.record_memory = !f.trace.empty();
+  const bool wants_timeline = !f.trace.empty() || !f.timeline.empty();
+  options.record_memory = wants_timeline;
   const Replay replayed = replay(lowered.program, options);
   const Candidate candidate = evaluate(s, asked.layout, costs, lowered.program, replayed);
   const PlanRow row = describe(s, candidate, lowered, options.contention);
@@ -57,13 +75,20 @@ ExitStatus run(const Flags& f) {
   if (!fits)
     report.note(fmt::format("does not fit: the fullest rank needs {} of {}",
                             bytes_text(candidate.memory), bytes_text(s.cluster.device.memory)));
-  if (!f.trace.empty()) {
-    const Timeline timeline = make_timeline(lowered.program, replayed);
-    TraceOptions tracing;
-    tracing.name = s.model.name + " " + to_text(asked.layout);
-    write_file_atomically(f.trace,
-                          [&](std::ostream& out) { write_chrome_trace(out, timeline, tracing); });
-    report.note("trace written to " + f.trace + "; open it at https://ui.perfetto.dev");
+  if (wants_timeline) {
+    Timeline timeline = make_timeline(lowered.program, replayed);
+    timeline.origin = origin_of(asked, f.question, std::move(timeline.origin));
+    if (!f.trace.empty()) {
+      TraceOptions tracing;
+      tracing.name = s.model.name + " " + to_text(asked.layout);
+      write_file_atomically(f.trace,
+                            [&](std::ostream& out) { write_chrome_trace(out, timeline, tracing); });
+      report.note("trace written to " + f.trace + "; open it at https://ui.perfetto.dev");
+    }
+    if (!f.timeline.empty()) {
+      save_timeline(timeline, f.timeline);
+      report.note("timeline written to " + f.timeline);
+    }
   }
   for (const std::string& w : warnings(known, row, s.cluster.nodes)) report.warn(w);
   report.print(format);
@@ -76,6 +101,9 @@ RunVerb prepare_simulate(CLI::App& app) {
   const auto f = std::make_shared<Flags>();
   add_model_or_plan(app, f->question, f->layout);
   app.add_option("--trace", f->trace, "Write a Chrome trace (opens in Perfetto) to this file");
+  app.add_option("--timeline", f->timeline,
+                 "Write the timeline to this file (.gz: compressed), for `steploom compare`");
+  app.add_flag("--unfold", f->unfold, "Replay every rank for itself, not one for all alike");
   add_format_flag(app, f->format);
   return [f] { return run(*f); };
 }
