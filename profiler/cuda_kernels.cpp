@@ -200,13 +200,15 @@ void CudaKernels::prepare(const Execution& execution) {
     }
   }
   wait_for_all();
-  fill_all(0);
-  const Bytes before = device_memory().free;
-  communicators_ = std::make_unique<Communicators>(peers_, execution.communicators);
-  communicators_->warm_up(
-      peers_, execution.calls, [this](const TensorRef& t) { return address(t); }, on(0));
-  wait_for_all();
-  communicator_bytes_ = before - device_memory().free;
+  if (options_.connect) {
+    fill_all(0);
+    const Bytes before = device_memory().free;
+    communicators_ = std::make_unique<Communicators>(peers_, execution.communicators);
+    communicators_->warm_up(
+        peers_, execution.calls, [this](const TensorRef& t) { return address(t); }, on(0));
+    wait_for_all();
+    communicator_bytes_ = before - device_memory().free;
+  }
   fill_all(0xFF);
 }
 

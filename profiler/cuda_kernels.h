@@ -29,6 +29,7 @@ namespace steploom {
 struct CudaOptions {
   PlanChoices plans;
   double patience_seconds = 120;  // the longest wait for launches to end
+  bool connect = true;            // false: no communicators, and collectives must not be launched
 };
 
 class CudaKernels final : public KernelSet {

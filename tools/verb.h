@@ -24,6 +24,7 @@ struct Verb {
 
 RunVerb prepare_plan(CLI::App& app);
 RunVerb prepare_simulate(CLI::App& app);
+RunVerb prepare_run(CLI::App& app);
 RunVerb prepare_explain(CLI::App& app);
 RunVerb prepare_why_not(CLI::App& app);
 RunVerb prepare_compare(CLI::App& app);
