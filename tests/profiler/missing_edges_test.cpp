@@ -15,13 +15,22 @@ struct Cut {
   std::int64_t edge = -1;                    // into Program::edges; -1: a dependency
 };
 
+// Flow control of messages: such an edge carries no tensor, it bounds how many buffers there are.
+bool for_room(const Program& p, const SlotEdge& e) {
+  const auto stream = [&p](std::uint32_t slot, std::uint32_t op) {
+    return static_cast<StreamKind>(p.blocks[p.slots[slot].block].ops[op].stream);
+  };
+  return stream(e.to_slot, e.to_op) == StreamKind::pp_recv ||
+         stream(e.from_slot, e.from_op) == StreamKind::pp_send;
+}
+
 std::vector<Cut> cuts_of(const Program& p) {
   std::vector<Cut> out;
   for (std::uint32_t b = 0; b < p.blocks.size(); ++b)
     for (std::uint32_t i = 0; i < p.blocks[b].ops.size(); ++i)
       for (std::uint32_t d = 0; d < p.blocks[b].ops[i].deps; ++d) out.push_back({b, i, d, -1});
   for (std::size_t e = 0; e < p.edges.size(); ++e)
-    out.push_back({0, 0, 0, static_cast<std::int64_t>(e)});
+    if (!for_room(p, p.edges[e])) out.push_back({0, 0, 0, static_cast<std::int64_t>(e)});
   return out;
 }
 
@@ -104,9 +113,7 @@ TEST_P(MissingEdges, AreFoundByCheckAndByANumber) {
     const Removed r = without(l.program(), cut);
     const bool found = !check(r.program).empty();
     checked += found;
-    const bool seen = shows(l, r, expected);
-    shown += seen;
-    if (!seen) std::printf("not shown: %s %s\n", describe_op(r.program, r.producers[0]).c_str(), cut.edge >= 0 ? "edge" : l.program().blocks[cut.block].infos[cut.op].name.c_str());
+    shown += shows(l, r, expected);
     if (!found)
       ADD_FAILURE() << "not found: "
                     << (cut.edge >= 0 ? "slot edge from " + describe_op(r.program, r.producers[0])
@@ -114,15 +121,16 @@ TEST_P(MissingEdges, AreFoundByCheckAndByANumber) {
                                             l.program().blocks[cut.block].infos[cut.op].name);
   }
   EXPECT_EQ(checked, tries);
+  // What stays hidden: a collective over a layer's gradients waits for all of them, moves only
+  // some.
   EXPECT_GE(shown, tries * 9 / 10);
   RecordProperty("shown", shown);
-  std::printf("%d of %d removed edges found by check, %d shown by one adversarial order each\n",
-              checked, tries, shown);
 }
 
 INSTANTIATE_TEST_SUITE_P(Execution, MissingEdges,
                          testing::Values(Case{tiny_dense, "tp=2,sp=1,pp=2,zero=0"},
-                                         Case{tiny_deepseek, "tp=2,sp=1,etp=1,ep=2,mbs=2,pp=2,zero=0"}));
+                                         Case{tiny_deepseek,
+                                              "tp=2,sp=1,etp=1,ep=2,mbs=2,pp=2,zero=0"}));
 
 }  // namespace
 }  // namespace steploom
