@@ -30,16 +30,11 @@ Bytes live_peak(std::span<const Life> lives) {
   return peak;
 }
 
-}  // namespace
-
-ArenaPlan plan_arena(std::span<const Life> lives, const DeviceClocks& clocks) {
+// Each life in the given order at the lowest offset that is free of all it may meet.
+ArenaPlan place(std::span<const Life> lives, const std::vector<std::size_t>& order,
+                const DeviceClocks& clocks) {
   ArenaPlan plan;
   plan.offsets.assign(lives.size(), 0);
-  plan.live_peak = live_peak(lives);
-  std::vector<std::size_t> order(lives.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::size_t a, std::size_t b) { return lives[a].bytes > lives[b].bytes; });
   std::vector<std::size_t> placed;  // by offset
   for (const std::size_t i : order) {
     const Bytes size = aligned(lives[i].bytes);
@@ -58,6 +53,23 @@ ArenaPlan plan_arena(std::span<const Life> lives, const DeviceClocks& clocks) {
                   i);
   }
   return plan;
+}
+
+}  // namespace
+
+ArenaPlan plan_arena(std::span<const Life> lives, const DeviceClocks& clocks) {
+  std::vector<std::size_t> order(lives.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto span = [&](std::size_t i) { return lives[i].end - lives[i].begin; };
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return lives[a].bytes > lives[b].bytes; });
+  ArenaPlan best = place(lives, order, clocks);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return span(a) > span(b); });
+  ArenaPlan other = place(lives, order, clocks);
+  if (other.bytes < best.bytes) best = std::move(other);
+  best.live_peak = live_peak(lives);
+  return best;
 }
 
 }  // namespace steploom

@@ -31,8 +31,8 @@ void require_executable(const BindInput& in) {
            "a correction bias or routing groups");
   if (m.has_moe() && m.moe->expert.bias)
     cannot("model " + m.name, "experts without biases", "biases");
-  if (in.layout.zero != 0)
-    cannot("layout " + to_text(in.layout), "zero=0", fmt::format("zero={}", in.layout.zero));
+  if (in.layout.zero == 1 && m.tied_embeddings && in.layout.pp > 1)
+    cannot("layout " + to_text(in.layout), "zero=0 with tied embeddings and pp > 1", "zero=1");
 }
 
 class Binder {

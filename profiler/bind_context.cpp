@@ -80,9 +80,7 @@ void BindContext::place_parameters() {
     out.parameters.push_back(std::move(bound));
   }
   out.memories[number(MemoryKind::parameters)].bytes = next * 2;
-  for (const MemoryKind k :
-       {MemoryKind::gradients, MemoryKind::master, MemoryKind::first, MemoryKind::second})
-    out.memories[number(k)].bytes = next * 4;
+  out.memories[number(MemoryKind::gradients)].bytes = next * 4;
 }
 
 int BindContext::index_in(CommGroup g) const {
@@ -123,8 +121,7 @@ TensorRef BindContext::read(const Operator& op, std::size_t operand, ElementType
   TensorRef ref = flat(op, t);
   if (ref.type != type || ref.elements() != rows * width)
     refuse(op, fmt::format("{} × {} elements to read", rows, width),
-           fmt::format("'{}' of {} bytes", in.program.tensor_tables[device.tensor_table][t].name,
-                       tensor_bytes(t)));
+           fmt::format("'{}' of {} bytes", tensor_name(t), tensor_bytes(t)));
   return ref.shaped(rows, width);
 }
 
@@ -137,8 +134,7 @@ TensorRef BindContext::write(const Operator& op, std::size_t operand, ElementTyp
   TensorRef ref = flat(op, t);
   if (tensor_bytes(t) != rows * width * bytes_of(type))
     refuse(op, fmt::format("{} × {} elements to write", rows, width),
-           fmt::format("'{}' of {} bytes", in.program.tensor_tables[device.tensor_table][t].name,
-                       tensor_bytes(t)));
+           fmt::format("'{}' of {} bytes", tensor_name(t), tensor_bytes(t)));
   return ref.shaped(rows, width);
 }
 
@@ -146,8 +142,7 @@ TensorRef BindContext::flat(const Operator& op, std::uint32_t tensor) {
   TensorRef ref = arena(tensor, op.micro_batch);
   const auto type = types_.find(tensor);
   if (!ref || type == types_.end())
-    refuse(op, "a tensor that an operator before it writes",
-           in.program.tensor_tables[device.tensor_table][tensor].name);
+    refuse(op, "a tensor that an operator before it writes", tensor_name(tensor));
   ref.type = type->second;
   ref.rows = tensor_bytes(tensor) / bytes_of(ref.type);
   return ref;
@@ -184,10 +179,9 @@ TensorRef BindContext::gradients(const Range& r) const {
   return {number(MemoryKind::gradients), r.first * 4, ElementType::fp32, r.count, 1};
 }
 
-Range BindContext::unit_of(const Operator& op, std::uint32_t tensor) const {
-  const std::string& name = in.program.tensor_tables[device.tensor_table][tensor].name;
-  const auto found = units_.find(name);
-  if (found == units_.end()) refuse(op, "gradients of a layer", name);
+Range BindContext::unit_of(const Operator& op, const std::string& gradient) const {
+  const auto found = units_.find(gradient);
+  if (found == units_.end()) refuse(op, "gradients of a layer", gradient);
   return found->second;
 }
 

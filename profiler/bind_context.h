@@ -47,6 +47,8 @@ class BindContext {
   std::int64_t micro_batches = 0;
   std::vector<ParameterTensor> list;  // entry i is out.parameters[i]
   Range dense, experts;               // of all parameters
+  // ZeRO-1: this rank's parts of the gradient buckets bound so far, in elements.
+  std::vector<Range> own_parts;
 
   int index_in(CommGroup g) const;  // of this rank; 0 if it has no such group
   std::size_t size_of(CommGroup g) const;
@@ -75,8 +77,11 @@ class BindContext {
 
   TensorRef parameters(const Range& r) const;
   TensorRef gradients(const Range& r) const;
-  // Range of a layer's gradients by the name of its tensor.
-  Range unit_of(const Operator& op, std::uint32_t tensor) const;
+  // Range of a layer's gradients, by the name of its tensor (models/operands.h).
+  Range unit_of(const Operator& op, const std::string& gradient) const;
+  const std::string& tensor_name(std::uint32_t tensor) const {
+    return in.program.tensor_tables[device.tensor_table][tensor].name;
+  }
 
   [[noreturn]] void refuse(const Operator& op, std::string expected, std::string found) const;
 

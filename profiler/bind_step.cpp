@@ -1,4 +1,6 @@
 // Loss, collectives and the optimizer.
+#include <algorithm>
+
 #include "models/operands.h"
 #include "profiler/bind_context.h"
 
@@ -30,35 +32,65 @@ CollectiveKind kind_of(const BindContext& c, const Operator& op) {
   c.refuse(op, "a message of the pipeline", std::string(name_of(g)));
 }
 
-// What a collective of the optimizer, or of a gradient bucket, moves.
-std::vector<TensorRef> step_tensors(BindContext& c, const Operator& op) {
-  std::vector<TensorRef> out;
-  const CommGroup g = op.info.group;
-  if (g == CommGroup::world) {
-    out.push_back(c.out.squares);
-  } else if (g == CommGroup::embedding) {
-    for (std::size_t i = 0; i < c.list.size(); ++i)
-      if (c.list[i].part == ParameterPart::weight &&
-          (c.list[i].op == "embedding" || c.list[i].op == "head"))
-        out.push_back(c.out.parameters[i].gradient);
-  } else if (g == CommGroup::tp) {
-    for (std::size_t i = 0; i < c.list.size(); ++i)
-      if (c.list[i].bucket == ParameterBucket::replicated)
-        out.push_back(c.out.parameters[i].gradient);
-  } else {
-    Range all;  // the units of a bucket lie side by side
-    for (const std::uint32_t t : op.reads) {
-      const Range unit = c.unit_of(op, t);
-      if (all.count == 0 || unit.first < all.first) all.first = unit.first;
-      all.count += unit.count;
-    }
-    out.push_back(c.gradients(all));
+// The units of a gradient bucket lie side by side.
+Range bucket_of(const BindContext& c, const Operator& op) {
+  Range all;
+  for (const std::uint32_t t : op.reads) {
+    const Range unit = c.unit_of(op, c.tensor_name(t));
+    if (all.count == 0 || unit.first < all.first) all.first = unit.first;
+    all.count += unit.count;
   }
-  Bytes bytes = 0;
-  for (const TensorRef& t : out) bytes += t.bytes();
-  if (bytes != op.work().bytes)
-    c.refuse(op, std::to_string(op.work().bytes) + " bytes", std::to_string(bytes));
+  return all;
+}
+
+// A member's part of a bucket.
+Range part_of(const BindContext& c, const Operator& op, const Range& bucket) {
+  const auto n = static_cast<std::int64_t>(c.size_of(op.info.group));
+  if (bucket.count % n != 0)
+    c.refuse(op, "a bucket in equal parts for " + std::to_string(n) + " ranks",
+             std::to_string(bucket.count) + " elements");
+  const std::int64_t each = bucket.count / n;
+  return {bucket.first + c.index_in(op.info.group) * each, each};
+}
+
+std::vector<Collective::Piece> in_place(const std::vector<TensorRef>& tensors) {
+  std::vector<Collective::Piece> out;
+  for (const TensorRef& t : tensors) out.push_back({t, t, {}, {}});
   return out;
+}
+
+// What a collective over tensors of the step moves: gradients, parameters or their norm.
+std::vector<Collective::Piece> step_pieces(BindContext& c, const Operator& op) {
+  std::vector<TensorRef> tensors;
+  const auto gradients_of = [&](const auto& wanted) {
+    for (std::size_t i = 0; i < c.list.size(); ++i)
+      if (wanted(c.list[i])) tensors.push_back(c.out.parameters[i].gradient);
+  };
+  switch (op.info.group) {
+    case CommGroup::world:
+      return in_place({c.out.squares});
+    case CommGroup::embedding:
+      gradients_of([](const ParameterTensor& p) {
+        return p.part == ParameterPart::weight && (p.op == "embedding" || p.op == "head");
+      });
+      return in_place(tensors);
+    case CommGroup::tp:
+      gradients_of(
+          [](const ParameterTensor& p) { return p.bucket == ParameterBucket::replicated; });
+      return in_place(tensors);
+    default:
+      break;
+  }
+  if (op.work().kind == OpKind::all_gather) {  // parameters, from the layer that needs them first
+    const bool expert = op.info.group == CommGroup::expert_dp;
+    const Range bucket{c.unit_of(op, gradient_name(op.info.layer, expert)).first,
+                       op.work().bytes / 2};
+    return {{c.parameters(bucket), c.parameters(part_of(c, op, bucket)), {}, {}}};
+  }
+  const Range bucket = bucket_of(c, op);
+  if (op.work().kind == OpKind::all_reduce) return in_place({c.gradients(bucket)});
+  c.own_parts.push_back(part_of(c, op, bucket));
+  return {{c.gradients(c.own_parts.back()), c.gradients(bucket), {}, {}}};
 }
 
 bool of_step(const BindContext& c, const Operator& op) {
@@ -106,9 +138,11 @@ KernelCall bind_collective(BindContext& c, const Operator& op) {
   call.kind = kind_of(c, op);
   call.communicator = c.communicator(op);
   if (of_step(c, op)) {
-    if (call.kind != CollectiveKind::all_reduce_sum)
-      c.refuse(op, "an all-reduce of gradients", std::string(name_of(op.work().kind)));
-    for (const TensorRef& t : step_tensors(c, op)) call.pieces.push_back({t, t, {}, {}});
+    call.pieces = step_pieces(c, op);
+    Bytes bytes = 0;
+    for (const Collective::Piece& p : call.pieces) bytes += std::max(p.to.bytes(), p.from.bytes());
+    if (bytes != op.work().bytes)
+      c.refuse(op, std::to_string(op.work().bytes) + " bytes", std::to_string(bytes));
     return call;
   }
   Collective::Piece piece;
@@ -130,36 +164,74 @@ KernelCall bind_collective(BindContext& c, const Operator& op) {
   return call;
 }
 
-KernelCall bind_optimizer(BindContext& c, const Operator& op) {
-  const Range all{0, c.dense.count + c.experts.count};
-  if (op.work().kind == OpKind::zero_fill) return ZeroFill{{c.gradients(all)}};
-  if (op.work().kind == OpKind::adam) {
-    Adam call = c.options.adam;
-    call.squares = c.out.squares;
+namespace {
+
+// What this rank updates.
+std::vector<Range> updated(const BindContext& c) {
+  if (c.in.layout.zero == 0) return {{0, c.dense.count + c.experts.count}};
+  std::vector<Range> out = c.own_parts;
+  if (c.in.layout.dp == 1 && c.dense.count > 0) out.push_back(c.dense);
+  if (c.in.layout.expert_dp() == 1 && c.experts.count > 0) out.push_back(c.experts);
+  std::sort(out.begin(), out.end(),
+            [](const Range& a, const Range& b) { return a.first < b.first; });
+  return out;
+}
+
+KernelCall adam(BindContext& c) {
+  Adam call = c.options.adam;
+  call.squares = c.out.squares;
+  call.pieces.clear();
+  std::int64_t next = 0;  // states lie densely
+  for (const Range& r : updated(c)) {
     const auto state = [&](MemoryKind k) {
-      return TensorRef{static_cast<std::uint32_t>(k), 0, ElementType::fp32, all.count, 1};
+      return TensorRef{static_cast<std::uint32_t>(k), next * 4, ElementType::fp32, r.count, 1};
     };
-    call.pieces = {{c.parameters(all), state(MemoryKind::master), state(MemoryKind::first),
-                    state(MemoryKind::second), c.gradients(all)}};
-    return call;
+    call.pieces.push_back({c.parameters(r), state(MemoryKind::master), state(MemoryKind::first),
+                           state(MemoryKind::second), c.gradients(r)});
+    next += r.count;
   }
-  // Each parameter counts once over all ranks: 1 over how many hold it.
+  for (const MemoryKind k : {MemoryKind::master, MemoryKind::first, MemoryKind::second})
+    c.out.memories[static_cast<std::size_t>(k)].bytes = next * 4;
+  return call;
+}
+
+// Each parameter counts once over all ranks: 1 over how many of them sum it.
+KernelCall squares(BindContext& c) {
   SumOfSquares call;
   call.sum = c.out.squares;
-  std::int64_t first = 0;
-  for (const ParameterTensor& p : c.list) {
-    const bool expert = p.bucket == ParameterBucket::experts;
-    const double factor =
-        1.0 / (p.copies * static_cast<double>(expert ? c.in.layout.expert_dp() : c.in.layout.dp));
-    if (!call.pieces.empty() && call.pieces.back().factor == factor) {
-      TensorRef& last = call.pieces.back().x;
-      last = last.shaped(last.rows + p.elements(), 1);
-    } else {
-      call.pieces.push_back({c.gradients({first, p.elements()}), factor});
+  const Layout& l = c.in.layout;
+  for (const Range& r : updated(c)) {
+    std::int64_t first = 0;
+    for (const ParameterTensor& p : c.list) {
+      const std::int64_t begin = std::max(first, r.first);
+      const std::int64_t end = std::min(first + p.elements(), r.first + r.count);
+      first += p.elements();
+      if (begin >= end) continue;
+      const bool expert = p.bucket == ParameterBucket::experts;
+      const int ranks = p.copies * (l.zero == 1 ? 1 : expert ? l.expert_dp() : l.dp);
+      const TensorRef x = c.gradients({begin, end - begin});
+      SumOfSquares::Piece* last = call.pieces.empty() ? nullptr : &call.pieces.back();
+      if (last != nullptr && last->factor == 1.0 / ranks &&
+          last->x.offset + last->x.bytes() == x.offset)
+        last->x = last->x.shaped(last->x.rows + x.rows, 1);
+      else
+        call.pieces.push_back({x, 1.0 / ranks});
     }
-    first += p.elements();
   }
   return call;
+}
+
+}  // namespace
+
+KernelCall bind_optimizer(BindContext& c, const Operator& op) {
+  switch (op.work().kind) {
+    case OpKind::adam:
+      return adam(c);
+    case OpKind::grad_norm:
+      return squares(c);
+    default:
+      return ZeroFill{{c.gradients({0, c.dense.count + c.experts.count})}};
+  }
 }
 
 }  // namespace steploom

@@ -54,16 +54,8 @@ __device__ std::uint64_t mix(std::uint64_t x) {  // splitmix64
   return x ^ (x >> 31);
 }
 
-__device__ void put_rounded(Bf16* to, float x) {
-  put(to, x);
-}
-__device__ void put_rounded(float* to, float x) {
-  *to = __bfloat162float(__float2bfloat16_rn(x));
-}
-
 // Rounded operation by operation, as the host's compiler is told to.
-template <class T>
-__global__ void initial_values(T* to, ShardRows s, InitialValues v) {
+__global__ void initial_values(Bf16* to, ShardRows s, InitialValues v) {
   const std::int64_t count = s.rows * s.width;
   const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * kBlock;
   const double spread = __dmul_rn(v.deviation, 1.7320508075688772);
@@ -73,7 +65,15 @@ __global__ void initial_values(T* to, ShardRows s, InitialValues v) {
     const double unit =
         static_cast<double>(mix(v.seed + static_cast<std::uint64_t>(whole)) >> 11) * 0x1p-53;
     const double centred = __dadd_rn(__dmul_rn(2, unit), -1);
-    put_rounded(to + i, static_cast<float>(__dadd_rn(v.mean, __dmul_rn(spread, centred))));
+    put(to + i, static_cast<float>(__dadd_rn(v.mean, __dmul_rn(spread, centred))));
+  }
+}
+
+__global__ void widened(float* to, const Bf16* from, std::int64_t count) {
+  const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * kBlock;
+  for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kBlock + threadIdx.x; i < count;
+       i += stride) {
+    to[i] = static_cast<float>(wide(from[i]));
   }
 }
 
@@ -126,13 +126,6 @@ void random_fill(T* to, std::int64_t count, std::uint32_t seed, float least, flo
 }
 
 template <class T>
-void initial_fill(T* to, const ShardRows& shard, const InitialValues& values, Stream stream) {
-  if (shard.rows * shard.width == 0) return;
-  initial_values<<<grid_for(shard.rows * shard.width), kBlock, 0, stream>>>(to, shard, values);
-  check_launch("fill_initial");
-}
-
-template <class T>
 std::int64_t nans(const T* values, std::int64_t count, Stream stream) {
   if (count == 0) return 0;
   const DeviceBuffer found(sizeof(unsigned long long));
@@ -176,11 +169,15 @@ void fill_random_positive(float* to, std::int64_t count, std::uint32_t seed, Str
 }
 
 void fill_initial(Bf16* to, const ShardRows& shard, const InitialValues& values, Stream stream) {
-  initial_fill(to, shard, values, stream);
+  if (shard.rows * shard.width == 0) return;
+  initial_values<<<grid_for(shard.rows * shard.width), kBlock, 0, stream>>>(to, shard, values);
+  check_launch("fill_initial");
 }
 
-void fill_initial(float* to, const ShardRows& shard, const InitialValues& values, Stream stream) {
-  initial_fill(to, shard, values, stream);
+void widen(float* to, const Bf16* from, std::int64_t count, Stream stream) {
+  if (count == 0) return;
+  widened<<<grid_for(count), kBlock, 0, stream>>>(to, from, count);
+  check_launch("widen");
 }
 
 void fill_zero(void* to, std::int64_t bytes, Stream stream) {

@@ -44,7 +44,7 @@ struct InitialValues {
   double mean, deviation;
 };
 void fill_initial(Bf16* to, const ShardRows& shard, const InitialValues& values, Stream stream);
-void fill_initial(float* to, const ShardRows& shard, const InitialValues& values, Stream stream);
+void widen(float* to, const Bf16* from, std::int64_t count, Stream stream);
 void fill_zero(void* to, std::int64_t bytes, Stream stream);
 void poison(void* to, std::int64_t bytes, Stream stream);
 void fill_words(std::int32_t* to, std::int32_t value, std::int64_t count, Stream stream);

@@ -17,6 +17,7 @@
 namespace steploom {
 namespace {
 
+constexpr std::uintptr_t kAlignment = 16;  // of all tensors, for vector loads
 constexpr std::int32_t kPoisonWord = -(1 << 30);
 constexpr std::int64_t kChunk = std::int64_t{1} << 22;  // elements converted at a time
 
@@ -100,7 +101,11 @@ template <class T>
 T* CudaKernels::at(const TensorRef& t, ElementType type) const {
   if (!t) return nullptr;
   if (t.type != type) throw DeviceError("a tensor of another type than its kernel's");
-  return static_cast<T*>(address(t));
+  void* address = this->address(t);
+  if (reinterpret_cast<std::uintptr_t>(address) % kAlignment != 0) {
+    throw DeviceError("a tensor that does not begin at a multiple of 16 bytes");
+  }
+  return static_cast<T*>(address);
 }
 template Bf16* CudaKernels::at(const TensorRef&, ElementType) const;
 template float* CudaKernels::at(const TensorRef&, ElementType) const;
@@ -147,11 +152,7 @@ void CudaKernels::write_initial(const TensorRef& to, const ParameterTensor& p) {
     const ShardRows rows{run.count, p.width, run.whole_first * p.whole_width + p.first_column,
                          p.whole_width};
     const TensorRef part = to.shaped(p.rows, p.width).slice(run.first, run.count);
-    if (to.type == ElementType::bf16) {
-      fill_initial(this->values(part), rows, values, nullptr);
-    } else {
-      fill_initial(floats(part), rows, values, nullptr);
-    }
+    fill_initial(this->values(part), rows, values, nullptr);
   }
   wait_for_device();
 }
@@ -163,6 +164,12 @@ void CudaKernels::fill(const TensorRef& to, double value) {
   } else {
     write(to, std::vector<double>(static_cast<std::size_t>(to.elements()), value));
   }
+}
+
+void CudaKernels::copy(const TensorRef& to, const TensorRef& from) {
+  if (to.elements() != from.elements()) throw DeviceError("a copy of another size");
+  widen(floats(to), values(from), from.elements(), nullptr);
+  wait_for_device();
 }
 
 void CudaKernels::fill_all(int byte) {

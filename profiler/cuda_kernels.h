@@ -42,6 +42,7 @@ class CudaKernels final : public KernelSet {
   std::vector<double> read(const TensorRef& from) override;
   void write_initial(const TensorRef& to, const ParameterTensor& p) override;
   void fill(const TensorRef& to, double value) override;
+  void copy(const TensorRef& to, const TensorRef& from) override;
   void prepare(const Execution& execution) override;
   void begin_step(std::int64_t number) override;
   void wait_for_all() override;

@@ -7,6 +7,8 @@
 // record() the call's event if it has one. That is enough for correctness: waits hold exactly the
 // Program's dependencies and slot edges that cross streams; everything else is stream order.
 //
+// Steps are not ordered among each other: between two of them the host waits for all launches.
+//
 // Micro-batch tensors lie in one arena. Two of them share bytes only where the Program orders every
 // use of the one before the first write of the other (vector clocks over streams, dependencies and
 // slot edges), so no timing can make them collide. Offsets are multiples of kArenaAlignment
@@ -29,8 +31,8 @@ enum class MemoryKind : std::uint8_t {
   arena,       // micro-batch tensors
   parameters,  // bf16: dense units, then experts, in the order of the parameter list
   gradients,   // fp32, the same order
-  master,      // fp32 masters of the parameters that this rank updates, and Adam's moments
-  first,
+  master,      // fp32, of what this rank updates: the pieces of its Adam call, one after the other
+  first,       // Adam's moments, likewise
   second,
   constants,  // rotary table, square of the gradient norm
   tokens,     // int32: ids, then targets, [micro-batches · tokens, 1] each

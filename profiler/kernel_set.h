@@ -34,10 +34,11 @@ class KernelSet {
   // launches.
   virtual void write(const TensorRef& to, std::span<const double> values) = 0;
   virtual std::vector<double> read(const TensorRef& from) = 0;
-  // What write() would with initial_values(p) (step_data.h), or with one value everywhere, but as
-  // fast as the backend can: models are large.
+  // What write() would with initial_values(p) (step_data.h), with one value everywhere, or with
+  // what read() gives of bf16 for fp32, but as fast as the backend can: models are large.
   virtual void write_initial(const TensorRef& to, const ParameterTensor& p) = 0;
   virtual void fill(const TensorRef& to, double value) = 0;
+  virtual void copy(const TensorRef& to, const TensorRef& from) = 0;
 
   // Once, before the first launch: streams, events, communicators, plans.
   virtual void prepare(const Execution& execution) = 0;

@@ -49,6 +49,7 @@ class ReferenceKernels final : public KernelSet {
   std::vector<double> read(const TensorRef& from) override;
   void write_initial(const TensorRef& to, const ParameterTensor& p) override;
   void fill(const TensorRef& to, double value) override;
+  void copy(const TensorRef& to, const TensorRef& from) override { write(to, read(from)); }
   void prepare(const Execution& execution) override { execution_ = &execution; }
   void begin_step(std::int64_t number) override { step_ = number; }
   void wait_for_all() override {}

@@ -108,7 +108,8 @@ class ReferenceRun::Scheduler {
   // The step ends by zeroing them.
   void keep_gradients(Rank& rank) {
     for (std::size_t i = 0; i < rank.list.size(); ++i)
-      into_whole(rank.list[i], rank.kernels->read(rank.execution.parameters[i].gradient),
+      into_whole(rank.execution, rank.list[i], rank.execution.parameters[i],
+                 rank.kernels->read(rank.execution.parameters[i].gradient),
                  result_.gradients[rank.list[i].name]);
   }
 
@@ -160,8 +161,8 @@ std::map<std::string, std::vector<double>> ReferenceRun::parameters() {
   std::map<std::string, std::vector<double>> out;
   for (Rank& rank : ranks_)
     for (std::size_t i = 0; i < rank.list.size(); ++i)
-      into_whole(rank.list[i], rank.kernels->read(rank.execution.parameters[i].value),
-                 out[rank.list[i].name]);
+      into_whole(rank.execution, rank.list[i], rank.execution.parameters[i],
+                 rank.kernels->read(rank.execution.parameters[i].value), out[rank.list[i].name]);
   return out;
 }
 

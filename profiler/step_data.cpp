@@ -1,5 +1,6 @@
 #include "profiler/step_data.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string_view>
@@ -31,10 +32,6 @@ void each_element(const ParameterTensor& p, const Visit& visit) {
       for (std::int64_t c = 0; c < p.width; ++c)
         visit((run.first + r) * p.width + c,
               (run.whole_first + r) * p.whole_width + p.first_column + c);
-}
-
-const TensorRef of_kind(MemoryKind k, ElementType type, std::int64_t elements) {
-  return {static_cast<std::uint32_t>(k), 0, type, elements, 1};
 }
 
 void write_rotary(KernelSet& kernels, const TensorRef& table) {
@@ -105,26 +102,39 @@ void set_up(KernelSet& kernels, const BindInput& in, const Execution& e) {
   for (const MemorySpec& m : e.memories) kernels.allocate(m.bytes);
   kernels.prepare(e);
   const std::vector<ParameterTensor> list = parameters_of(in, e);
-  std::int64_t first = 0;
   for (std::size_t i = 0; i < list.size(); ++i) {
     kernels.write_initial(e.parameters[i].value, list[i]);
-    TensorRef master = e.parameters[i].gradient;
-    master.memory = static_cast<std::uint32_t>(MemoryKind::master);
-    kernels.write_initial(master, list[i]);
-    first += list[i].elements();
+    kernels.fill(e.parameters[i].gradient, 0);
   }
-  for (const MemoryKind k : {MemoryKind::gradients, MemoryKind::first, MemoryKind::second})
-    kernels.fill(of_kind(k, ElementType::fp32, first), 0);
+  for (const Adam::Piece& p : updates_of(e)) {
+    kernels.copy(p.master, p.parameters);
+    kernels.fill(p.first, 0);
+    kernels.fill(p.second, 0);
+  }
   if (e.rotary) write_rotary(kernels, e.rotary);
   if (e.ids || e.targets) write_tokens(kernels, in, e);
 }
 
-void into_whole(const ParameterTensor& p, std::span<const double> shard,
-                std::vector<double>& whole) {
-  each_element(p, [&](std::int64_t mine, std::int64_t at) {
+std::vector<Adam::Piece> updates_of(const Execution& e) {
+  for (const Call& call : e.calls)
+    if (const auto* adam = std::get_if<Adam>(&call.kernel)) return adam->pieces;
+  return {};
+}
+
+void into_whole(const Execution& e, const ParameterTensor& p, const BoundParameter& bound,
+                std::span<const double> shard, std::vector<double>& whole) {
+  std::vector<bool> mine(shard.size(), false);
+  const Bytes first = bound.value.offset / bytes_of(bound.value.type);
+  for (const Adam::Piece& piece : updates_of(e)) {
+    const Bytes from = piece.parameters.offset / bytes_of(piece.parameters.type) - first;
+    for (Bytes i = std::max<Bytes>(from, 0);
+         i < std::min<Bytes>(from + piece.parameters.elements(), p.elements()); ++i)
+      mine[static_cast<std::size_t>(i)] = true;
+  }
+  each_element(p, [&](std::int64_t here, std::int64_t at) {
     const auto i = static_cast<std::size_t>(at);
     if (i >= whole.size()) whole.resize(i + 1, std::numeric_limits<double>::quiet_NaN());
-    whole[i] = shard[static_cast<std::size_t>(mine)];
+    if (mine[static_cast<std::size_t>(here)]) whole[i] = shard[static_cast<std::size_t>(here)];
   });
 }
 

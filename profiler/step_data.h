@@ -25,12 +25,16 @@ std::uint64_t initial_seed(const ParameterTensor& p);
 std::int64_t token_at(const ModelSpec& m, std::int64_t sequence, std::int64_t position);
 
 // Allocates an Execution's memories and fills what a step reads: parameters, masters, moments, zero
-// gradients, rotary table, tokens. `list` is the stage's parameter list.
+// gradients, rotary table, tokens.
 void set_up(KernelSet& kernels, const BindInput& input, const Execution& execution);
 
-// Elements of the rank's shard into the whole tensor, which has NaN where no rank has been yet.
-void into_whole(const ParameterTensor& p, std::span<const double> shard,
-                std::vector<double>& whole);
+// What this rank's Adam updates: all of its parameters, or with ZeRO-1 its parts of the buckets.
+std::vector<Adam::Piece> updates_of(const Execution& execution);
+
+// The elements of a rank's shard that it updates into the whole tensor, which has NaN where no rank
+// has been yet. Others of its gradients and parameters are not final with ZeRO-1.
+void into_whole(const Execution& execution, const ParameterTensor& p, const BoundParameter& bound,
+                std::span<const double> shard, std::vector<double>& whole);
 
 // Which experts every token of a step chose: (layer, token of the global batch) -> top_k words, as
 // Router's tape has them.

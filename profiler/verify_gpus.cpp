@@ -146,10 +146,12 @@ Tensors whole_gradients(Peers& peers, const BindInput& input, const ReferenceRun
   for (std::size_t rank = 0; rank < all.size(); ++rank) {
     Taker t(all[rank]);
     const Execution& e = run->execution(static_cast<int>(rank));
-    for (const ParameterTensor& p : parameters_of(input, e)) {
+    const std::vector<ParameterTensor> list = parameters_of(input, e);
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      const ParameterTensor& p = list[i];
       const std::vector<float> shard = t.some<float>(static_cast<std::size_t>(p.elements()));
       const std::vector<double> wide(shard.begin(), shard.end());
-      into_whole(p, wide, out[p.name]);
+      into_whole(e, p, e.parameters[i], wide, out[p.name]);
     }
   }
   return out;

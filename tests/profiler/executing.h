@@ -67,7 +67,7 @@ inline ModelSpec tiny_deepseek() {
 
 // A model under a layout: the Program, and what binding needs.
 struct Lowering {
-  Lowering(ModelSpec model, const std::string& text, int devices, std::int64_t batch = 6,
+  Lowering(ModelSpec model, const std::string& text, int devices, std::int64_t batch = 12,
            std::int64_t sequence = 8)
       : world(std::move(model), 1, sequence, batch, "steploom", "h200-sxm-141gb"),
         layout(parse_layout(text, devices, world.model.has_moe())) {

@@ -33,6 +33,11 @@ TEST_P(Layouts, LossAndGradientsAreThoseOfOneRank) {
   EXPECT_GT(whole.gradients.size(), 10U);
   EXPECT_LT(difference(whole.gradients, parallel.gradients), 1e-10);
   EXPECT_LT(difference(alone.parameters(), run.parameters()), 1e-7);
+  // A second step starts from what the first has made of the parameters.
+  const StepResult second = run.step();
+  alone.replay_routing(run.routing());
+  EXPECT_NEAR(second.loss, alone.step().loss, 1e-7);
+  EXPECT_GT(std::abs(second.loss - parallel.loss), 1e-4);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -50,6 +55,10 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"mixtral_ep_dp", tiny_mixtral, "tp=1,ep=1,zero=0", 2},
                     Case{"mixtral_etp", tiny_mixtral, "tp=2,sp=1,etp=2,ep=1,zero=0", 2},
                     Case{"mixtral_tp_ep", tiny_mixtral, "tp=2,sp=1,etp=1,ep=2,pp=2,zero=0", 4},
+                    Case{"dense_zero", tiny_dense, "tp=1,zero=1", 2},
+                    Case{"dense_zero_tp_sp_pp", tiny_dense, "tp=2,sp=1,pp=2,zero=1", 8},
+                    Case{"gpt2_zero", tiny_gpt2, "tp=1,zero=1", 2},
+                    Case{"mixtral_zero_ep", tiny_mixtral, "tp=1,ep=2,zero=1", 4},
                     Case{"deepseek_ep", tiny_deepseek, "tp=1,ep=2,mbs=1,zero=0", 2},
                     Case{"deepseek_ep_recompute", tiny_deepseek, "tp=1,ep=2,recompute=full,zero=0",
                          2}),
@@ -80,7 +89,7 @@ TEST(Execution, ChoicesAreDroppedAndKept) {
   int dropped = 0, kept = 0;
   for (const auto& [token, words] : run.routing())
     for (const double word : words) ++(word < 0 ? dropped : kept);
-  EXPECT_EQ(dropped + kept, 2 * 6 * 8 * 2);  // layers, sequences, tokens, choices
+  EXPECT_EQ(dropped + kept, 2 * 12 * 8 * 2);  // layers, sequences, tokens, choices
   EXPECT_GT(dropped, 10);
   EXPECT_GT(kept, 100);
 }
@@ -92,7 +101,7 @@ TEST(Execution, ATapeThatDoesNotFitIsRefused) {
   ReferenceRun run(l.input(), replay);
   RoutingTape all_to_one;
   for (int layer = 0; layer < 2; ++layer)
-    for (std::int64_t token = 0; token < 6 * 8; ++token) all_to_one[{layer, token}] = {0, 1};
+    for (std::int64_t token = 0; token < 12 * 8; ++token) all_to_one[{layer, token}] = {0, 1};
   run.replay_routing(all_to_one);
   EXPECT_THROW(run.step(), Error);
 }
