@@ -18,7 +18,7 @@
 namespace steploom {
 namespace {
 
-constexpr std::int64_t kSequence = 64, kBatch = 4;
+constexpr std::int64_t kSequence = 128, kBatch = 4;
 
 // As tiny_*(), as wide as the kernels need.
 ModelSpec widened(ModelSpec m) {
