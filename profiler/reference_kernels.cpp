@@ -40,6 +40,16 @@ std::span<const double> part(const std::vector<double>& whole, std::size_t index
   return std::span(whole).subspan(index * each, each);
 }
 
+// What an all-to-all takes to member `to`.
+std::span<const double> sent_to(const Collective::Piece& p, const std::vector<double>& from,
+                                std::size_t to, std::size_t members) {
+  if (p.send_rows.empty()) return part(from, to, members);
+  std::int64_t first = 0;
+  for (std::size_t i = 0; i < to; ++i) first += p.send_rows[i];
+  return std::span(from).subspan(static_cast<std::size_t>(first * p.from.width),
+                                 static_cast<std::size_t>(p.send_rows[to] * p.from.width));
+}
+
 void exchange(const std::vector<Member>& members, std::size_t piece) {
   std::vector<std::vector<double>> from;
   for (const Member& m : members) from.push_back(sent(m, piece));
@@ -61,8 +71,8 @@ void exchange(const std::vector<Member>& members, std::size_t piece) {
         break;
       }
       case CollectiveKind::all_to_all:
-        for (const auto& f : from) {
-          const auto mine = part(f, me, members.size());
+        for (std::size_t r = 0; r < members.size(); ++r) {
+          const auto mine = sent_to(members[r].call->pieces[piece], from[r], me, members.size());
           to.insert(to.end(), mine.begin(), mine.end());
         }
         break;
