@@ -56,6 +56,16 @@ void issue(Variant& v, const GpuRunOptions& options) {
   }
 }
 
+// What a graph cannot hold.
+void require_capturable(const Variant& v) {
+  for (const Call& call : v.execution.calls) {
+    if (!call.host_waits) continue;
+    throw Error({"--graph", describe_op(v.input.program, call.op),
+                 "a step whose host never waits for the device", "an operator that it waits for",
+                 "run without --graph"});
+  }
+}
+
 void set_up_variant(Peers& peers, Variant& v, const GpuRunOptions& options) {
   v.free_before = device_memory().free;
   if (all_bytes(v.execution) > v.free_before) {
@@ -302,6 +312,7 @@ std::vector<MeasuredRun> run_on_gpus(Peers& peers, std::span<const BindInput> pl
   std::vector<Variant> variants;
   for (const BindInput& plan : plans) {
     Variant v{plan, bind(plan, peers.rank()), nullptr, 0, 0, 0, {}};
+    if (options.graph) require_capturable(v);
     variants.push_back(std::move(v));
   }
   for (Variant& v : variants) set_up_variant(peers, v, options);
