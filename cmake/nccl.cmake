@@ -16,13 +16,20 @@ if(NOT STEPLOOM_HAS_NCCL)
 endif()
 message(STATUS "NCCL: on, ${NCCL_LIBRARY}")
 
+# What ran when, and return codes: for measuring and for running.
+add_library(steploom_trace STATIC profiler/kernel_trace.cpp profiler/measure_check.cpp)
+target_include_directories(steploom_trace SYSTEM PRIVATE
+  ${NCCL_INCLUDE_DIR} ${CUDAToolkit_INCLUDE_DIRS})
+target_link_libraries(steploom_trace PUBLIC steploom_profiler
+  PRIVATE ${NCCL_LIBRARY} CUDA::cudart_static CUDA::cublas CUDA::cupti)
+
 add_library(steploom_collectives STATIC
   profiler/measure_run.cpp profiler/measure_sweep.cpp profiler/measure_interference.cpp
-  profiler/measure_admission.cpp profiler/measure_check.cpp profiler/stamped_loop.cpp
-  profiler/kernel_trace.cpp profiler/collectives.cu profiler/side_kernels.cu)
+  profiler/measure_admission.cpp profiler/stamped_loop.cpp profiler/collectives.cu
+  profiler/side_kernels.cu)
 target_include_directories(steploom_collectives SYSTEM PRIVATE
   ${NCCL_INCLUDE_DIR} ${CUDAToolkit_INCLUDE_DIRS})
 target_compile_options(steploom_collectives PRIVATE
   $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wconversion>)
-target_link_libraries(steploom_collectives PUBLIC steploom_profiler
+target_link_libraries(steploom_collectives PUBLIC steploom_trace
   PRIVATE ${NCCL_LIBRARY} CUDA::cudart_static CUDA::cublas CUDA::cupti)

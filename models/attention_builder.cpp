@@ -131,13 +131,14 @@ TensorId attention_forward(Emitter& out, TensorId x, AttentionSaved& saved) {
   const std::int64_t h = c.model.hidden;
   const Widths w = widths(c);
   saved.input = x;
-  saved.normed = out.stream("attention norm", OpKind::norm, Phase::forward, c.shard, h, h, {x});
+  saved.normed = out.norm("attention norm", c.shard, h, x, saved.norm);
   saved.qkv = c.model.attention.kind == AttentionKind::latent
                   ? latent_forward(out, saved.normed, w, saved)
                   : grouped_query_forward(out, saved.normed, w);
   saved.out = out.tensor("attention", c.tokens * w.out * c.e);
+  saved.log_sum = out.side("attention log-sum", c.tokens * core_shape(c).heads * 4);
   out.op("attention", causal_attention(Phase::forward, c.work.precision, core_shape(c)),
-         {saved.qkv}, {saved.out});
+         {saved.qkv}, {saved.out, saved.log_sum});
   const TensorId y = out.linear("attention out", saved.out, c.tokens, h, w.out);
   return out.reduce("attention out reduce", y, h, Phase::forward);
 }
@@ -151,12 +152,11 @@ TensorId attention_backward(Emitter& out, TensorId dy, const AttentionSaved& sav
   out.linear_weight_grad("attention out", saved.out, full, c.tokens, h, w.out);
   const TensorId dqkv = out.tensor("attention gradient", c.tokens * w.qkv() * c.e);
   out.op("attention", causal_attention(Phase::data_grad, c.work.precision, core_shape(c)),
-         {d_out, saved.qkv, saved.out}, {dqkv});
+         {d_out, saved.qkv, saved.out, saved.log_sum}, {dqkv});
   const TensorId dx = c.model.attention.kind == AttentionKind::latent
                           ? latent_backward(out, dqkv, saved, w)
                           : grouped_query_backward(out, dqkv, saved.normed, w);
-  return out.stream("attention norm", OpKind::norm, Phase::data_grad, c.shard, 2 * h, h,
-                    {dx, saved.input});
+  return out.norm_backward("attention norm", c.shard, h, dx, saved.input, saved.norm);
 }
 
 }  // namespace steploom

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "models/emitter.h"
+#include "models/operands.h"
 #include "models/parameters.h"
 
 namespace steploom {
@@ -21,8 +22,7 @@ TensorId layer_forward(Emitter& out, int layer, TensorId x, LayerSaved& saved) {
   const TensorId attended = attention_forward(out, x, saved.attention);
   saved.middle = out.stream("attention residual", OpKind::residual, Phase::forward, c.shard, 2 * h,
                             h, {x, attended});
-  saved.normed =
-      out.stream("ffn norm", OpKind::norm, Phase::forward, c.shard, h, h, {saved.middle});
+  saved.normed = out.norm("ffn norm", c.shard, h, saved.middle, saved.norm);
   const TensorId y = is_moe(c.model, layer)
                          ? moe_forward(out, saved.normed, saved.moe)
                          : ffn_forward(out, "ffn", saved.normed, c.model.dense.width,
@@ -38,7 +38,7 @@ TensorId layer_backward(Emitter& out, int layer, TensorId dy, const LayerSaved& 
   TensorId d = is_moe(c.model, layer) ? moe_backward(out, dy, saved.normed, saved.moe)
                                       : ffn_backward(out, "ffn", dy, c.model.dense.width,
                                                      c.model.dense.gated, saved.dense);
-  d = out.stream("ffn norm", OpKind::norm, Phase::data_grad, c.shard, 2 * h, h, {d, saved.middle});
+  d = out.norm_backward("ffn norm", c.shard, h, d, saved.middle, saved.norm);
   const TensorId d_middle =
       out.stream("ffn residual", OpKind::residual, Phase::data_grad, c.shard, 2 * h, h, {dy, d});
   d = attention_backward(out, d_middle, saved.attention);
@@ -47,7 +47,10 @@ TensorId layer_backward(Emitter& out, int layer, TensorId dy, const LayerSaved& 
 }
 
 struct HeadSaved {
-  TensorId input = kNoTensor, normed = kNoTensor, softmax = kNoTensor;
+  NormSaved norm;
+  TensorId input = kNoTensor, normed = kNoTensor;
+  TensorId softmax = kNoTensor;                      // without complete operands
+  TensorId logits = kNoTensor, log_sum = kNoTensor;  // with them
 };
 
 std::int64_t local_vocab(const BuildContext& c) {
@@ -77,6 +80,36 @@ void embedding_backward(Emitter& out, TensorId dy) {
          {full}, {out.dense_gradient()});
 }
 
+// The loss of m rows of v logits; returns the logarithm of each row's sum. Over slices each rank
+// sums against its own maximum, so that the logits are read once.
+TensorId loss(Emitter& out, TensorId logits, std::int64_t v) {
+  const BuildContext& c = out.c;
+  const Bytes words = c.tokens * 4;
+  const auto kernel = [&](std::string_view name, std::int64_t n, Bytes bytes, Emitter::Ids reads,
+                          Emitter::Ids writes) {
+    out.op(name,
+           streaming(OpKind::cross_entropy, Phase::forward, c.work.precision, c.tokens, n, bytes),
+           reads, writes);
+  };
+  const TensorId log_sum = out.tensor("logit log-sum", words);
+  if (c.layout.tp == 1) {
+    kernel(kLoss, v, c.tokens * v * c.e, {logits}, {log_sum});
+    return log_sum;
+  }
+  const TensorId maximum = out.tensor(kLogitMaximum, words);
+  const TensorId local = out.tensor("loss of the slice", 3 * words);
+  const TensorId sums = out.tensor("loss sums", 2 * words);
+  const auto all_reduce = [&](std::string_view name, Bytes bytes, TensorId t) {
+    out.in_place(name, OpKind::all_reduce, CommGroup::tp, StreamKind::tp, Phase::forward, bytes, t);
+  };
+  kernel(kLossOfSlice, v, c.tokens * v * c.e, {logits}, {maximum, local});
+  all_reduce(kLogitMaximum, words, maximum);
+  kernel(kLossSums, 2, 6 * words, {local, maximum}, {sums});
+  all_reduce("loss sums", 2 * words, sums);
+  kernel(kLossEnd, 1, 5 * words, {maximum, sums}, {log_sum});
+  return log_sum;
+}
+
 // Vocabulary-parallel head and loss (Megatron-LM, arXiv 1909.08053, section 3): each rank holds a
 // slice of the logits; the maximum, then the target logit and the sum, are reduced over tp.
 void head_forward(Emitter& out, TensorId x, HeadSaved& saved) {
@@ -84,9 +117,14 @@ void head_forward(Emitter& out, TensorId x, HeadSaved& saved) {
   const std::int64_t h = c.model.hidden;
   const std::int64_t v = local_vocab(c);
   saved.input = x;
-  saved.normed = out.stream("final norm", OpKind::norm, Phase::forward, c.shard, h, h, {x});
+  saved.normed = out.norm("final norm", c.shard, h, x, saved.norm);
   const TensorId full = out.gather("head input gather", saved.normed, h, Phase::forward);
   const TensorId logits = out.linear("head", full, c.tokens, v, h);
+  if (c.runtime.complete_operands) {
+    saved.logits = logits;
+    saved.log_sum = loss(out, logits, v);
+    return;
+  }
   saved.softmax = out.tensor("softmax", c.tokens * v * 4);
   out.op("cross entropy",
          streaming(OpKind::cross_entropy, Phase::forward, c.work.precision, c.tokens, v,
@@ -98,21 +136,30 @@ void head_forward(Emitter& out, TensorId x, HeadSaved& saved) {
                    c.tokens * 4 * words, saved.softmax);
 }
 
-TensorId head_backward(Emitter& out, const HeadSaved& saved) {
+// `embedding_here`: a tied head's weight is the embedding's, and so is its gradient.
+TensorId head_backward(Emitter& out, const HeadSaved& saved, bool embedding_here) {
   const BuildContext& c = out.c;
   const std::int64_t h = c.model.hidden;
   const std::int64_t v = local_vocab(c);
-  const TensorId d_logits = out.tensor("logits gradient", c.tokens * v * c.e);
-  out.op("cross entropy",
-         streaming(OpKind::cross_entropy, Phase::data_grad, c.work.precision, c.tokens, v,
-                   c.tokens * v * (4 + c.e)),
-         {saved.softmax}, {d_logits});
+  const bool in_place = c.runtime.complete_operands;
+  const TensorId d_logits =
+      in_place ? saved.logits : out.tensor("logits gradient", c.tokens * v * c.e);
+  const Bytes moved = c.tokens * v * (in_place ? 2 * c.e : 4 + c.e);
+  const Work gradient =
+      streaming(OpKind::cross_entropy, Phase::data_grad, c.work.precision, c.tokens, v, moved);
+  if (in_place)
+    out.op("cross entropy", gradient, {saved.logits, saved.log_sum}, {saved.logits});
+  else
+    out.op("cross entropy", gradient, {saved.softmax}, {d_logits});
   const TensorId full = out.gather("head input gather", saved.normed, h, Phase::weight_grad);
   const TensorId dx = out.linear_data_grad("head", d_logits, c.tokens, v, h);
   const TensorId reduced = out.reduce("head input gradient reduce", dx, h, Phase::data_grad);
-  out.linear_weight_grad("head", full, d_logits, c.tokens, v, h);
-  return out.stream("final norm", OpKind::norm, Phase::data_grad, c.shard, 2 * h, h,
-                    {reduced, saved.input});
+  if (in_place && c.model.tied_embeddings && embedding_here)
+    out.op("head", product(Phase::weight_grad, c.work.precision, c.tokens, v, h), {full, d_logits},
+           {out.dense_gradient_of(-1)});
+  else
+    out.linear_weight_grad("head", full, d_logits, c.tokens, v, h);
+  return out.norm_backward("final norm", c.shard, h, reduced, saved.input, saved.norm);
 }
 
 TensorId receive(Emitter& out, CommGroup group, Phase phase) {
@@ -170,8 +217,8 @@ Chunk build_chunk(const ModelSpec& m, const Workload& w, const Layout& l, const 
 
   Emitter b(c, chunk, chunk.backward);
   b.set_layer(m.layers);
-  TensorId dy =
-      stage.head ? head_backward(b, head) : receive(b, CommGroup::pp_backward_in, Phase::data_grad);
+  TensorId dy = stage.head ? head_backward(b, head, stage.embedding)
+                           : receive(b, CommGroup::pp_backward_in, Phase::data_grad);
   for (int i = stage.layers - 1; i >= 0; --i) {
     if (l.recompute == Recompute::full) {
       b.set_recompute(true);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "models/operands.h"
+
 namespace steploom {
 
 TensorId Emitter::tensor(std::string_view name, Bytes bytes, TensorScope scope) {
@@ -10,18 +12,24 @@ TensorId Emitter::tensor(std::string_view name, Bytes bytes, TensorScope scope) 
   return static_cast<TensorId>(chunk_.tensors.size() - 1);
 }
 
-TensorId Emitter::gradient(TensorId LayerGradients::*which, const char* name) {
+TensorId Emitter::gradient(int layer, bool experts) {
   auto it = std::find_if(chunk_.gradients.begin(), chunk_.gradients.end(),
-                         [this](const LayerGradients& g) { return g.layer == layer_; });
-  if (it == chunk_.gradients.end()) it = chunk_.gradients.insert(it, {layer_});
-  if ((*it).*which == kNoTensor)
-    (*it).*which = tensor("layer " + std::to_string(layer_) + name, 0, TensorScope::step);
-  return (*it).*which;
+                         [layer](const LayerGradients& g) { return g.layer == layer; });
+  if (it == chunk_.gradients.end()) it = chunk_.gradients.insert(it, {layer});
+  TensorId& t = experts ? it->experts : it->dense;
+  if (t == kNoTensor) t = tensor(gradient_name(layer, experts), 0, TensorScope::step);
+  return t;
+}
+
+TensorId Emitter::side(std::string_view name, Bytes bytes) {
+  return c.runtime.complete_operands ? tensor(name, bytes) : kNoTensor;
 }
 
 OpId Emitter::op(OpNode node) {
   node.layer = layer_;
   node.recompute = recompute_;
+  std::erase(node.reads, kNoTensor);
+  std::erase(node.writes, kNoTensor);
   producer_.resize(chunk_.tensors.size(), -1);
   const OpId id = graph_.add(node);
   for (const TensorId t : node.reads)
@@ -56,6 +64,35 @@ TensorId Emitter::linear_data_grad(std::string_view name, TensorId dy, std::int6
 void Emitter::linear_weight_grad(std::string_view name, TensorId x, TensorId dy, std::int64_t m,
                                  std::int64_t n, std::int64_t k) {
   op(name, product(Phase::weight_grad, c.work.precision, m, n, k), {x, dy}, {dense_gradient()});
+}
+
+namespace {
+
+// Moves `tensors` times m rows of width n.
+Work norm_work(const BuildContext& c, Phase phase, std::int64_t m, std::int64_t n, int tensors) {
+  Work work = streaming(OpKind::norm, phase, c.work.precision, m, n, tensors * m * n * c.e);
+  work.k = c.model.norm_bias ? 2 : 1;
+  return work;
+}
+
+}  // namespace
+
+TensorId Emitter::norm(std::string_view name, std::int64_t m, std::int64_t n, TensorId x,
+                       NormSaved& saved) {
+  const TensorId y = tensor(name, m * n * c.e);
+  const std::string of(name);
+  saved.scale = side(of + " scale", m * 4);
+  if (c.model.norm_bias) saved.mean = side(of + " mean", m * 4);
+  op(name, norm_work(c, Phase::forward, m, n, 2), {x}, {y, saved.scale, saved.mean});
+  return y;
+}
+
+TensorId Emitter::norm_backward(std::string_view name, std::int64_t m, std::int64_t n, TensorId dy,
+                                TensorId x, const NormSaved& saved) {
+  const TensorId dx = tensor(name, m * n * c.e);
+  op(name, norm_work(c, Phase::data_grad, m, n, 3), {dy, x, saved.scale, saved.mean},
+     {dx, c.runtime.complete_operands ? dense_gradient() : kNoTensor});
+  return dx;
 }
 
 TensorId Emitter::stream(std::string_view name, OpKind kind, Phase phase, std::int64_t m,

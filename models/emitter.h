@@ -16,6 +16,14 @@
 
 namespace steploom {
 
+inline constexpr TensorId kNoTensor = ~TensorId{0};
+
+// One fp32 number a row that the backward pass needs; kNoTensor without complete operands.
+struct NormSaved {
+  TensorId scale = kNoTensor;
+  TensorId mean = kNoTensor;  // LayerNorm only
+};
+
 // What every part of the builder needs to know.
 struct BuildContext {
   const ModelSpec& model;
@@ -41,7 +49,9 @@ class Emitter {
 
   TensorId tensor(std::string_view name, Bytes bytes, TensorScope scope = TensorScope::micro_batch);
   OpId op(std::string_view name, const Work& work, Ids reads, Ids writes);
-  OpId op(OpNode node);  // fills layer and recompute, adds edges
+  OpId op(OpNode node);  // fills layer and recompute, adds edges; kNoTensor is left out
+  // A tensor that only complete operands name; kNoTensor for other runtimes.
+  TensorId side(std::string_view name, Bytes bytes);
 
   // Kernels with one output, which is returned. Products are named after their weight.
   TensorId linear(std::string_view name, TensorId x, std::int64_t m, std::int64_t n,
@@ -49,11 +59,17 @@ class Emitter {
   TensorId linear_data_grad(std::string_view name, TensorId dy, std::int64_t m, std::int64_t n,
                             std::int64_t k);
   // Where the gradients of the current layer accumulate.
-  TensorId dense_gradient() { return gradient(&LayerGradients::dense, " dense gradients"); }
-  TensorId expert_gradient() { return gradient(&LayerGradients::experts, " expert gradients"); }
+  TensorId dense_gradient() { return gradient(layer_, false); }
+  TensorId expert_gradient() { return gradient(layer_, true); }
+  TensorId dense_gradient_of(int layer) { return gradient(layer, false); }
 
   void linear_weight_grad(std::string_view name, TensorId x, TensorId dy, std::int64_t m,
                           std::int64_t n, std::int64_t k);
+  // LayerNorm or RMSNorm of m rows of n, as the model has it, and its backward pass.
+  TensorId norm(std::string_view name, std::int64_t m, std::int64_t n, TensorId x,
+                NormSaved& saved);
+  TensorId norm_backward(std::string_view name, std::int64_t m, std::int64_t n, TensorId dy,
+                         TensorId x, const NormSaved& saved);
   // `m` rows; reads and writes these many elements a row in all.
   TensorId stream(std::string_view name, OpKind kind, Phase phase, std::int64_t m,
                   std::int64_t read_width, std::int64_t write_width, Ids reads);
@@ -72,7 +88,7 @@ class Emitter {
                 Bytes bytes, TensorId tensor);
 
  private:
-  TensorId gradient(TensorId LayerGradients::*which, const char* name);
+  TensorId gradient(int layer, bool experts);
 
   Chunk& chunk_;
   OpGraph& graph_;
@@ -82,10 +98,10 @@ class Emitter {
 };
 
 // Tensors that a part's forward pass leaves for its backward pass; kNoTensor where unused.
-inline constexpr TensorId kNoTensor = ~TensorId{0};
-
 struct AttentionSaved {
   TensorId input = kNoTensor, normed = kNoTensor, qkv = kNoTensor, out = kNoTensor;
+  TensorId log_sum = kNoTensor;
+  NormSaved norm;
   TensorId q_down = kNoTensor, q_latent = kNoTensor;    // MLA: before and after the latent's norm
   TensorId kv_down = kNoTensor, kv_latent = kNoTensor;  // MLA: likewise, gathered over tp
 };
@@ -93,13 +109,17 @@ struct FfnSaved {
   TensorId input = kNoTensor, hidden = kNoTensor, activated = kNoTensor;
 };
 struct MoeSaved {
-  TensorId scores = kNoTensor, rows = kNoTensor, hidden = kNoTensor, activated = kNoTensor;
+  TensorId scores = kNoTensor;  // without complete operands
+  TensorId chosen = kNoTensor, weight = kNoTensor, position = kNoTensor, source = kNoTensor;
+  TensorId rows = kNoTensor, hidden = kNoTensor, activated = kNoTensor;
+  TensorId back = kNoTensor;  // the experts' outputs, home again
   FfnSaved shared;
 };
 struct LayerSaved {
   TensorId input = kNoTensor;  // x
   AttentionSaved attention;
   TensorId middle = kNoTensor;  // x + attention
+  NormSaved norm;
   TensorId normed = kNoTensor;  // input of the feed-forward part, after its norm
   FfnSaved dense;
   MoeSaved moe;

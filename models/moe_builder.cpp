@@ -6,6 +6,7 @@
 // expert-parallel group, gathers them over the expert-tensor-parallel group, and back. Routing is
 // balanced, so every rank holds shard·top_k rows after the exchange.
 #include "models/emitter.h"
+#include "models/operands.h"
 
 namespace steploom {
 namespace {
@@ -75,11 +76,11 @@ TensorId scatter_rows(Emitter& out, std::string_view name, Phase phase, const Mo
 TensorId to_experts(Emitter& out, Phase phase, const MoeShape& s, TensorId rows) {
   rows = exchange(out, phase == Phase::forward ? "dispatch" : "combine backward", phase, s, rows);
   rows = gather_rows(out, "expert input gather", phase, s, rows);
-  return sort_rows(out, "sort rows by expert", phase, s, rows);
+  return sort_rows(out, kSortByExpert, phase, s, rows);
 }
 
 TensorId from_experts(Emitter& out, Phase phase, const MoeShape& s, TensorId rows) {
-  rows = sort_rows(out, "sort rows by sender", phase, s, rows);
+  rows = sort_rows(out, kSortBySender, phase, s, rows);
   rows = scatter_rows(out, "expert output scatter", phase, s, rows);
   return exchange(out, phase == Phase::forward ? "combine" : "dispatch backward", phase, s, rows);
 }
@@ -109,34 +110,38 @@ TensorId moe_forward(Emitter& out, TensorId normed, MoeSaved& saved) {
     shared =
         ffn_forward(out, "shared expert", normed, moe.shared_width, moe.expert.gated, saved.shared);
   const TensorId logits = out.linear("router", normed, c.shard, s.experts, s.h);
-  saved.scores = out.tensor("scores", c.shard * s.experts * 4);
+  const bool complete = c.runtime.complete_operands;
+  if (!complete) saved.scores = out.tensor("scores", c.shard * s.experts * 4);
+  saved.chosen = out.side("chosen experts", s.rows * 4);
+  saved.weight = out.side("expert weights", s.rows * 4);
+  saved.position = out.side("row of a choice", s.rows * 4);
+  saved.source = out.side("choice of a row", s.rows * 4);
   OpNode router;
   router.name = "router scores and top-k";
-  router.work = choosing(OpKind::router, Phase::forward, c.work.precision, c.shard, s.experts,
-                         s.top_k, c.shard * s.experts * (c.e + 4));
+  router.work = choosing(
+      OpKind::router, Phase::forward, c.work.precision, c.shard, s.experts, s.top_k,
+      complete ? c.shard * s.experts * c.e + 16 * s.rows : c.shard * s.experts * (c.e + 4));
   router.host_waits = c.runtime.host_waits_for_routing;
   router.reads = {logits};
-  router.writes = {saved.scores};
+  router.writes = {saved.scores, saved.chosen, saved.weight, saved.position, saved.source};
   out.op(std::move(router));
   const TensorId permuted = out.tensor("permute", s.rows * s.h * c.e);
   out.op("permute",
          choosing(OpKind::permute, Phase::forward, c.work.precision, s.rows, s.h, s.top_k,
                   2 * s.rows * s.h * c.e),
-         {normed, saved.scores}, {permuted});
+         {normed, saved.scores, saved.source}, {permuted});
   saved.rows = to_experts(out, Phase::forward, s, permuted);
   saved.hidden = experts(out, "experts up", Phase::forward, s, s.wide, s.h, saved.rows);
   saved.activated = out.stream("experts activation", OpKind::activation, Phase::forward, s.gathered,
                                s.wide, s.width, {saved.hidden});
   const TensorId y = experts(out, "experts down", Phase::forward, s, s.h, s.width, saved.activated);
-  const TensorId back = from_experts(out, Phase::forward, s, y);
+  saved.back = from_experts(out, Phase::forward, s, y);
   const std::int64_t extra = shared == kNoTensor ? 0 : s.h;
   const TensorId combined = out.tensor("unpermute", c.shard * s.h * c.e);
   const Work unpermute = streaming(OpKind::unpermute, Phase::forward, c.work.precision, c.shard,
                                    s.h, (s.rows * s.h + c.shard * (s.h + extra)) * c.e);
-  if (shared == kNoTensor)
-    out.op("unpermute", unpermute, {back, saved.scores}, {combined});
-  else
-    out.op("unpermute", unpermute, {back, saved.scores, shared}, {combined});
+  out.op("unpermute", unpermute, {saved.back, saved.scores, saved.position, saved.weight, shared},
+         {combined});
   return combined;
 }
 
@@ -147,10 +152,15 @@ TensorId moe_backward(Emitter& out, TensorId dy, TensorId normed, const MoeSaved
   const Precision p = c.work.precision;
   TensorId dx = kNoTensor;
   const TensorId d_back = out.tensor("unpermute gradient", s.rows * s.h * c.e);
+  const bool complete = c.runtime.complete_operands;
+  const TensorId d_weight = out.side("expert weights gradient", s.rows * 4);
+  const int passes = complete ? 2 : 1;  // the weights' gradient needs the experts' outputs
   out.op("unpermute",
          streaming(OpKind::unpermute, Phase::data_grad, p, s.rows, s.h,
-                   (s.rows * s.h + c.shard * s.h) * c.e),
-         {dy, saved.scores}, {d_back});
+                   (passes * s.rows * s.h + c.shard * s.h) * c.e),
+         {dy, complete ? saved.back : kNoTensor, saved.scores, saved.position, saved.weight,
+          saved.source},
+         {d_back, d_weight});
   const TensorId dy_rows = to_experts(out, Phase::data_grad, s, d_back);
   const TensorId d_act = experts(out, "experts down", Phase::data_grad, s, s.h, s.width, dy_rows);
   experts_weight_grad(out, "experts down", s, s.h, s.width, saved.activated, dy_rows);
@@ -163,12 +173,14 @@ TensorId moe_backward(Emitter& out, TensorId dy, TensorId normed, const MoeSaved
   out.op("permute",
          choosing(OpKind::permute, Phase::data_grad, p, c.shard, s.h, s.top_k,
                   (s.rows * s.h + c.shard * s.h) * c.e),
-         {home}, {dx});
+         {home, saved.position}, {dx});
   const TensorId d_logits = out.tensor("router scores and top-k", c.shard * s.experts * c.e);
-  out.op("router scores and top-k",
-         choosing(OpKind::router, Phase::data_grad, p, c.shard, s.experts, s.top_k,
-                  4 * c.shard * s.experts * c.e),
-         {home, saved.scores}, {d_logits});
+  out.op(
+      "router scores and top-k",
+      choosing(OpKind::router, Phase::data_grad, p, c.shard, s.experts, s.top_k,
+               complete ? c.shard * s.experts * c.e + 12 * s.rows : 4 * c.shard * s.experts * c.e),
+      {complete ? kNoTensor : home, saved.scores, d_weight, saved.weight, saved.chosen},
+      {d_logits});
   const TensorId d_router = out.linear_data_grad("router", d_logits, c.shard, s.experts, s.h);
   out.linear_weight_grad("router", normed, d_logits, c.shard, s.experts, s.h);
   TensorId sum = out.stream("router gradient sum", OpKind::residual, Phase::data_grad, c.shard,

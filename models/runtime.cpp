@@ -60,7 +60,10 @@ Runtime own_executor() {
   r.hardware_connections = 32;                // CUDA's most; set by the executor
   r.collective_waits_for_issued = false;
   r.kernels_wait_for_receives = false;
+  r.receive_ahead = 1;    // a message travels while the slot before its own computes
+  r.sends_under_way = 3;  // a receiver is at most a slot and its receive behind
   r.host_waits_for_routing = false;
+  r.complete_operands = true;
   r.overlap_grad_reduce = true;
   r.overlap_param_gather = true;
   r.grad_bytes = 4;                // as megatron-core, so that the two compare

@@ -25,8 +25,17 @@ struct Runtime {
   // Megatron-Core awaits a receive before it issues anything of the pass that needs it, so that
   // recomputation does not run while the gradient is on its way.
   bool kernels_wait_for_receives = false;
+  // A receive starts when its device has computed all but this many slots before its own, so that
+  // few buffers wait to be filled; 0: as soon as its stream is free.
+  int receive_ahead = 0;
+  // A slot computes when the messages that were sent this many slots before have left, so that few
+  // buffers wait to leave; 0: never waits.
+  int sends_under_way = 0;
   // The host reads how many tokens each expert got before it can issue the expert products.
   bool host_waits_for_routing = false;
+  // Operators name everything that their kernels touch, statistics and routing included, in the
+  // order of operands.h: what can be executed. Off: only what fixes order and most of the memory.
+  bool complete_operands = false;
   bool overlap_grad_reduce = true;     // reduce a bucket as soon as its last gradient is there
   bool overlap_param_gather = true;    // ZeRO-1: gather parameters beside the first forward pass
   Bytes grad_bytes = 4;                // per parameter, as accumulated and reduced

@@ -117,6 +117,24 @@ std::int64_t least_bucket(const Runtime& r, int ranks) {
   return std::max(r.bucket_elements, r.bucket_elements_per_rank * ranks);
 }
 
+// Buckets in which parameters are gathered. Executed, they are those of the gradients: a rank
+// updates its part of a bucket and gathers the others' parts of the same one.
+std::vector<Bucket> parameter_buckets(const BuildContext& c, const std::vector<Unit>& list,
+                                      const Family& f) {
+  const std::int64_t least = least_bucket(c.runtime, f.ranks);
+  if (!c.runtime.complete_operands) return buckets(list, f.size, least);
+  const std::vector<Unit> backward(list.rbegin(), list.rend());
+  std::vector<Bucket> out = buckets(backward, f.size, least);
+  std::reverse(out.begin(), out.end());
+  for (Bucket& b : out) {
+    const std::size_t first = list.size() - 1 - b.last;
+    b.last = list.size() - 1 - b.first;
+    b.first = first;
+    while (list[b.first].*f.size == 0) ++b.first;
+  }
+  return out;
+}
+
 OpNode collective_node(std::string name, OpKind kind, Phase phase, CommGroup group,
                        StreamKind stream, Bytes bytes) {
   OpNode node;
@@ -194,7 +212,7 @@ OpGraph with_parameter_gathers(const BuildContext& c, const StageSpan& stage, Ch
   std::vector<Gather> gathers;
   for (const Family& f : families(c.layout)) {
     int number = 0;
-    for (const Bucket& b : buckets(list, f.size, least_bucket(c.runtime, f.ranks))) {
+    for (const Bucket& b : parameter_buckets(c, list, f)) {
       OpNode node =
           collective_node(std::string(f.name) + " parameter bucket " + std::to_string(number++),
                           OpKind::all_gather, Phase::forward, f.group, f.stream, b.elements * c.e);

@@ -19,7 +19,7 @@ Explanation explain(const Program& p, const ReplayOptions& options) {
   const Replay r = replay(p, options);
   Explanation out;
   out.step = r.makespan;
-  for (const Collective& c : collectives_in(p))
+  for (const GroupCollective& c : collectives_in(p))
     out.communication.push_back({c, 0, out.step - step_without(p, c, options)});
   std::array<double, kOpClasses> busy{};
   std::vector<double> comm(out.communication.size());
@@ -57,7 +57,7 @@ Explanation explain(const Program& p, const ReplayOptions& options) {
 std::vector<Saving> knock_out_all(const Program& p, const ReplayOptions& options) {
   const Picoseconds step = replay(p, options).makespan;
   std::vector<Saving> out;
-  for (const Collective& c : collectives_in(p))
+  for (const GroupCollective& c : collectives_in(p))
     out.push_back({name_of(c), step - step_without(p, c, options)});
   out.push_back({"all communication", step - step_without_communication(p, options)});
   out.push_back({"bubble", step - step_without_bubble(p, options)});

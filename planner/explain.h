@@ -17,7 +17,7 @@
 namespace steploom {
 
 struct CommunicationTime {
-  Collective what;
+  GroupCollective what;
   Picoseconds busy = 0;     // mean over ranks, waiting for peers included
   Picoseconds exposed = 0;  // saved if it were free
   Picoseconds hidden() const { return busy > exposed ? busy - exposed : 0; }

@@ -57,18 +57,18 @@ std::vector<Picoseconds> loads(const Program& program) {
 
 }  // namespace
 
-std::string name_of(const Collective& c) {
+std::string name_of(const GroupCollective& c) {
   if (is_pipeline(c.group)) return "pp " + std::string(name_of(c.kind));
   return std::string(name_of(c.group)) + " " + std::string(name_of(c.kind));
 }
 
-bool belongs(const OpInfo& info, const Collective& c) {
+bool belongs(const OpInfo& info, const GroupCollective& c) {
   if (info.work.kind != c.kind) return false;
   return is_pipeline(c.group) ? is_pipeline(info.group) : info.group == c.group;
 }
 
-std::vector<Collective> collectives_in(const Program& program) {
-  std::set<Collective> found;
+std::vector<GroupCollective> collectives_in(const Program& program) {
+  std::set<GroupCollective> found;
   for (const BlockTemplate& b : program.blocks)
     for (const OpInfo& info : b.infos)
       if (is_communication(info.work.kind))
@@ -77,7 +77,7 @@ std::vector<Collective> collectives_in(const Program& program) {
   return {found.begin(), found.end()};
 }
 
-Picoseconds step_without(const Program& program, const Collective& c,
+Picoseconds step_without(const Program& program, const GroupCollective& c,
                          const ReplayOptions& options) {
   return without(program, options, [&](const OpInfo& info) { return belongs(info, c); });
 }

@@ -16,17 +16,18 @@
 namespace steploom {
 
 // A communication: the collective of one group, "ep all_to_all".
-struct Collective {
+struct GroupCollective {
   CommGroup group = CommGroup::none;  // a pipeline message counts as pp_forward_out
   OpKind kind = OpKind::all_reduce;
-  auto operator<=>(const Collective&) const = default;
+  auto operator<=>(const GroupCollective&) const = default;
 };
-std::string name_of(const Collective& c);
-bool belongs(const OpInfo& info, const Collective& c);
-std::vector<Collective> collectives_in(const Program& program);  // sorted
+std::string name_of(const GroupCollective& c);
+bool belongs(const OpInfo& info, const GroupCollective& c);
+std::vector<GroupCollective> collectives_in(const Program& program);  // sorted
 
 // The step's time without it.
-Picoseconds step_without(const Program& program, const Collective& c, const ReplayOptions& options);
+Picoseconds step_without(const Program& program, const GroupCollective& c,
+                         const ReplayOptions& options);
 Picoseconds step_without_communication(const Program& program, const ReplayOptions& options);
 Picoseconds step_without_bubble(const Program& program, const ReplayOptions& options);
 Picoseconds step_without_optimizer(const Program& program, const ReplayOptions& options);

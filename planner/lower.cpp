@@ -239,12 +239,15 @@ class Lowering {
     const std::int64_t m = l_.micro_batches(s_.work.global_batch);
     std::vector<std::uint32_t> forward_slot(static_cast<std::size_t>(m));
     std::size_t previous = kBlocks;
+    std::vector<std::size_t> pushed;  // block indices
     const auto push = [&](SlotKind kind, std::int32_t mb, std::size_t index) {
       const auto slot = static_cast<std::uint32_t>(p.slots.size());
       p.slots.push_back({first_block + static_cast<std::uint32_t>(index), mb, kind, 0});
       if (previous != kBlocks && s_.runtime.collective_waits_for_issued)
         wait_for_issued(blocks, previous, slot, index);
       previous = index;
+      pushed.push_back(index);
+      wait_for_room(blocks, pushed, slot);
       return slot;
     };
     for (const SlotSpec& spec : one_forward_one_backward(stage, l_.pp, m)) {
@@ -274,6 +277,33 @@ class Lowering {
     if (last < 0) return;
     for (const std::uint32_t op : blocks.block[index].leading)
       out_.program.edges.push_back({slot - 1, static_cast<std::uint32_t>(last), slot, op});
+  }
+
+  // Messages of a runtime with few buffers: receives of the slot pushed last wait for what was
+  // computed some slots before, its first kernel for what was sent some slots before.
+  void wait_for_room(const StageBlocks& blocks, const std::vector<std::size_t>& pushed,
+                     std::uint32_t slot) {
+    Program& p = out_.program;
+    const auto first_on = [&](StreamKind stream) {
+      const std::vector<OpTemplate>& ops = p.blocks[p.slots[slot].block].ops;
+      const auto found = std::find_if(ops.begin(), ops.end(), [&](const OpTemplate& op) {
+        return op.stream == static_cast<std::uint16_t>(stream);
+      });
+      return found == ops.end() ? std::int64_t{-1} : found - ops.begin();
+    };
+    const auto wait = [&](StreamKind waiter, StreamKind past, int slots_before) {
+      const auto back = static_cast<std::size_t>(slots_before);
+      if (pushed.size() <= back) return;
+      const std::int32_t from =
+          blocks.block[pushed[pushed.size() - 1 - back]].last[static_cast<std::size_t>(past)];
+      const std::int64_t to = first_on(waiter);
+      if (from >= 0 && to >= 0)
+        p.edges.push_back({slot - static_cast<std::uint32_t>(back),
+                           static_cast<std::uint32_t>(from), slot, static_cast<std::uint32_t>(to)});
+    };
+    const Runtime& r = s_.runtime;
+    if (r.receive_ahead > 0) wait(StreamKind::pp_recv, StreamKind::compute, r.receive_ahead + 1);
+    if (r.sends_under_way > 0) wait(StreamKind::compute, StreamKind::pp_send, r.sends_under_way);
   }
 
   const Setting& s_;

@@ -195,7 +195,7 @@ int Dnn::version() {
   return static_cast<int>(cudnnGetVersion());
 }
 
-struct Attention::Plan {
+struct AttentionPlan::Plan {
   const Dnn* dnn;
   bool forward;
   DnnPlan plan;
@@ -218,20 +218,20 @@ struct Attention::Plan {
   }
 };
 
-Attention::Attention(const Dnn& dnn, Phase phase, const AttentionShape& shape,
-                     const AttentionLayout& layout, AttentionOrder order) {
+AttentionPlan::AttentionPlan(const Dnn& dnn, Phase phase, const AttentionShape& shape,
+                             const AttentionLayout& layout, AttentionOrder order) {
   refuse_nonsense(phase, shape);
   plan_ = std::make_unique<Plan>(dnn, phase, shape, layout, order);
 }
-Attention::~Attention() = default;
-Attention::Attention(Attention&&) noexcept = default;
-Attention& Attention::operator=(Attention&&) noexcept = default;
+AttentionPlan::~AttentionPlan() = default;
+AttentionPlan::AttentionPlan(AttentionPlan&&) noexcept = default;
+AttentionPlan& AttentionPlan::operator=(AttentionPlan&&) noexcept = default;
 
-std::int64_t Attention::workspace_bytes() const {
+std::int64_t AttentionPlan::workspace_bytes() const {
   return plan_->bytes;
 }
 
-void Attention::run(const AttentionTensors& t, void* workspace, Stream stream) const {
+void AttentionPlan::run(const AttentionTensors& t, void* workspace, Stream stream) const {
   const auto raw = [](const Bf16* x) { return const_cast<Bf16*>(x); };
   std::vector<void*> tensors{raw(t.q), raw(t.k), raw(t.v), t.out, t.lse};
   if (!plan_->forward) {

@@ -71,14 +71,14 @@ AttentionTensors packed_tensors(const AttentionShape& shape, const Bf16* qkv, Bf
 
 enum class AttentionOrder { any, deterministic };
 
-class Attention {
+class AttentionPlan {
  public:
   // Phase::forward or Phase::data_grad. Throws DeviceError where cuDNN has no kernel.
-  Attention(const Dnn& dnn, Phase phase, const AttentionShape& shape, const AttentionLayout& layout,
-            AttentionOrder order = AttentionOrder::any);
-  ~Attention();
-  Attention(Attention&&) noexcept;
-  Attention& operator=(Attention&&) noexcept;
+  AttentionPlan(const Dnn& dnn, Phase phase, const AttentionShape& shape,
+                const AttentionLayout& layout, AttentionOrder order = AttentionOrder::any);
+  ~AttentionPlan();
+  AttentionPlan(AttentionPlan&&) noexcept;
+  AttentionPlan& operator=(AttentionPlan&&) noexcept;
 
   std::int64_t workspace_bytes() const;
   void run(const AttentionTensors& tensors, void* workspace, Stream stream) const;

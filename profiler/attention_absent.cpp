@@ -4,7 +4,7 @@
 namespace steploom {
 
 struct Dnn::Handles {};
-struct Attention::Plan {};
+struct AttentionPlan::Plan {};
 
 namespace {
 
@@ -20,18 +20,18 @@ int Dnn::version() {
   return 0;
 }
 
-Attention::Attention(const Dnn&, Phase, const AttentionShape&, const AttentionLayout&,
-                     AttentionOrder) {
+AttentionPlan::AttentionPlan(const Dnn&, Phase, const AttentionShape&, const AttentionLayout&,
+                             AttentionOrder) {
   refuse();
 }
-Attention::~Attention() = default;
-Attention::Attention(Attention&&) noexcept = default;
-Attention& Attention::operator=(Attention&&) noexcept = default;
+AttentionPlan::~AttentionPlan() = default;
+AttentionPlan::AttentionPlan(AttentionPlan&&) noexcept = default;
+AttentionPlan& AttentionPlan::operator=(AttentionPlan&&) noexcept = default;
 
-std::int64_t Attention::workspace_bytes() const {
+std::int64_t AttentionPlan::workspace_bytes() const {
   refuse();
 }
-void Attention::run(const AttentionTensors&, void*, Stream) const {
+void AttentionPlan::run(const AttentionTensors&, void*, Stream) const {
   refuse();
 }
 

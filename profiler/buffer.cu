@@ -47,6 +47,44 @@ __global__ void random_values(T* to, std::int64_t count, std::uint32_t seed, flo
   }
 }
 
+__device__ std::uint64_t mix(std::uint64_t x) {  // splitmix64
+  x += 0x9E3779B97F4A7C15ULL;
+  x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ULL;
+  x = (x ^ (x >> 27)) * 0x94D049BB133111EBULL;
+  return x ^ (x >> 31);
+}
+
+// Rounded operation by operation, as the host's compiler is told to.
+__global__ void initial_values(Bf16* to, ShardRows s, InitialValues v) {
+  const std::int64_t count = s.rows * s.width;
+  const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * kBlock;
+  const double spread = __dmul_rn(v.deviation, 1.7320508075688772);
+  for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kBlock + threadIdx.x; i < count;
+       i += stride) {
+    const std::int64_t whole = s.first + i / s.width * s.whole_width + i % s.width;
+    const double unit =
+        static_cast<double>(mix(v.seed + static_cast<std::uint64_t>(whole)) >> 11) * 0x1p-53;
+    const double centred = __dadd_rn(__dmul_rn(2, unit), -1);
+    put(to + i, static_cast<float>(__dadd_rn(v.mean, __dmul_rn(spread, centred))));
+  }
+}
+
+__global__ void widened(float* to, const Bf16* from, std::int64_t count) {
+  const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * kBlock;
+  for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kBlock + threadIdx.x; i < count;
+       i += stride) {
+    to[i] = static_cast<float>(wide(from[i]));
+  }
+}
+
+__global__ void words(std::int32_t* to, std::int32_t value, std::int64_t count) {
+  const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * kBlock;
+  for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kBlock + threadIdx.x; i < count;
+       i += stride) {
+    to[i] = value;
+  }
+}
+
 template <class T>
 __global__ void count_kernel(unsigned long long* found, const T* values, std::int64_t count) {
   const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * kBlock;
@@ -130,12 +168,30 @@ void fill_random_positive(float* to, std::int64_t count, std::uint32_t seed, Str
   random_fill(to, count, seed, 0, 1, stream);
 }
 
+void fill_initial(Bf16* to, const ShardRows& shard, const InitialValues& values, Stream stream) {
+  if (shard.rows * shard.width == 0) return;
+  initial_values<<<grid_for(shard.rows * shard.width), kBlock, 0, stream>>>(to, shard, values);
+  check_launch("fill_initial");
+}
+
+void widen(float* to, const Bf16* from, std::int64_t count, Stream stream) {
+  if (count == 0) return;
+  widened<<<grid_for(count), kBlock, 0, stream>>>(to, from, count);
+  check_launch("widen");
+}
+
 void fill_zero(void* to, std::int64_t bytes, Stream stream) {
   check(cudaMemsetAsync(to, 0, static_cast<std::size_t>(bytes), stream), "cudaMemsetAsync");
 }
 
 void poison(void* to, std::int64_t bytes, Stream stream) {
   check(cudaMemsetAsync(to, 0xFF, static_cast<std::size_t>(bytes), stream), "cudaMemsetAsync");
+}
+
+void fill_words(std::int32_t* to, std::int32_t value, std::int64_t count, Stream stream) {
+  if (count == 0) return;
+  words<<<grid_for(count), kBlock, 0, stream>>>(to, value, count);
+  check_launch("fill_words");
 }
 
 std::int64_t count_nans(const Bf16* values, std::int64_t count, Stream stream) {

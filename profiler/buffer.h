@@ -34,8 +34,20 @@ void fill_random(Bf16* to, std::int64_t count, std::uint32_t seed, float scale, 
 void fill_random(float* to, std::int64_t count, std::uint32_t seed, float scale, Stream stream);
 // Uniform in [0, 1): second moments of Adam are not negative.
 void fill_random_positive(float* to, std::int64_t count, std::uint32_t seed, Stream stream);
+// A shard's initial values as step_data.h defines them, the same bits: row r's elements are those
+// of the whole tensor from first + r·whole_width on.
+struct ShardRows {
+  std::int64_t rows, width, first, whole_width;
+};
+struct InitialValues {
+  std::uint64_t seed;
+  double mean, deviation;
+};
+void fill_initial(Bf16* to, const ShardRows& shard, const InitialValues& values, Stream stream);
+void widen(float* to, const Bf16* from, std::int64_t count, Stream stream);
 void fill_zero(void* to, std::int64_t bytes, Stream stream);
 void poison(void* to, std::int64_t bytes, Stream stream);
+void fill_words(std::int32_t* to, std::int32_t value, std::int64_t count, Stream stream);
 
 // NaNs among the values; waits for the stream.
 std::int64_t count_nans(const Bf16* values, std::int64_t count, Stream stream);

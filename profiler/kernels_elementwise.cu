@@ -119,18 +119,35 @@ void launch(const char* name, const Body& body, std::uint32_t vectors, Stream st
 }
 
 constexpr int kHeadsPerThread = 4;  // share one reading of the cosines and sines
+constexpr int kCopiesPerThread = 2 * kHeadsPerThread;
 
-// A thread turns eight pairs of up to four neighbouring heads of one row.
+// Threads of one row: those that turn heads, then those that copy what lies behind the heads.
+struct RotaryThreads {
+  std::uint32_t turning, copying;
+  std::uint32_t row_vectors, head_vectors;  // in a row, and of them in heads
+};
+
+// A thread turns eight pairs of up to four neighbouring heads of one row, or copies.
 __global__ void rotate(Bf16* y, const Bf16* x, const float* cos_sin, std::uint32_t threads,
-                       std::uint32_t positions, int heads, int head_dim, float direction) {
+                       std::uint32_t positions, RotaryThreads own, int heads, int head_dim,
+                       float direction) {
   const std::uint32_t t = blockIdx.x * blockDim.x + threadIdx.x;
   if (t >= threads) return;
+  const std::uint32_t row = t / (own.turning + own.copying);
+  const std::uint32_t place = t - row * (own.turning + own.copying);
+  const std::int64_t row_begin = static_cast<std::int64_t>(row) * own.row_vectors;
+  if (place >= own.turning) {
+    std::uint32_t v = own.head_vectors + place - own.turning;
+#pragma unroll
+    for (int i = 0; i < kCopiesPerThread; ++i, v += own.copying) {
+      if (v >= own.row_vectors) continue;
+      reinterpret_cast<uint4*>(y)[row_begin + v] = reinterpret_cast<const uint4*>(x)[row_begin + v];
+    }
+    return;
+  }
   const auto half_vectors = static_cast<std::uint32_t>(head_dim / 2 / kLanes);
-  const auto head_groups =
-      static_cast<std::uint32_t>((heads + kHeadsPerThread - 1) / kHeadsPerThread);
-  const std::uint32_t column = t % half_vectors;
-  const std::uint32_t group = t / half_vectors % head_groups;
-  const std::uint32_t row = t / half_vectors / head_groups;
+  const std::uint32_t column = place % half_vectors;
+  const std::uint32_t group = place / half_vectors;
   const float* table =
       cos_sin + (static_cast<std::int64_t>(row % positions) * half_vectors + column) * (2 * kLanes);
   const Floats low = load(table);
@@ -139,7 +156,7 @@ __global__ void rotate(Bf16* y, const Bf16* x, const float* cos_sin, std::uint32
 #pragma unroll
   for (int h = first; h < first + kHeadsPerThread; ++h) {
     if (h >= heads) continue;
-    const std::int64_t at = (static_cast<std::int64_t>(row) * heads + h) * head_dim +
+    const std::int64_t at = row_begin * kLanes + static_cast<std::int64_t>(h) * head_dim +
                             static_cast<std::int64_t>(column) * kLanes;
     Floats a = load(x + at);
     Floats b = load(x + at + head_dim / 2);
@@ -158,14 +175,21 @@ __global__ void rotate(Bf16* y, const Bf16* x, const float* cos_sin, std::uint32
 
 void rotate_rows(const char* name, Bf16* y, const Bf16* x, const float* cos_sin,
                  const RotaryShape& s, float direction, Stream stream) {
-  vectors_of(name, s.rows, std::int64_t{s.heads} * s.head_dim);
-  if (s.head_dim % (2 * kLanes) != 0 || s.positions <= 0) {
+  const std::int64_t turned = std::int64_t{s.heads} * s.head_dim;
+  const std::int64_t width = s.width == 0 ? turned : s.width;
+  vectors_of(name, s.rows, width);
+  if (s.head_dim % (2 * kLanes) != 0 || s.positions <= 0 || width < turned) {
     throw DeviceError(std::string(name) + ": head_dim must be a multiple of 16");
   }
   const int groups = (s.heads + kHeadsPerThread - 1) / kHeadsPerThread;
-  const auto threads = static_cast<std::uint32_t>(s.rows * groups * (s.head_dim / 2 / kLanes));
+  RotaryThreads own{};
+  own.row_vectors = static_cast<std::uint32_t>(width / kLanes);
+  own.head_vectors = static_cast<std::uint32_t>(turned / kLanes);
+  own.turning = static_cast<std::uint32_t>(groups * (s.head_dim / 2 / kLanes));
+  if (y != x) own.copying = blocks_for(own.row_vectors - own.head_vectors, kCopiesPerThread);
+  const auto threads = static_cast<std::uint32_t>(s.rows) * (own.turning + own.copying);
   rotate<<<blocks_for(threads, kThreads), kThreads, 0, stream>>>(
-      y, x, cos_sin, threads, static_cast<std::uint32_t>(s.positions), s.heads, s.head_dim,
+      y, x, cos_sin, threads, static_cast<std::uint32_t>(s.positions), own, s.heads, s.head_dim,
       direction);
   check_launch(name);
 }

@@ -20,6 +20,20 @@ struct AdamConstants {
   float root_bias;  // 1 / √(1 − β2^step)
 };
 
+// What only the device knows: the gradients' sum of squares, and the step's corrections where a
+// captured graph is replayed step after step.
+struct AdamFromDevice {
+  const float* squares;
+  float clip;
+  const AdamCorrections* corrections;
+  __device__ void into(AdamConstants& c) const {
+    if (squares != nullptr) c.factor *= fminf(1.0F, clip / (__fsqrt_rn(*squares) + 1e-6F));
+    if (corrections == nullptr) return;
+    c.rate *= corrections->first;
+    c.root_bias = corrections->second_root;
+  }
+};
+
 __device__ void update(float& master, float& first, float& second, float gradient,
                        const AdamConstants& c) {
   const float g = gradient * c.factor;
@@ -30,7 +44,9 @@ __device__ void update(float& master, float& first, float& second, float gradien
 }
 
 __global__ void adam_step(Bf16* parameters, float* master, float* first, float* second,
-                          const float* gradient, std::int64_t count, AdamConstants c) {
+                          const float* gradient, std::int64_t count, AdamConstants c,
+                          AdamFromDevice more) {
+  more.into(c);
   const std::int64_t at = (static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x) * kLanes;
   if (at + kLanes <= count) {
     Floats p = load(master + at);
@@ -51,11 +67,16 @@ __global__ void adam_step(Bf16* parameters, float* master, float* first, float* 
   }
 }
 
-__global__ void partial_squares(float* scratch, const float* x, std::int64_t count) {
+__global__ void put_corrections(AdamCorrections* to, AdamCorrections value) {
+  *to = value;
+}
+
+// This thread's share of Σ x²; x is 16-byte aligned.
+__device__ float own_squares(const float* x, std::int64_t count) {
   constexpr int kAhead = 4;
   const std::int64_t vectors = count / 4;
   const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * kThreads;
-  float sum[1] = {0};
+  float sum = 0;
   const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   for (std::int64_t v = first; v < vectors; v += kAhead * stride) {
     float4 f[kAhead];
@@ -66,12 +87,27 @@ __global__ void partial_squares(float* scratch, const float* x, std::int64_t cou
     }
 #pragma unroll
     for (int p = 0; p < kAhead; ++p) {
-      sum[0] += f[p].x * f[p].x + f[p].y * f[p].y + f[p].z * f[p].z + f[p].w * f[p].w;
+      sum += f[p].x * f[p].x + f[p].y * f[p].y + f[p].z * f[p].z + f[p].w * f[p].w;
     }
   }
   if (first < count - 4 * vectors) {
     const float rest = x[4 * vectors + first];
-    sum[0] += rest * rest;
+    sum += rest * rest;
+  }
+  return sum;
+}
+
+// So many pieces travel as a kernel's argument.
+struct SquarePieces {
+  static constexpr int kMost = 64;
+  SquarePiece piece[kMost];
+  int count;
+};
+
+__global__ void partial_squares(float* scratch, SquarePieces pieces) {
+  float sum[1] = {0};
+  for (int i = 0; i < pieces.count; ++i) {
+    sum[0] += pieces.piece[i].factor * own_squares(pieces.piece[i].x, pieces.piece[i].count);
   }
   block_sum(sum);
   if (threadIdx.x == 0) scratch[blockIdx.x] = sum[0];
@@ -89,32 +125,54 @@ __global__ void sum_partials(float* sum, const float* scratch, int partials) {
 void adam(Bf16* parameters, float* master, float* first, float* second, const float* gradient,
           std::int64_t count, const AdamStep& s, Stream stream) {
   if (count <= 0 || s.step < 1) throw DeviceError("adam: no parameters, or a step below 1");
-  const auto step = static_cast<double>(s.step);
-  const double bias1 = 1 - std::pow(static_cast<double>(s.beta1), step);
-  const double bias2 = 1 - std::pow(static_cast<double>(s.beta2), step);
-  const AdamConstants c{static_cast<float>(s.rate / bias1),
+  const AdamCorrections of_step = adam_corrections(s.beta1, s.beta2, s.step);
+  const AdamConstants c{s.corrections == nullptr ? s.rate * of_step.first : s.rate,
                         s.beta1,
                         s.beta2,
                         s.epsilon,
                         s.rate * s.decay,
                         s.factor,
-                        static_cast<float>(1 / std::sqrt(bias2))};
+                        of_step.second_root};
   const std::int64_t blocks = (count + kThreads * kLanes - 1) / (kThreads * kLanes);
-  adam_step<<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(parameters, master, first,
-                                                                    second, gradient, count, c);
+  adam_step<<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(
+      parameters, master, first, second, gradient, count, c,
+      AdamFromDevice{s.clip > 0 ? s.squares : nullptr, s.clip, s.corrections});
   check_launch("adam");
 }
 
-std::int64_t square_scratch() {
-  return std::int64_t{kBlocksPerSm} * sm_count();
+AdamCorrections adam_corrections(float beta1, float beta2, std::int64_t step) {
+  const auto t = static_cast<double>(step);
+  const double bias1 = 1 - std::pow(static_cast<double>(beta1), t);
+  const double bias2 = 1 - std::pow(static_cast<double>(beta2), t);
+  return {static_cast<float>(1 / bias1), static_cast<float>(1 / std::sqrt(bias2))};
 }
 
-void sum_of_squares(float* sum, float* scratch, const float* x, std::int64_t count, Stream stream) {
-  if (count <= 0) throw DeviceError("sum_of_squares: nothing to sum");
-  const auto blocks = static_cast<int>(square_scratch());
-  partial_squares<<<blocks, kThreads, 0, stream>>>(scratch, x, count);
-  check_launch("sum_of_squares");
-  sum_partials<<<1, kThreads, 0, stream>>>(sum, scratch, blocks);
+void set_corrections(AdamCorrections* to, const AdamCorrections& value, Stream stream) {
+  put_corrections<<<1, 1, 0, stream>>>(to, value);
+  check_launch("set_corrections");
+}
+
+std::int64_t square_scratch(std::int64_t pieces) {
+  const std::int64_t kernels = (pieces + SquarePieces::kMost - 1) / SquarePieces::kMost;
+  return kernels * kBlocksPerSm * sm_count();
+}
+
+void sum_of_squares(float* sum, float* scratch, std::span<const SquarePiece> pieces,
+                    Stream stream) {
+  if (pieces.empty()) throw DeviceError("sum_of_squares: nothing to sum");
+  const std::int64_t blocks = square_scratch(1);
+  std::int64_t partials = 0;
+  SquarePieces some{};
+  for (const SquarePiece& piece : pieces) {
+    some.piece[some.count++] = piece;
+    if (some.count < SquarePieces::kMost && &piece != &pieces.back()) continue;
+    partial_squares<<<static_cast<unsigned>(blocks), kThreads, 0, stream>>>(scratch + partials,
+                                                                            some);
+    check_launch("sum_of_squares");
+    partials += blocks;
+    some.count = 0;
+  }
+  sum_partials<<<1, kThreads, 0, stream>>>(sum, scratch, static_cast<int>(partials));
   check_launch("sum_of_squares");
 }
 

@@ -3,6 +3,8 @@
 #include <cublasLt.h>
 #include <cublas_v2.h>
 
+#include <algorithm>
+#include <array>
 #include <utility>
 
 #include "profiler/device_check.cuh"
@@ -11,6 +13,7 @@ namespace steploom {
 namespace {
 
 constexpr std::int64_t kWorkspace = std::int64_t{32} << 20;
+constexpr int kMostChoices = 8;  // of algorithms
 
 void check(cublasStatus_t status, const char* what) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
@@ -101,6 +104,17 @@ class Description {
                                          sizeof(r.right_op)),
           "transpose");
   }
+  void add_bias() {
+    const cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_BIAS;
+    check(cublasLtMatmulDescSetAttribute(description_, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
+                                         sizeof(epilogue)),
+          "bias");
+  }
+  void set_bias(const Bf16* bias) const {
+    check(cublasLtMatmulDescSetAttribute(description_, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias,
+                                         sizeof(bias)),
+          "bias");
+  }
   ~Description() { cublasLtMatmulDescDestroy(description_); }
   Description(const Description&) = delete;
   Description& operator=(const Description&) = delete;
@@ -157,14 +171,20 @@ int Blas::version() {
   return parts[0] * 10000 + parts[1] * 100 + parts[2];
 }
 
+std::int64_t Blas::workspace_bytes() {
+  return kWorkspace;
+}
+
 struct Product::Plan {
   const Blas::Handles* handles;
   Roles roles;
   Description description;
   MatrixLayout left, right, result;
   cublasLtMatmulAlgo_t algorithm{};
+  bool bias;
 
-  Plan(const Blas& blas, Phase phase, const LinearShape& s, const Roles& r, const Extents& e)
+  Plan(const Blas& blas, Phase phase, const LinearShape& s, const Roles& r, const Extents& e,
+       const ProductOptions& options)
       : handles(&blas.handles()),
         roles(r),
         description(r),
@@ -174,31 +194,44 @@ struct Product::Plan {
         right(CUDA_R_16BF, r.right_op == CUBLAS_OP_N ? r.depth : r.columns,
               r.right_op == CUBLAS_OP_N ? r.columns : r.depth, r.right_width, s.batch,
               r.left_is_a ? e.b : e.a),
-        result(result_type(r), r.rows, r.columns, r.rows, s.batch, e.result) {
+        result(result_type(r), r.rows, r.columns, r.rows, s.batch, e.result),
+        bias(options.bias) {
+    if (bias) description.add_bias();
     const Preference preference;
-    cublasLtMatmulHeuristicResult_t found{};
+    std::array<cublasLtMatmulHeuristicResult_t, kMostChoices> found{};
+    const int asked = std::clamp(options.choice + 1, 1, kMostChoices);
     int count = 0;
     check(cublasLtMatmulAlgoGetHeuristic(handles->lt, description.get(), left.get(), right.get(),
-                                         result.get(), result.get(), preference.get(), 1, &found,
-                                         &count),
+                                         result.get(), result.get(), preference.get(), asked,
+                                         found.data(), &count),
           "cuBLASLt's heuristics");
+    while (count > 1 && found[static_cast<std::size_t>(count - 1)].state != CUBLAS_STATUS_SUCCESS) {
+      --count;
+    }
     if (count == 0) {
       throw DeviceError("cuBLASLt has no algorithm for this " + std::string(name_of(phase)));
     }
-    check(found.state, "cuBLASLt's algorithm");
-    algorithm = found.algo;
+    const auto& chosen = found[static_cast<std::size_t>(count - 1)];
+    check(chosen.state, "cuBLASLt's algorithm");
+    algorithm = chosen.algo;
   }
 };
 
-Product::Product(const Blas& blas, Phase phase, const LinearShape& s)
+Product::Product(const Blas& blas, Phase phase, const LinearShape& s, const ProductOptions& options)
     : plan_(std::make_unique<Plan>(blas, phase, s, roles_of(phase, s.tokens, s.outputs, s.inputs),
-                                   extents_of(phase, s.tokens, s.outputs, s.inputs))) {}
+                                   extents_of(phase, s.tokens, s.outputs, s.inputs), options)) {
+  if (options.bias && (phase != Phase::forward || s.batch != 1)) {
+    throw DeviceError("a bias is added in the forward pass of one layer alone");
+  }
+}
 Product::~Product() = default;
 Product::Product(Product&&) noexcept = default;
 Product& Product::operator=(Product&&) noexcept = default;
 
-void Product::run(void* result, const Bf16* a, const Bf16* b, Stream stream) const {
+void Product::run(void* result, const Bf16* a, const Bf16* b, Stream stream,
+                  const Bf16* bias) const {
   const Plan& p = *plan_;
+  if (p.bias) p.description.set_bias(bias);
   const float one = 1;
   const float beta = p.roles.accumulates ? 1 : 0;
   check(cublasLtMatmul(p.handles->lt, p.description.get(), &one, p.roles.left_is_a ? a : b,

@@ -32,6 +32,7 @@ class Blas {
   Blas& operator=(const Blas&) = delete;
 
   static int version();  // of the cuBLAS that is loaded: 130100 for 13.1.0
+  static std::int64_t workspace_bytes();
 
   struct Handles;
   const Handles& handles() const { return *handles_; }
@@ -45,17 +46,27 @@ struct LinearShape {
   std::int64_t outputs = 0;
   std::int64_t inputs = 0;
   std::int64_t batch = 1;  // so many such layers side by side, each tensor dense over the batch
+  auto operator<=>(const LinearShape&) const = default;
+};
+
+struct ProductOptions {
+  bool bias = false;  // forward only: run() adds a row to every row of y
+  // Of the heuristics' algorithms; one that is not there is the last. Another one sums in another
+  // order.
+  int choice = 0;
 };
 
 // One planned product (or strided batch of them), used many times.
 class Product {
  public:
-  Product(const Blas& blas, Phase phase, const LinearShape& shape);  // throws DeviceError
+  Product(const Blas& blas, Phase phase, const LinearShape& shape,
+          const ProductOptions& options = {});  // throws DeviceError
   ~Product();
   Product(Product&&) noexcept;
   Product& operator=(Product&&) noexcept;
 
-  void run(void* result, const Bf16* a, const Bf16* b, Stream stream) const;
+  void run(void* result, const Bf16* a, const Bf16* b, Stream stream,
+           const Bf16* bias = nullptr) const;
 
  private:
   struct Plan;

@@ -69,7 +69,7 @@ void expect_row(Proof& proof, const Slab<Bf16>& got, std::int64_t at, const Refe
   }
 }
 
-std::string prove_forward(const Tensors& t, const Attention& attention, void* workspace,
+std::string prove_forward(const Tensors& t, const AttentionPlan& attention, void* workspace,
                           Stream stream) {
   t.out.spoil(stream);
   t.lse.spoil(stream);
@@ -93,7 +93,7 @@ std::string prove_forward(const Tensors& t, const Attention& attention, void* wo
   return proof.fault();
 }
 
-std::string prove_backward(const Tensors& t, const Attention& attention, void* workspace,
+std::string prove_backward(const Tensors& t, const AttentionPlan& attention, void* workspace,
                            Stream stream) {
   t.dqkv->spoil(stream);
   attention.run(t.at(0), workspace, stream);
@@ -130,11 +130,11 @@ Trial attention_trial(const Ask& ask, const Libraries& libraries, Bytes rotate) 
   const auto tensors = std::make_shared<const Tensors>(shape, ask.work.bytes, backward, rotate);
   const AttentionLayout layout = packed_layout(shape);
   const Dnn& dnn = libraries.dnn();
-  const auto attention = std::make_shared<const Attention>(dnn, ask.work.phase, shape, layout);
+  const auto attention = std::make_shared<const AttentionPlan>(dnn, ask.work.phase, shape, layout);
   const auto workspace = std::make_shared<const DeviceBuffer>(attention->workspace_bytes());
   if (backward) {
     // The real out and lse of every set.
-    const Attention forward(dnn, Phase::forward, shape, layout);
+    const AttentionPlan forward(dnn, Phase::forward, shape, layout);
     const DeviceBuffer space(forward.workspace_bytes());
     wait_for_device();
     for (int set = 0; set < tensors->sets; ++set) {

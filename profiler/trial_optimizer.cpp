@@ -8,7 +8,7 @@
 namespace steploom {
 namespace {
 
-constexpr kernels::AdamStep kStep{1e-3F, 0.9F, 0.95F, 1e-8F, 0.1F, 0.5F, 10};
+constexpr kernels::AdamStep kStep{1e-3F, 0.9F, 0.95F, 1e-8F, 0.1F, 0.5F, 10, nullptr, 0, nullptr};
 constexpr std::int64_t kSampled = 1000;  // elements at either end
 
 struct AdamTensors {
@@ -90,11 +90,12 @@ struct SquareTensors {
         sets(sets_for(w.bytes, rotate)),
         x(count, sets),
         sum(1, 1),
-        scratch(kernels::square_scratch(), 1) {
+        scratch(kernels::square_scratch(1), 1) {
     x.randomize(1, 1);
   }
   void run(int s, Stream stream) const {
-    kernels::sum_of_squares(sum.at(0), scratch.at(0), x.at(s), count, stream);
+    const kernels::SquarePiece piece{x.at(s), count, 1};
+    kernels::sum_of_squares(sum.at(0), scratch.at(0), {&piece, 1}, stream);
   }
 };
 

@@ -91,11 +91,11 @@ struct Tensors {
         break;
       case Body::sum:
         kernels::sum_rows(result_few.at(s), many.at(s), index.at(0),
-                          weighted() ? weight.at(0) : nullptr, c.few, c.k, work.n, stream);
+                          weighted() ? weight.at(0) : nullptr, nullptr, c.few, c.k, work.n, stream);
         break;
       case Body::spread:
         kernels::unpermute_backward(result_many.at(s), d_weight.at(0), few.at(s), many.at(s),
-                                    index.at(0), weight.at(0), c.few, c.k, work.n, stream);
+                                    index.at(0), weight.at(0), nullptr, c.few, c.k, work.n, stream);
         break;
       case Body::scatter:
         kernels::add_rows(table.at(0), many.at(s), index.at(0), c.many, work.n, stream);

@@ -41,6 +41,11 @@ constexpr Verb kVerbs[] = {
      "--global-batch 256 --layout tp=2,pp=2,ep=8,etp=1,sp=1\n"
      "steploom simulate plan.json --trace step.json --timeline step.timeline.json",
      prepare_simulate},
+    {"run", "Execute plans on the GPUs here and compare them with their predictions",
+     "steploom run plan.json\n"
+     "steploom run plain.json chunked.json --trace --verify -o results\n"
+     "steploom run plan.json --backend reference --steps 2",
+     prepare_run},
     {"explain", "Say where a planned step's time goes",
      "steploom explain plan.json\n"
      "steploom explain plan.json --knock-out --format json",

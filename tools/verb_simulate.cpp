@@ -27,6 +27,7 @@ struct Flags {
   std::string layout;
   std::string trace;
   std::string timeline;
+  std::string plan;
   bool unfold = false;
   std::string format = "table";
 };
@@ -42,6 +43,24 @@ TimelineOrigin origin_of(const Asked& asked, const QuestionFlags& flags, Timelin
   origin.profile_digest = asked.question->profile().digest;
   if (is_plan_file(flags.model)) origin.plan_digest = digest_of(to_json(load_plan(flags.model)));
   return origin;
+}
+
+// A plan whose space is this one layout.
+Plan plan_of(const Question& question, const PlanRow& row, double known) {
+  const Setting& s = question.setting();
+  Plan plan;
+  plan.model = s.model;
+  plan.work = s.work;
+  plan.cluster = s.cluster;
+  plan.runtime = s.runtime.name;
+  plan.profile = question.profile().name;
+  plan.profile_digest = question.profile().digest;
+  plan.engine = std::string(engine_signature());
+  plan.rows = {row};
+  plan.searched.enumerated = plan.searched.replayed = 1;
+  plan.bound = row.step;
+  plan.fitted_share = known;
+  return plan;
 }
 
 ExitStatus run(const Flags& f) {
@@ -89,6 +108,10 @@ ExitStatus run(const Flags& f) {
       report.note("timeline written to " + f.timeline);
     }
   }
+  if (!f.plan.empty()) {
+    save_plan(plan_of(*asked.question, row, known), f.plan);
+    report.note("plan written to " + f.plan);
+  }
   for (const std::string& w : warnings(known, row, s.cluster.nodes)) report.warn(w);
   report.print(format);
   return fits ? ExitStatus::done : ExitStatus::negative;
@@ -102,6 +125,7 @@ RunVerb prepare_simulate(CLI::App& app) {
   app.add_option("--trace", f->trace, "Write a Chrome trace (opens in Perfetto) to this file");
   app.add_option("--timeline", f->timeline,
                  "Write the timeline to this file (.gz: compressed), for `steploom compare`");
+  app.add_option("-o,--output", f->plan, "Write a plan.json of this one layout to this file");
   app.add_flag("--unfold", f->unfold, "Replay every rank for itself, not one for all alike");
   add_format_flag(app, f->format);
   return [f] { return run(*f); };

@@ -41,7 +41,7 @@ TEST(Knockout, TakingAwayCommunicationNeverAddsTimeWithoutContention) {
   EXPECT_LT(none, whole);
   const auto collectives = collectives_in(p);
   EXPECT_GE(collectives.size(), 6U);
-  for (const Collective& c : collectives) {
+  for (const GroupCollective& c : collectives) {
     const Picoseconds without = step_without(p, c, {});
     EXPECT_LE(without, whole) << name_of(c);
     EXPECT_GE(without, none) << name_of(c);

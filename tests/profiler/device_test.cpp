@@ -51,7 +51,7 @@ struct Layer {
   }
   void run(const Dnn& dnn, Phase phase, const AttentionLayout& layout, const AttentionTensors& t,
            AttentionOrder order = AttentionOrder::any) const {
-    const Attention attention(dnn, phase, shape, layout, order);
+    const AttentionPlan attention(dnn, phase, shape, layout, order);
     const DeviceBuffer workspace(attention.workspace_bytes());
     poison(workspace.data(), workspace.bytes(), nullptr);
     attention.run(t, workspace.data(), nullptr);
@@ -118,9 +118,9 @@ TEST_F(DeviceAttention, NoSuchAttentionIsRefused) {
   const Dnn dnn;
   AttentionShape shape = Layer::shape;
   shape.kv_heads = 3;
-  EXPECT_THROW(Attention(dnn, Phase::forward, shape, packed_layout(shape)), DeviceError);
+  EXPECT_THROW(AttentionPlan(dnn, Phase::forward, shape, packed_layout(shape)), DeviceError);
   shape = Layer::shape;
-  EXPECT_THROW(Attention(dnn, Phase::weight_grad, shape, packed_layout(shape)), DeviceError);
+  EXPECT_THROW(AttentionPlan(dnn, Phase::weight_grad, shape, packed_layout(shape)), DeviceError);
 }
 
 TEST_F(Device, AWrongKernelIsNotTimed) {

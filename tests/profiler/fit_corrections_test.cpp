@@ -7,6 +7,7 @@
 
 #include "models/shapes.h"
 #include "sim/cost_model.h"
+#include "sim/kernel_model.h"
 
 namespace steploom {
 namespace {
@@ -98,17 +99,17 @@ TEST_F(FitCorrections, FollowATrendInBytes) {
 TEST_F(FitCorrections, TakeTheFastestProviderAndEvenExperts) {
   for (const std::int64_t tokens : {2048, 4096, 8192, 16384, 32768, 65536}) {
     const Work w = grouped_product(Phase::forward, Precision::bf16, 8, tokens, 14336, 4096);
-    measure(w, 2.0 * us(w), "cublas-grouped");
-    measure(w, 1.2 * us(w), "cublaslt-each");
-    measure(w, 0.1 * us(w), "cublaslt-each", true);
+    const double base = 1e6 * grouped_base(profile_.device, w);
+    measure(w, 2.0 * base, "cublas-grouped");
+    measure(w, 1.2 * base, "cublaslt-each");
+    measure(w, 0.1 * base, "cublaslt-each", true);
     points_.push_back(points_.back());
     points_.back().ask.uneven = false;
     points_.back().stats = {};
   }
   const Work unseen = grouped_product(Phase::forward, Precision::bf16, 8, 12000, 14336, 4096);
-  const double before = us(unseen);
   fit_corrections(profile_, cluster_, points_);
-  EXPECT_NEAR(us(unseen) / before, 1.2, 0.01);
+  EXPECT_NEAR(us(unseen) / (1e6 * grouped_base(profile_.device, unseen)), 1.2, 0.01);
 }
 
 // Attention of 10 µs and a rate that differs with phase and width: found for shapes between those
