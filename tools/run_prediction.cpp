@@ -81,10 +81,8 @@ std::unique_ptr<RunPlan> load_run_plan(const std::string& file, bool rebase) {
   run->lowered = lower(s, run->layout, *run->costs, Folding::unfolded);
   const std::vector<std::string> faults = check(run->lowered.program);
   if (!faults.empty()) throw Error({file, "", "a Program that is sound", faults.front(), ""});
-  ReplayOptions options;
-  options.contention = run->question->contention();
   Prediction& p = run->prediction;
-  p.replay = replay(run->lowered.program, options);
+  p.replay = replay(run->lowered.program, s.replaying());
   p.issue = issue_time(run->lowered.program);
   p.busy = busy_times(run->lowered.program, p.replay);
   p.memory = *std::max_element(p.replay.peak_memory.begin(), p.replay.peak_memory.end());
