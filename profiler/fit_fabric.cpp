@@ -50,7 +50,7 @@ double share_of(std::uint32_t rate) {
 }
 
 [[noreturn]] void missing(const CollectivePoints& points, const std::string& what) {
-  throw Error({points.reading, "", what, "none", "measure with --parts of every table"});
+  throw Error({points.reading, "", what, "none", "measure every part of it, with a longer budget"});
 }
 
 KernelClass class_of_collective(OpKind kind) {
