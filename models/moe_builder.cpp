@@ -138,8 +138,8 @@ TensorId moe_forward(Emitter& out, TensorId normed, MoeSaved& saved) {
   saved.back = from_experts(out, Phase::forward, s, y);
   const std::int64_t extra = shared == kNoTensor ? 0 : s.h;
   const TensorId combined = out.tensor("unpermute", c.shard * s.h * c.e);
-  const Work unpermute = streaming(OpKind::unpermute, Phase::forward, c.work.precision, c.shard,
-                                   s.h, (s.rows * s.h + c.shard * (s.h + extra)) * c.e);
+  const Work unpermute = choosing(OpKind::unpermute, Phase::forward, c.work.precision, c.shard, s.h,
+                                  s.top_k, (s.rows * s.h + c.shard * (s.h + extra)) * c.e);
   out.op("unpermute", unpermute, {saved.back, saved.scores, saved.position, saved.weight, shared},
          {combined});
   return combined;
@@ -156,8 +156,8 @@ TensorId moe_backward(Emitter& out, TensorId dy, TensorId normed, const MoeSaved
   const TensorId d_weight = out.side("expert weights gradient", s.rows * 4);
   const int passes = complete ? 2 : 1;  // the weights' gradient needs the experts' outputs
   out.op("unpermute",
-         streaming(OpKind::unpermute, Phase::data_grad, p, s.rows, s.h,
-                   (passes * s.rows * s.h + c.shard * s.h) * c.e),
+         choosing(OpKind::unpermute, Phase::data_grad, p, s.rows, s.h, s.top_k,
+                  (passes * s.rows * s.h + c.shard * s.h) * c.e),
          {dy, complete ? saved.back : kNoTensor, saved.scores, saved.position, saved.weight,
           saved.source},
          {d_back, d_weight});

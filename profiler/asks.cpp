@@ -301,6 +301,10 @@ Ask make_attention_ask(Phase phase, const AttentionShape& shape, std::string_vie
   return {causal_attention(phase, Precision::bf16, shape), false, std::string(provider)};
 }
 
+std::int64_t written_k(const Ask& ask) {
+  return ask.work.kind == norm ? 0 : ask.work.k;
+}
+
 std::string to_text(const Ask& ask) {
   const Work& w = ask.work;
   if (w.kind == attention) {
@@ -308,8 +312,7 @@ std::string to_text(const Ask& ask) {
                        w.heads, w.kv_heads, w.head_dim, w.v_head_dim, ask.provider);
   }
   return fmt::format("{} {} {} {} {} {} {} {}", name_of(w.kind), name_of(w.phase), w.m, w.n,
-                     w.kind == norm ? 0 : w.k, w.groups, ask.uneven ? "uneven" : "even",
-                     ask.provider);
+                     written_k(ask), w.groups, ask.uneven ? "uneven" : "even", ask.provider);
 }
 
 std::vector<Ask> parse_asks(std::string_view text, const std::string& reading) {

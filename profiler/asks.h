@@ -61,6 +61,9 @@ void refuse_pytorch(const std::vector<Ask>& asks, const std::string& reading);
 // what a point of a profile is filed under (sim/profile_points.h).
 Work operator_of(const Ask& ask);
 
+// k as lines and files have it: 0 for a norm, whose Work says what its provider's name says.
+std::int64_t written_k(const Ask& ask);
+
 std::string to_text(const Ask& ask);
 std::vector<Ask> parse_asks(std::string_view text, const std::string& reading);
 std::vector<Ask> read_asks(const std::filesystem::path& file);

@@ -231,7 +231,7 @@ std::string to_line(const MeasuredPoint& p) {
     line["head_dim"] = w.head_dim;
     line["v_head_dim"] = w.v_head_dim;
   } else {
-    line["k"] = w.kind == OpKind::norm ? 0 : w.k;
+    line["k"] = written_k(p.ask);
     line["groups"] = w.groups;
     line["spread"] = p.ask.uneven ? "uneven" : "even";
   }

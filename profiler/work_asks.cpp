@@ -46,7 +46,7 @@ Kernel kernel_of(const Work& w, const ModelSpec& m) {
       // Forward a token's row and k more; the shared expert's counts as one of them. Backward m
       // rows of m / k tokens.
       if (w.phase == Phase::forward) return {"steploom", w.n, w.bytes / (2 * w.m * w.n) - 1};
-      return {"steploom", w.n, m.moe ? m.moe->top_k : 0};
+      return {"steploom", w.n, w.k};
     case OpKind::zero_fill:
       return {"cuda-memset", 1, 0};
     default:

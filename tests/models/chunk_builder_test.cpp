@@ -132,6 +132,26 @@ std::map<std::string, int> collectives(const OpGraph& g, int layer) {
 // Megatron-LM (arXiv 2205.05198, section 4.2.2): with sequence parallelism a layer has two
 // all-gathers and two reduce-scatters forward; backward the same mirrored, and two more all-gathers
 // of the inputs for the weight gradients. Without it, two all-reduces each way.
+// Costs of routing depend on how many experts a token is for, and norms on their statistics: the
+// Work says both (models/work.h), in either runtime's graph.
+TEST(ChunkBuilder, RoutingAndNormsSayTheirK) {
+  for (const char* runtime : {"megatron-core", "steploom"}) {
+    const Chunk c = chunk_of("mixtral-8x7b", "tp=1,ep=1", 1, runtime);
+    std::map<std::string, int> seen;
+    for (const OpGraph* g : {&c.forward, &c.backward})
+      each_op(*g, [&](const OpNode& n) {
+        const bool routes = n.work.kind == OpKind::router || n.work.kind == OpKind::permute ||
+                            n.work.kind == OpKind::unpermute;
+        if (!routes && n.work.kind != OpKind::norm) return;
+        ++seen[n.name];
+        EXPECT_EQ(n.work.k, routes ? 2 : 1) << runtime << ' ' << n.name;
+      });
+    EXPECT_EQ(seen["unpermute"], 64);
+    EXPECT_EQ(seen["permute"], 64);
+    EXPECT_EQ(seen["ffn norm"], 64);
+  }
+}
+
 TEST(ChunkBuilder, TensorParallelCollectivesOfALayer) {
   using Count = std::map<std::string, int>;
   const Chunk sp = chunk_of("llama-2-7b", "tp=2,sp=1", 2);
