@@ -13,6 +13,7 @@
 #include "models/error.h"
 #include "models/nearest.h"
 #include "models/shapes.h"
+#include "sim/operator_bytes.h"
 
 namespace steploom {
 namespace {
@@ -223,13 +224,7 @@ void refuse_pytorch(const std::vector<Ask>& asks, const std::string& reading) {
 
 Work operator_of(const Ask& ask) {
   Work w = ask.work;
-  if (w.kind == router) {  // logits and fp32 scores; the choices are left out
-    w.bytes = w.m * w.n * (w.phase == kForward ? 6 : 8);
-  } else if (w.kind == cross_entropy) {  // keeps fp32 scores for the backward pass
-    w.bytes = 6 * w.m * w.n;
-  } else if (w.kind == unpermute && w.phase == kDataGrad) {  // the weights' gradients are left out
-    w.bytes = 2 * w.n * (w.m + w.m / w.k);
-  }
+  w.bytes = operator_bytes(w);
   return w;
 }
 

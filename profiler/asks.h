@@ -57,8 +57,8 @@ bool is_hot(const Ask& ask);
 // Refuses (Error) asks of PyTorch's kernels, which this program cannot run.
 void refuse_pytorch(const std::vector<Ask>& asks, const std::string& reading);
 
-// The operator that the kernel stands for, with the bytes that a model's builder counts for it:
-// what a point of a profile is filed under (sim/profile_points.h).
+// The operator that the kernel stands for, with the bytes that it is known by
+// (sim/operator_bytes.h): what a point of a profile is filed under and a correction is fitted at.
 Work operator_of(const Ask& ask);
 
 // k as lines and files have it: 0 for a norm, whose Work says what its provider's name says.

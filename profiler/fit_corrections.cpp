@@ -12,6 +12,7 @@
 
 #include "profiler/fit_kernels.h"
 #include "sim/correction.h"
+#include "sim/correction_base.h"
 #include "sim/cost_model.h"
 
 namespace steploom {
@@ -20,6 +21,7 @@ namespace {
 constexpr std::string_view kHot = "hot card: ";  // begins the leave-out rows of corrections
 constexpr double kOctavesPerKnot = 2;            // at least, between neighbouring knots
 constexpr std::size_t kMostKnots = 5;
+constexpr std::size_t kMostNames = 2;  // of choices
 constexpr double kLongUs = 100;
 
 using Key = std::pair<OpKind, Phase>;
@@ -40,7 +42,7 @@ std::map<Key, std::vector<Sample>> samples(Profile profile, const Cluster& clust
   using Shape = std::array<std::int64_t, 9>;
   std::map<Key, std::map<Shape, Sample>> best;
   for (const MeasuredPoint& p : points) {
-    const Work& w = p.ask.work;
+    const Work w = operator_of(p.ask);
     if (p.stats.samples == 0 || p.ask.uneven || correction_axes(w.kind).empty()) continue;
     const double predicted = correction_base(profile, w, model.cost({w, GroupShape{}}).time) * 1e6;
     if (predicted <= 0) continue;
@@ -55,7 +57,8 @@ std::map<Key, std::vector<Sample>> samples(Profile profile, const Cluster& clust
   return out;
 }
 
-// Widths of heads are few and each has kernels of its own: a knot for every one.
+// Widths of heads are few and each has kernels of its own: a knot for every one. So it is with the
+// choices where they are a name more than a size: RMSNorm or LayerNorm, heads of 64 or 128.
 std::vector<double> every_value(const std::vector<Sample>& of, std::size_t axis) {
   std::set<double> values;
   for (const Sample& s : of) values.insert(std::round(std::exp2(correction_point(s.work)[axis])));
@@ -66,9 +69,12 @@ std::vector<Axis> axes_over(OpKind kind, const std::vector<Sample>& of) {
   std::vector<Axis> axes;
   const auto names = correction_axes(kind);
   for (std::size_t a = 0; a < names.size(); ++a) {
-    if (names[a] == "widths") {
-      axes.push_back(make_axis(std::string(names[a]), every_value(of, a)));
-      continue;
+    if (names[a] == "widths" || names[a] == "choices") {
+      std::vector<double> values = every_value(of, a);
+      if (names[a] == "widths" || values.size() <= kMostNames) {
+        axes.push_back(make_axis(std::string(names[a]), std::move(values)));
+        continue;
+      }
     }
     double low = correction_point(of.front().work)[a], high = low;
     for (const Sample& s : of) {

@@ -2,7 +2,8 @@
 
 #include <algorithm>
 
-#include "sim/kernel_model.h"
+#include "sim/correction_base.h"
+#include "sim/operator_bytes.h"
 #include "sim/portable_math.h"
 
 namespace steploom {
@@ -13,8 +14,8 @@ double log2_of(std::int64_t size) {
 }
 
 bool has_choices(OpKind kind) {
-  return kind == OpKind::norm || kind == OpKind::router || kind == OpKind::permute ||
-         kind == OpKind::unpermute;
+  return kind == OpKind::norm || kind == OpKind::rotary || kind == OpKind::router ||
+         kind == OpKind::permute || kind == OpKind::unpermute;
 }
 
 }  // namespace
@@ -52,15 +53,12 @@ std::array<double, kMostAxes> correction_point(const Work& w) {
     }
     case OpClass::attention:
       return {log2_of(w.head_dim + w.v_head_dim), log2_of(w.m), log2_of(w.heads * w.n)};
-    default:
-      return {log2_of(w.bytes), log2_of(w.n), log2_of(w.k)};
+    default: {
+      const double width =
+          w.kind == OpKind::router ? portable_log2(32 * router_slots(w)) : log2_of(w.n);
+      return {log2_of(operator_bytes(w)), width, log2_of(w.k)};
+    }
   }
-}
-
-double correction_base(const Profile& profile, const Work& w, Picoseconds surface_time) {
-  if (w.kind == OpKind::grouped_matmul) return grouped_base(profile.device, w);
-  if (w.kind != OpKind::attention) return static_cast<double>(surface_time) * 1e-12;
-  return blocked_attention_base(profile.device, attention_size(w), w.phase != Phase::forward);
 }
 
 const Correction* correction_of(const Profile& profile, const Work& w) {

@@ -6,7 +6,9 @@
 
 #include "models/error.h"
 #include "sim/correction.h"
+#include "sim/correction_base.h"
 #include "sim/kernel_model.h"
+#include "sim/operator_bytes.h"
 #include "sim/portable_math.h"
 
 namespace steploom {
@@ -155,9 +157,12 @@ Cost CostModel::uncorrected(const CostQuery& query) const {
 }
 
 Cost CostModel::corrected(const CostQuery& query) const {
-  Cost cost = uncorrected(query);
   const Correction* correction = correction_of(*profile_, query.work);
-  if (correction == nullptr || cost.time == 0) return cost;
+  if (correction == nullptr) return uncorrected(query);
+  CostQuery known = query;
+  known.work.bytes = operator_bytes(query.work);
+  Cost cost = uncorrected(known);
+  if (cost.time == 0) return cost;
   const auto at = correction_point(query.work);
   const std::span<const double> point(at.data(), correction->grid.axes.size());
   const double factor = portable_exp2(octaves_at(correction->grid, point));

@@ -10,23 +10,10 @@ namespace steploom {
 namespace {
 
 constexpr double kElement = 2;  // bytes of a 16-bit operand
-constexpr double kSum = 4;      // bytes of an fp32 sum
-
-// Of grouped_base: seconds; the part of the memory bandwidth that sums are moved at. The
-// correction carries the rest.
-constexpr double kGroupedLaunch = 2e-6;
-constexpr double kSumsShare = 0.8;
 
 // The smallest tile of output that a tensor-core kernel computes.
 constexpr double kTileRows = 64;
 constexpr double kTileColumns = 8;
-
-// Of blocked_attention_base: one launch forward, two to three backward; rows of a block; columns
-// that a row computes beyond the diagonal and in filling its pipeline. Chosen by leave-out errors
-// (docs/accuracy.md).
-constexpr double kAttentionLaunch = 3e-6;  // seconds
-constexpr double kBlockRows = 128;
-constexpr double kMoreColumns = 256;
 
 double clamp_one(double x) {
   return x < 1 ? 1 : x;
@@ -67,31 +54,12 @@ double attention_base(const ProfiledDevice& device, const AttentionSize& s) {
   return compute > memory ? compute : memory;
 }
 
-double blocked_attention_base(const ProfiledDevice& device, const AttentionSize& s, bool backward) {
-  const double times = backward ? kAttentionBackwardFlops : 1;
-  const double exact = times * attention_flops(s) / device.peak_flops;
-  // The last rows of a sequence take 2·rows/tokens of a head's time, on one SM; half of it is
-  // taken not to overlap with other blocks.
-  const double last_rows = exact / (s.sequences * s.heads) * kBlockRows / s.tokens * device.sms;
-  const double compute = exact * (1 + kMoreColumns / s.tokens) + last_rows;
-  const double bytes =
-      kElement * s.tokens * s.sequences * (s.heads + s.kv_heads) * (s.head_dim + s.v_head_dim);
-  const double memory = (backward ? 2 : 1) * bytes / device.memory_bandwidth;
-  return times * kAttentionLaunch + (compute > memory ? compute : memory);
-}
-
 ProductShape product_shape(const Work& w) {
   const auto groups = static_cast<double>(std::max<std::int64_t>(w.groups, 1));
   ProductShape s{static_cast<double>(w.m), static_cast<double>(w.n), static_cast<double>(w.k),
                  groups};
   (w.phase == Phase::weight_grad ? s.k : s.m) /= groups;
   return s;
-}
-
-double grouped_base(const ProfiledDevice& device, const Work& w) {
-  const ProductShape s = product_shape(w);
-  const double sums = w.phase == Phase::weight_grad ? s.groups * s.m * s.n * 2 * kSum : 0;
-  return kGroupedLaunch + product_base(device, s) + sums / (kSumsShare * device.memory_bandwidth);
 }
 
 std::array<double, 3> matmul_point(const ProductShape& s) {

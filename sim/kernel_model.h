@@ -42,16 +42,6 @@ double attention_base(const ProfiledDevice& device, const AttentionSize& shape);
 // 3.2).
 inline constexpr double kAttentionBackwardFlops = 2.5;
 
-// What corrections of attention lie over, of both phases (correction.h): launches, and the roofline
-// with what a fused kernel does beyond its FLOPs: whole blocks on the diagonal, and at the end SMs
-// that wait for the longest rows. Seconds.
-double blocked_attention_base(const ProfiledDevice& device, const AttentionSize& shape,
-                              bool backward);
-
-// What corrections of grouped products lie over, of all phases: a launch, the roofline of one
-// expert's product times the experts, and a weight gradient's fp32 sums, read and written. Seconds.
-double grouped_base(const ProfiledDevice& device, const Work& grouped_product);
-
 // The product of a Work, of one expert and how many there are if it is grouped: the tokens of all
 // are shared out evenly, m of a forward product, k of a weight gradient.
 ProductShape product_shape(const Work& product);

@@ -1,5 +1,7 @@
 #include "sim/profile_points.h"
 
+#include "sim/operator_bytes.h"
+
 namespace steploom {
 
 PointKey point_key(const Work& w) {
@@ -19,8 +21,9 @@ PointKey point_key(const Work& w) {
       key[7] = w.v_head_dim;
       break;
     default:
-      key[3] = w.bytes;
-      if (w.kind == OpKind::router || w.kind == OpKind::permute) key[4] = w.k;
+      key[3] = operator_bytes(w);
+      if (w.kind == OpKind::router || w.kind == OpKind::permute || w.kind == OpKind::norm)
+        key[4] = w.k;
   }
   return key;
 }

@@ -5,9 +5,9 @@
 // when these agree: kind, phase and
 //   products                     m, n, k and the groups
 //   attention                    m, n, heads, kv_heads, head_dim and v_head_dim
-//   router, permute              m, bytes and k (experts chosen for a token)
+//   router, permute, norm        m, bytes and k (experts chosen for a token; a row's statistics)
 //   other kernels that move data m and bytes
-// A point's bytes are those that a model's builder counts for the operator, so that the two meet.
+// where bytes are those that the operator is known by (operator_bytes.h), in every runtime's graph.
 // Points are of bf16, experts evenly loaded, sorted by that key, each key once. Times in
 // microseconds.
 #pragma once

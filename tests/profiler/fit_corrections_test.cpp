@@ -7,7 +7,7 @@
 
 #include "models/shapes.h"
 #include "sim/cost_model.h"
-#include "sim/kernel_model.h"
+#include "sim/correction_base.h"
 
 namespace steploom {
 namespace {
@@ -99,7 +99,7 @@ TEST_F(FitCorrections, FollowATrendInBytes) {
 TEST_F(FitCorrections, TakeTheFastestProviderAndEvenExperts) {
   for (const std::int64_t tokens : {2048, 4096, 8192, 16384, 32768, 65536}) {
     const Work w = grouped_product(Phase::forward, Precision::bf16, 8, tokens, 14336, 4096);
-    const double base = 1e6 * grouped_base(profile_.device, w);
+    const double base = 1e6 * grouped_base(profile_, w);
     measure(w, 2.0 * base, "cublas-grouped");
     measure(w, 1.2 * base, "cublaslt-each");
     measure(w, 0.1 * base, "cublaslt-each", true);
@@ -109,7 +109,7 @@ TEST_F(FitCorrections, TakeTheFastestProviderAndEvenExperts) {
   }
   const Work unseen = grouped_product(Phase::forward, Precision::bf16, 8, 12000, 14336, 4096);
   fit_corrections(profile_, cluster_, points_);
-  EXPECT_NEAR(us(unseen) / (1e6 * grouped_base(profile_.device, unseen)), 1.2, 0.01);
+  EXPECT_NEAR(us(unseen) / (1e6 * grouped_base(profile_, unseen)), 1.2, 0.01);
 }
 
 // Attention of 10 µs and a rate that differs with phase and width: found for shapes between those
