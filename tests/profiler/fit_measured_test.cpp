@@ -51,9 +51,10 @@ TEST(FitMeasured, AShapeAnswersWithTheFastestOfItsKernels) {
                         point(kExperts + "even cublaslt-padded", 3000),
                         point(kExperts + "uneven cublaslt-each", 2000), skipped})},
              true);
-  EXPECT_EQ(p.points.kernels.size(), 3U);
+  EXPECT_EQ(p.points.kernels.size(), 4U);
   EXPECT_EQ(us(p, kProduct), 777);
-  EXPECT_EQ(us(p, kNorm + "rms"), 38);
+  EXPECT_EQ(us(p, kNorm + "rms"), 40);
+  EXPECT_EQ(us(p, kNorm + "layer"), 38);
   EXPECT_EQ(us(p, kExperts + "even cublaslt-each"), 3000);
   EXPECT_THAT(p.software.back(), HasSubstr("driver 580.1"));
   EXPECT_EQ(to_json(parse_profile(to_json(p), "again")), to_json(p));

@@ -9,6 +9,7 @@
 #include "models/chunk_builder.h"
 #include "models/config_reader.h"
 #include "models/runtime.h"
+#include "models/shapes.h"
 #include "sim/profile_points.h"
 
 namespace steploom {
@@ -62,6 +63,46 @@ TEST(WorkAsks, EveryKernelOfTheseModelsCanBeAsked) {
   }
 }
 
+// What runtimes keep for the backward pass differs, the kernels that stand for it do not: a router,
+// a loss and an unpermute are known by the same key in both graphs.
+TEST(WorkAsks, AnOperatorIsOneInEveryRuntimesGraph) {
+  const ModelSpec model = load_model("mixtral-8x7b");
+  const Layout layout = parse_layout("tp=1,pp=1,ep=8,mbs=1", 8, true);
+  Workload work;
+  work.seq_length = 1024;
+  work.global_batch = 64;
+  const StageSpan span{0, model.layers, true, true, false, false};
+  const auto keys = [&](const char* runtime) {
+    std::map<std::string, PointKey> found;
+    const Chunk chunk = build_chunk(model, work, layout, runtime_named(runtime), span);
+    for (const OpGraph* graph : {&chunk.forward, &chunk.backward})
+      for (OpId op = 0; op < graph->size(); ++op) {
+        const Work& w = graph->node(op).work;
+        if (w.kind != OpKind::router && w.kind != OpKind::unpermute &&
+            w.kind != OpKind::cross_entropy)
+          continue;
+        EXPECT_TRUE(ask_of(w, model)) << runtime << " " << name_of(w.kind);
+        found[std::string(name_of(w.kind)) + " " + std::string(name_of(w.phase))] = point_key(w);
+      }
+    return found;
+  };
+  const auto megatron = keys("megatron-core");
+  EXPECT_EQ(megatron.size(), 6U);
+  EXPECT_EQ(megatron, keys("steploom"));
+}
+
+// Over slices of the vocabulary the loss ends with sums of a number or two a token, which no kernel
+// of ours is asked for.
+TEST(WorkAsks, ASumOfTheLossIsNoLoss) {
+  const ModelSpec llama = load_model("llama-3.1-8b");
+  Work w = streaming(OpKind::cross_entropy, Phase::forward, Precision::bf16, 4096, 64128, 1);
+  w.bytes = 2 * w.m * w.n;
+  EXPECT_TRUE(ask_of(w, llama));
+  w.n = 2;
+  w.bytes = 24 * w.m;
+  EXPECT_FALSE(ask_of(w, llama));
+}
+
 TEST(WorkAsks, LatentAttentionIsAskedWithBothWidths) {
   const auto counts = count_asks("deepseek-v3", "tp=2,pp=1,ep=4,sp=1,mbs=1");
   for (const char* attention : {"attention forward", "attention data_grad"}) {
@@ -72,16 +113,18 @@ TEST(WorkAsks, LatentAttentionIsAskedWithBothWidths) {
 
 TEST(WorkAsks, TheModelSaysWhichKernel) {
   const ModelSpec llama = load_model("llama-3.1-8b"), gpt2 = load_model("gpt2-xl");
-  const Work norm = [] {
+  const auto norm_of = [](std::int64_t statistics) {
     Work w;
     w.kind = OpKind::norm;
+    w.k = statistics;
     w.m = 1024;
     w.n = 4096;
     w.bytes = 4 * 1024 * 4096;
     return w;
-  }();
+  };
+  const Work norm = norm_of(1);
   EXPECT_EQ(to_text(*ask_of(norm, llama)), "norm forward 1024 4096 0 1 even steploom-rms");
-  EXPECT_EQ(to_text(*ask_of(norm, gpt2)), "norm forward 1024 4096 0 1 even steploom-layer");
+  EXPECT_EQ(to_text(*ask_of(norm_of(2), gpt2)), "norm forward 1024 4096 0 1 even steploom-layer");
   // A kernel that moves other bytes is another kernel.
   Work other = norm;
   other.bytes *= 2;

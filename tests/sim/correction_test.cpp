@@ -52,6 +52,18 @@ TEST_F(Corrections, AreLinearBetweenKnots) {
   EXPECT_EQ(cost(norm(4 * high)).provenance, Provenance::modelled);  // two octaves outside
 }
 
+// A graph that counts other bytes for the same operator gets the same time.
+TEST_F(Corrections, BelongToTheOperatorNotToItsBytes) {
+  Work loss = streaming(OpKind::cross_entropy, Phase::forward, Precision::bf16, 4096, 32000,
+                        6LL * 4096 * 32000);
+  Work fewer = loss;
+  fewer.bytes /= 3;
+  EXPECT_NE(cost(loss).time, cost(fewer).time);  // without a correction only bytes are known
+  add(OpKind::cross_entropy, Phase::forward,
+      {make_axis("bytes", {1 << 20, 1 << 30}), make_axis("width", {8192})}, {100, -200});
+  EXPECT_EQ(cost(loss).time, cost(fewer).time);
+}
+
 TEST_F(Corrections, SurviveTheProfilesFile) {
   add(OpKind::matmul, Phase::forward,
       {make_axis("m", {1024, 8192}), make_axis("n", {4096}), make_axis("k", {4096})}, {-50, 120});

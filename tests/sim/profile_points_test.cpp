@@ -75,8 +75,12 @@ TEST(ProfilePoints, KeysTellApartWhatACostDependsOn) {
   other.bytes += 2;
   EXPECT_NE(point_key(other), point_key(kNorm));
   other = kNorm;
-  other.k = 99;  // means nothing in a norm
-  EXPECT_EQ(point_key(other), point_key(kNorm));
+  other.k = 2;  // LayerNorm's statistics
+  EXPECT_NE(point_key(other), point_key(kNorm));
+  Work sum = streaming(OpKind::residual, Phase::forward, Precision::bf16, 4096, 4096, 6 << 24);
+  const PointKey plain = point_key(sum);
+  sum.k = 99;  // means nothing in a sum
+  EXPECT_EQ(point_key(sum), plain);
   Work permute = streaming(OpKind::permute, Phase::forward, Precision::bf16, 4096, 4096, 1 << 26);
   other = permute;
   other.k = 8;  // the same rows, each source row read eight times
