@@ -6,8 +6,8 @@
 #include <cmath>
 
 #include "models/shapes.h"
-#include "sim/cost_model.h"
 #include "sim/correction_base.h"
+#include "sim/cost_model.h"
 
 namespace steploom {
 namespace {
@@ -65,7 +65,7 @@ TEST_F(FitCorrections, FindAConstantFactor) {
         const Work w = gradient(tokens, n, k);
         measure(w, 1.3 * us(w));
       }
-  const Work unseen = gradient(6000, 3000, 5000);
+  const Work unseen = gradient(6000, 3072, 5120);  // in whole tiles, as those
   const Work forward = product(Phase::forward, Precision::bf16, 6000, 3000, 5000);
   const double before = us(unseen), untouched = us(forward);
   fit_corrections(profile_, cluster_, points_);
@@ -93,6 +93,23 @@ TEST_F(FitCorrections, FollowATrendInBytes) {
   const double before = us(unseen);
   fit_corrections(profile_, cluster_, points_);
   EXPECT_NEAR(us(unseen) / before, 1.5 - 0.05 * (24 + std::log2(3.0) - 20), 0.03);
+}
+
+// RMSNorm and LayerNorm are an octave apart on k, and kernels of their own.
+TEST_F(FitCorrections, TwoKindsOfNormsAreToldApart) {
+  const auto norm = [](std::int64_t rows, std::int64_t statistics) {
+    Work w = streaming(OpKind::norm, Phase::forward, Precision::bf16, rows, 4096, rows * 16384);
+    w.k = statistics;
+    return w;
+  };
+  for (std::int64_t rows = 256; rows <= 65536; rows *= 2) {
+    measure(norm(rows, 1), us(norm(rows, 1)), "steploom-rms");
+    measure(norm(rows, 2), 1.4 * us(norm(rows, 2)), "steploom-layer");
+  }
+  const double before = us(norm(3000, 1));
+  fit_corrections(profile_, cluster_, points_);
+  EXPECT_NEAR(us(norm(3000, 1)) / before, 1, 0.02);
+  EXPECT_NEAR(us(norm(3000, 2)) / before, 1.4, 0.02);
 }
 
 // The fastest provider of a shape counts, uneven experts and skipped points do not.
