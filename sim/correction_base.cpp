@@ -44,9 +44,14 @@ double power(double x, double exponent) {
   return portable_exp2(exponent * portable_log2(x));
 }
 
-// At least 1.
-double tile_filling(const ProductShape& s) {
-  return power(rounded_up(s.m, kTile) / s.m * (rounded_up(s.n, kTile) / s.n), kTileExponent);
+// What a size is rounded up to over itself. Below one tile the surface knows the library's narrow
+// kernels, as a router's product of a few columns.
+double filling(double size) {
+  return size > kTile ? rounded_up(size, kTile) / size : 1;
+}
+
+double product_filling(const ProductShape& s) {
+  return power(filling(s.m) * filling(s.n), kTileExponent);
 }
 
 double chunk_filling(const Work& w) {
@@ -97,7 +102,9 @@ double grouped_base(const Profile& profile, const Work& w) {
       w.phase == Phase::weight_grad ? s.groups * s.m * s.n * 2 * kSum / bandwidth : 0;
   const double operands = kElement * s.groups * (s.m * s.k + s.k * s.n + s.m * s.n) / bandwidth;
   const ProductShape dense{s.m * s.groups, s.n, s.k, 1};
-  const double compute = matmul_seconds(profile, dense) * tile_filling(s) + sums;
+  // The dense surface knows nothing of an expert with few rows.
+  const double filled = power(rounded_up(s.m, kTile) / s.m * filling(s.n), kTileExponent);
+  const double compute = matmul_seconds(profile, dense) * filled + sums;
   return std::max(compute, kGroupedLaunch + operands + sums);
 }
 
@@ -105,7 +112,7 @@ double correction_base(const Profile& profile, const Work& w, Picoseconds surfac
   const double surface = static_cast<double>(surface_time) * 1e-12;
   switch (w.kind) {
     case OpKind::matmul:
-      return surface * tile_filling(product_shape(w));
+      return surface * product_filling(product_shape(w));
     case OpKind::grouped_matmul:
       return grouped_base(profile, w);
     case OpKind::attention:

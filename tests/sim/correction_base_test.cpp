@@ -39,6 +39,7 @@ TEST(CorrectionBase, ProductsFillTheirTiles) {
   EXPECT_GT(base(513), 1e-6);
   EXPECT_LT(base(513), 1e-6 * 640 / 512);
   EXPECT_DOUBLE_EQ(base(640), 1e-6);
+  EXPECT_DOUBLE_EQ(base(100), 1e-6);  // narrower than a tile: the surface knows
 }
 
 // All experts together are at least one product over all their rows, and at least their bytes over
