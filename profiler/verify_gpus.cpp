@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -27,11 +28,22 @@ struct FirstStep {
   RoutingTape tape;
 };
 
+void tamper(CudaKernels& kernels, Execution& execution, StepHooks& hooks, const Tampering& t) {
+  if (t.dropped && t.dropped->rank == execution.rank) drop_edge(execution, *t.dropped);
+  std::set<std::uint32_t> held;  // operators
+  for (const CrossEdge& e : t.delayed)
+    if (e.rank == execution.rank) held.insert(execution.calls[e.from].op);
+  hooks.poisoned = [&kernels, held, ms = t.delay_ms](const Call& call) {
+    if (held.contains(call.op)) kernels.delay(ms, call.stream);
+  };
+}
+
 FirstStep first_step(Peers& peers, const BindInput& input, TapeMode mode, const RoutingTape& tape,
-                     const PlanChoices& choices, const VerifyOptions& options) {
+                     const PlanChoices& choices, const VerifyOptions& options,
+                     const Tampering& tampering = {}) {
   BindOptions binding;
   binding.tape = mode;
-  const Execution execution = bind(input, peers.rank(), binding);
+  Execution execution = bind(input, peers.rank(), binding);
   CudaOptions cuda;
   cuda.plans = choices;
   cuda.patience_seconds = options.patience;
@@ -49,6 +61,7 @@ FirstStep first_step(Peers& peers, const BindInput& input, TapeMode mode, const 
       out.gradients.emplace_back(values.begin(), values.end());
     }
   };
+  tamper(kernels, execution, hooks, tampering);
   kernels.begin_step(1);
   issue_step(kernels, execution, hooks);
   kernels.wait_for_all();
@@ -309,7 +322,8 @@ std::vector<Verification> verify_on_gpus(Peers& peers, std::span<const BindInput
     peers.doing("verifying plan " + std::to_string(i + 1));
     const FirstStep step =
         i == 0 ? plain
-               : first_step(peers, plans[i], TapeMode::replay, tape, PlanChoices{}, options);
+               : first_step(peers, plans[i], TapeMode::replay, tape, PlanChoices{}, options,
+                            i < options.tampering.size() ? options.tampering[i] : Tampering{});
     out.push_back(
         against_reference(peers, plans[i], step, tape, out.empty() ? nullptr : &out.front()));
   }
