@@ -142,7 +142,11 @@ class Gaps {
       e.communicators.push_back(spec);
     }
     const auto add = [&](KernelCall call) { e.calls.emplace_back().kernel = std::move(call); };
-    for (const Named& k : calls_of_the_host()) add(k.call);
+    for (const Named& k : calls_of_the_host()) {
+      add(k.call);
+      add(k.call);
+      e.calls.back().stream = kBeside;  // planned for a stream
+    }
     for (const Bytes bytes : sizes_) {
       for (const CollectiveKind kind : kKinds) add(collective_of(kind, bytes, n));
       for (const std::uint32_t c : {0U, 1U})

@@ -261,9 +261,9 @@ RunVerb prepare_run(CLI::App& app) {
   app.add_option("--steps", f->gpu.steps, "Steps of a block (with --backend reference: in all)")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
-  app.add_option("--seconds", f->gpu.seconds, "For the blocks of a plan: longer steps get fewer")
-      ->check(CLI::Range(0.1, 1e5))
-      ->capture_default_str();
+  app.add_option("--seconds", f->gpu.seconds,
+                 "For the blocks of a plan: longer steps get fewer (default: no bound)")
+      ->check(CLI::Range(0.1, 1e5));
   app.add_option("--patience", f->gpu.patience, "Seconds after which a run that stands still ends")
       ->check(CLI::Range(5.0, 1e5))
       ->capture_default_str();
