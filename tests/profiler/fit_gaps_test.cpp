@@ -45,7 +45,9 @@ TEST(FitGaps, DurationsAndGapsAddUpToTheChain) {
   EXPECT_DOUBLE_EQ(gaps.kernel_us, 1.5);
   EXPECT_DOUBLE_EQ(gaps.collective_event_us, 5);
   EXPECT_DOUBLE_EQ(gaps.kernel_event_us, 4);
-  EXPECT_EQ(gaps.source, "c, 2026-01-01T00:00:00Z; g, driver d, CUDA 13.0.0, NCCL 2.28.3");
+  EXPECT_EQ(
+      gaps.source,
+      "steploom profile gaps --fabric nvlink, 2026-01-01T00:00:00Z; g, CUDA 13.0.0, NCCL 2.28.3");
 }
 
 TEST(FitGaps, NeedTheSameKernelsInAGraph) {
