@@ -14,3 +14,10 @@ target_include_directories(steploom_gpus SYSTEM PRIVATE
   ${NCCL_INCLUDE_DIR} ${CUDAToolkit_INCLUDE_DIRS})
 target_link_libraries(steploom_gpus PUBLIC steploom_executor steploom_kernels steploom_trace
   PRIVATE ${NCCL_LIBRARY})
+
+# Measuring what lies between kernels: gaps, host time of the executor's calls, communicators.
+add_library(steploom_gaps STATIC profiler/measure_gaps.cpp profiler/measure_communicators.cpp)
+target_include_directories(steploom_gaps SYSTEM PRIVATE
+  ${NCCL_INCLUDE_DIR} ${CUDAToolkit_INCLUDE_DIRS})
+target_link_libraries(steploom_gaps PUBLIC steploom_gpus steploom_collectives
+  PRIVATE ${NCCL_LIBRARY})

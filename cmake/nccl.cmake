@@ -17,7 +17,8 @@ endif()
 message(STATUS "NCCL: on, ${NCCL_LIBRARY}")
 
 # What ran when, and return codes: for measuring and for running.
-add_library(steploom_trace STATIC profiler/kernel_trace.cpp profiler/measure_check.cpp)
+add_library(steploom_trace STATIC profiler/kernel_trace.cpp profiler/measure_check.cpp
+  profiler/measured_on.cpp)
 target_include_directories(steploom_trace SYSTEM PRIVATE
   ${NCCL_INCLUDE_DIR} ${CUDAToolkit_INCLUDE_DIRS})
 target_link_libraries(steploom_trace PUBLIC steploom_profiler

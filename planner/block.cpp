@@ -21,6 +21,8 @@ OpTemplate op_template(const OpNode& node, const Runtime& runtime, const Cost& c
   const bool communicates = is_communication(node.work.kind);
   op.duration = cost.time;
   op.launch = communicates ? runtime.launch_collective : runtime.launch;
+  op.stream_gap = cost.stream_gap;
+  op.event_latency = cost.event_latency;
   op.stream = static_cast<std::uint16_t>(node.stream);
   op.role = communicates ? static_cast<std::uint16_t>(node.group) : kNoRole;
   op.kernel_class = static_cast<std::uint16_t>(kernel_class_of(node.work));

@@ -8,6 +8,7 @@
 #include "planner/block.h"
 #include "planner/memory_parts.h"
 #include "planner/ranks.h"
+#include "sim/flat_program.h"
 
 namespace steploom {
 namespace {
@@ -16,19 +17,23 @@ constexpr auto kCompute = static_cast<std::size_t>(StreamKind::compute);
 
 // Longest path to the end of the last compute operator, over the operators that start only after
 // something on stream `from`: its other operators may have run before. From compute it is the span,
-// from pp_recv the passage.
+// from pp_recv the passage. Gaps count between these operators, not before the first: whether a
+// block before it makes one is another block's affair.
 Picoseconds longest_from(const Block& b, StreamKind from) {
   const auto origin = static_cast<std::size_t>(from);
   std::vector<Picoseconds> end(b.body.ops.size(), 0);
-  std::array<Picoseconds, kStreamKinds> stream{};
+  std::array<Picoseconds, kStreamKinds> stream;
+  stream.fill(kNothingBefore);
   Picoseconds last = 0;
   for (std::size_t i = 0; i < b.body.ops.size(); ++i) {
     const OpTemplate& op = b.body.ops[i];
     const bool starts_it = origin == kCompute && op.stream == kCompute;
     if (!starts_it && b.known[i][origin] == 0) continue;
-    Picoseconds start = stream[op.stream];
-    for (std::uint32_t d = 0; d < op.deps; ++d)
-      start = std::max(start, end[b.body.deps[op.first_dep + d]]);
+    Picoseconds start = std::max<Picoseconds>(0, stream[op.stream] + op.stream_gap);
+    for (std::uint32_t d = 0; d < op.deps; ++d) {
+      const std::uint32_t from = b.body.deps[op.first_dep + d];
+      if (end[from] > 0) start = std::max(start, end[from] + op.event_latency);
+    }
     end[i] = stream[op.stream] = start + op.duration;
     if (op.stream == kCompute) last = end[i];
   }
@@ -140,7 +145,7 @@ Bound BoundModel::bound(const Layout& l) {
     before_forward += sum.forward_passage;
     before_backward += sum.backward_passage;
     const std::int64_t in_flight = std::min<std::int64_t>(l.pp - stage, m);
-    memory = std::max(memory, fixed_memory(s_, l, span_of, 0).fixed() + in_flight * sum.saved);
+    memory = std::max(memory, fixed_memory(s_, l, span_of, {}).fixed() + in_flight * sum.saved);
   }
   return {longest + optimizer(l), memory};
 }

@@ -25,15 +25,24 @@ Program edited(const Program& program, const Change& change) {
   return copy;
 }
 
+// What is made free takes its own wait for an event with it, and that of what waits for it alone.
 template <class Which>
 Picoseconds without(const Program& program, const ReplayOptions& options, const Which& which) {
-  return makespan(edited(program,
-                         [&](OpTemplate& op, const OpInfo& info) {
-                           if (!is_communication(info.work.kind) || !which(info)) return;
-                           op.duration = 0;
-                           op.launch = 0;
-                         }),
-                  options);
+  Program copy = program;
+  for (BlockTemplate& block : copy.blocks) {
+    std::vector<bool> free(block.ops.size());
+    for (std::size_t i = 0; i < free.size(); ++i) {
+      const OpInfo& info = block.infos[i];
+      OpTemplate& op = block.ops[i];
+      const auto deps = block.deps.begin() + op.first_dep;
+      free[i] = is_communication(info.work.kind) && which(info);
+      if (free[i]) op.duration = op.launch = 0;
+      if (free[i] || (op.deps > 0 &&
+                      std::all_of(deps, deps + op.deps, [&](std::uint32_t d) { return free[d]; })))
+        op.event_latency = 0;
+    }
+  }
+  return makespan(copy, options);
 }
 
 // Kernel time on each device's slots.
@@ -92,6 +101,7 @@ Picoseconds step_without_bubble(const Program& program, const ReplayOptions& opt
     op.role = kNoRole;  // nobody waits for a neighbour
     op.eager = false;
     op.duration = 0;
+    op.event_latency = 0;
     op.sms_wanted = 0;
     op.sms_least = 0;
   });
@@ -102,7 +112,9 @@ Picoseconds step_without_bubble(const Program& program, const ReplayOptions& opt
 Picoseconds step_without_optimizer(const Program& program, const ReplayOptions& options) {
   return makespan(edited(program,
                          [](OpTemplate& op, const OpInfo& info) {
-                           if (class_of(info.work.kind) == OpClass::optimizer) op.duration = 0;
+                           if (class_of(info.work.kind) != OpClass::optimizer) return;
+                           op.duration = 0;
+                           op.stream_gap = op.event_latency = 0;
                          }),
                   options);
 }

@@ -204,12 +204,30 @@ class Lowering {
     return entry.second;
   }
 
+  // What a rank's blocks do on its communicator for a role.
+  CommunicatorUse use_of(std::size_t rank, std::size_t role) const {
+    CommunicatorUse use;
+    use.shape = table_.groups[static_cast<std::size_t>(table_.group_of[rank][role])].shape;
+    const std::uint32_t first = blocks_.at(rank_kind_[rank]).first;
+    for (std::uint32_t b = first; b < first + kBlocks; ++b) {
+      const BlockTemplate& block = out_.program.blocks[b];
+      for (std::size_t i = 0; i < block.ops.size(); ++i) {
+        if (block.ops[i].role != role) continue;
+        const OpKind kind = block.infos[i].work.kind;
+        const bool message = kind == OpKind::send_recv || kind == OpKind::all_to_all;
+        use.ctas = std::max(use.ctas, static_cast<int>(block.ops[i].sms_wanted));
+        (message ? use.messages : use.rings) = true;
+      }
+    }
+    return use;
+  }
+
   void add_device(std::uint32_t d) {
     Program& p = out_.program;
     const std::size_t rank = fold_.first_rank[d];
     const int stage = table_.stage[rank];
     const StageBlocks& blocks = blocks_for(rank);
-    int groups = 0;
+    std::vector<CommunicatorUse> uses;
     Device device;
     device.name = "rank " + std::to_string(rank) + " (stage " + std::to_string(stage) + ")";
     device.stage = stage;
@@ -220,11 +238,11 @@ class Lowering {
     device.tensor_table = table_of_kind_[rank_kind_[rank]];
     for (std::size_t role = 0; role < kCommGroups; ++role) {
       const std::int32_t g = table_.group_of[rank][role];
-      groups += g >= 0;
+      if (g >= 0) uses.push_back(use_of(rank, role));
       device.communicator_of_role.push_back(
           g < 0 ? kNoCommunicator : fold_.class_of_communicator[static_cast<std::size_t>(g)]);
     }
-    const MemoryParts memory = fixed_memory(s_, l_, stage_span(s_.model, l_, stage), groups);
+    const MemoryParts memory = fixed_memory(s_, l_, stage_span(s_.model, l_, stage), uses);
     device.static_bytes = memory.fixed();
     device.first_slot = static_cast<std::uint32_t>(p.slots.size());
     add_slots(stage, blocks, blocks_.at(rank_kind_[rank]).first);

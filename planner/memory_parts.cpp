@@ -2,8 +2,31 @@
 
 namespace steploom {
 
+Bytes communicator_memory(const Setting& setting, std::span<const CommunicatorUse> uses) {
+  const CommunicatorMemory* measured = setting.costs.communicator_memory();
+  Bytes sum = 0;
+  CommunicatorUse any;  // of what was measured
+  bool inside = false;
+  for (const CommunicatorUse& use : uses) {
+    if (measured == nullptr || use.shape.nodes > 1) {
+      sum += setting.runtime.communicator_buffers;
+      continue;
+    }
+    inside = true;
+    any.rings |= use.rings;
+    any.messages |= use.messages;
+    sum += use.ctas > 0 ? measured->made.of(use.ctas) : measured->idle;
+    if (use.rings) sum += measured->rings.of(use.ctas);
+    if (use.messages) sum += measured->messages.of(use.ctas) * (use.shape.ranks - 1);
+  }
+  if (inside) sum += measured->made.once;
+  if (any.rings) sum += measured->rings.once;
+  if (any.messages) sum += measured->messages.once;
+  return sum;
+}
+
 MemoryParts fixed_memory(const Setting& setting, const Layout& l, const StageSpan& stage,
-                         int communicators) {
+                         std::span<const CommunicatorUse> communicators) {
   constexpr Bytes kAdamState = 12;
   const StageParameters p = stage_parameters(setting.model, l, stage);
   const Bytes e = bytes_of(setting.work.precision);
@@ -17,7 +40,7 @@ MemoryParts fixed_memory(const Setting& setting, const Layout& l, const StageSpa
   parts.parameters = p.total() * e;
   parts.gradients = p.total() * g;
   parts.optimizer = p.dense() * kAdamState / dp + p.experts * kAdamState / expert_dp;
-  parts.buffers = setting.runtime.communicator_buffers * communicators;
+  parts.buffers = communicator_memory(setting, communicators);
   parts.workspace = setting.runtime.workspace;
   parts.sharded = state(p.sharded, dp);
   parts.replicated = state(p.replicated, dp);

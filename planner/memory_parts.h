@@ -4,6 +4,8 @@
 // over them. Bytes on one rank.
 #pragma once
 
+#include <span>
+
 #include "models/chunk_builder.h"
 #include "planner/setting.h"
 
@@ -26,8 +28,21 @@ struct MemoryParts {
   Bytes total() const { return fixed() + activations; }
 };
 
-// All but activations. `communicators`: how many the rank belongs to.
+// A communicator of the rank, as the executor makes it.
+struct CommunicatorUse {
+  GroupShape shape;
+  int ctas = 0;           // the most that its operators take; 0: it has none
+  bool rings = false;     // all-reduces, all-gathers or reduce-scatters
+  bool messages = false;  // all-to-alls, sends or receives
+};
+
+// Device memory of the rank's communicators: what NCCL was measured to take over the cluster's
+// fabric (CommunicatorMemory in sim/profile_fabric.h); where it was not, or between nodes, the
+// runtime's figure for each. Nothing without communicators.
+Bytes communicator_memory(const Setting& setting, std::span<const CommunicatorUse> uses);
+
+// All but activations.
 MemoryParts fixed_memory(const Setting& setting, const Layout& layout, const StageSpan& stage,
-                         int communicators);
+                         std::span<const CommunicatorUse> communicators);
 
 }  // namespace steploom

@@ -283,6 +283,10 @@ void CudaKernels::poison(const TensorRef& t, int stream) {
   }
 }
 
+void CudaKernels::delay(double ms, int stream) {
+  kernels::spin(ms, on(stream));
+}
+
 std::size_t CudaKernels::mark() {
   join();
   if (marks_used_ == marks_.size()) marks_.push_back(new_event(cudaEventDefault));
@@ -303,6 +307,8 @@ void CudaKernels::forget_marks() {
 
 void CudaKernels::capture(const std::function<void()>& walk) {
   wait_for_all();
+  if (graph_ != nullptr) cudaGraphExecDestroy(graph_);
+  graph_ = nullptr;
   check(cudaStreamBeginCapture(on(0), cudaStreamCaptureModeThreadLocal), "begin capture");
   cudaGraph_t graph = nullptr;
   try {

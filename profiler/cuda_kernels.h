@@ -79,12 +79,15 @@ class CudaKernels final : public KernelSet {
   void launch(const ZeroFill& call, int stream) override;
   void launch(const Collective& call, int stream) override;
 
+  // Nothing launched later on the stream starts for so long.
+  void delay(double ms, int stream);
+
   // A moment at which all that was launched before has ended, and the time between two of them.
   std::size_t mark();
   double microseconds(std::size_t from, std::size_t to);  // waits for `to`
   void forget_marks();
 
-  // What `walk` launches, as a graph in place of launches; then replays of it.
+  // What `walk` launches, as a graph in place of launches; then replays of it. One at a time.
   void capture(const std::function<void()>& walk);
   void replay();
 

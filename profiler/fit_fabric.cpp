@@ -347,8 +347,11 @@ void add_fabrics(Profile& profile, const std::vector<CollectivePoints>& files) {
                    std::to_string(profile.device.sms) + ", the SMs of " + profile.device.name,
                    std::to_string(points.sms), ""});
   for (ProfiledFabric& fabric : fit_fabrics(files)) {
-    std::erase_if(profile.fabrics,
-                  [&fabric](const ProfiledFabric& f) { return f.name == fabric.name; });
+    std::erase_if(profile.fabrics, [&fabric](const ProfiledFabric& f) {
+      if (f.name != fabric.name) return false;
+      fabric.memory = f.memory;  // measured apart (fit_gaps.h)
+      return true;
+    });
     profile.fabrics.push_back(std::move(fabric));
   }
   std::sort(profile.fabrics.begin(), profile.fabrics.end(),

@@ -18,6 +18,7 @@
 #include "profiler/fabric_errors.h"
 #include "profiler/fit_corrections.h"
 #include "profiler/fit_fabric.h"
+#include "profiler/fit_gaps.h"
 #include "profiler/fit_grouped.h"
 #include "profiler/fit_kernels.h"
 #include "profiler/fit_measured.h"
@@ -126,7 +127,7 @@ std::string today() {
 int run(int argc, char** argv) {
   CLI::App app{"Fit a profile to measured tables and print its leave-out errors"};
   std::string tables, gpu, profile_file, out, date = today();
-  std::vector<std::string> points, fabrics, held_out;
+  std::vector<std::string> points, fabrics, gaps, held_out;
   bool keep_points = false;
   app.add_option("--tables", tables,
                  "directory of the measured tables; none: keep the built-in fit");
@@ -138,6 +139,9 @@ int run(int argc, char** argv) {
   app.add_flag("--keep-points", keep_points, "put the points themselves into the profile too");
   app.add_option("--fabric", fabrics,
                  "raw lines of `steploom profile collectives` to fit fabrics to");
+  app.add_option(
+      "--gaps", gaps,
+      "raw lines of `steploom profile gaps`: gaps of the first with chains, memory of all");
   app.add_option("--held-out", held_out, "such lines to print the fabrics' errors on");
   app.add_option("-o,--output", out, "the profile to write; none: print errors only");
   app.add_option("--date", date, "date to put into the profile (ISO 8601)");
@@ -150,6 +154,9 @@ int run(int argc, char** argv) {
     lay_points(profile, measured, keep_points);
   }
   if (!fabrics.empty()) add_fabrics(profile, load_all(fabrics));
+  std::vector<GapPoints> measured_gaps;
+  for (const std::string& file : gaps) measured_gaps.push_back(load_gap_points(file));
+  if (!gaps.empty()) add_gaps(profile, measured_gaps);
   print(profile);
   print_held_out(profile, load_all(held_out));
   if (!out.empty())

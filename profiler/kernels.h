@@ -200,4 +200,7 @@ struct SquarePiece {
 std::int64_t square_scratch(std::int64_t pieces);
 void sum_of_squares(float* sum, float* scratch, std::span<const SquarePiece> pieces, Stream stream);
 
+// Keeps the stream busy for so many milliseconds (at most 5000) on one thread of one SM.
+void spin(double ms, Stream stream);
+
 }  // namespace steploom::kernels

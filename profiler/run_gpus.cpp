@@ -19,7 +19,7 @@
 namespace steploom {
 namespace {
 
-constexpr int kFewestSteps = 3;  // of a block
+constexpr int kFewestSteps = 3;  // of a block that is cut short
 constexpr int kIssued = 5;       // steps whose host time is taken
 constexpr Picoseconds kNanosecond = 1000;
 
@@ -141,8 +141,11 @@ void time_blocks(Peers& peers, std::vector<Variant>& variants, const GpuRunOptio
   for (Variant& v : variants) {
     peers.doing("timing single steps");
     const double us = time_steps(peers, v, kFewestSteps, options);
+    v.run.steps = options.steps;
+    if (options.seconds <= 0) continue;
     const double fit = options.seconds * 1e6 / options.blocks / us;
-    v.run.steps = std::clamp(static_cast<int>(std::min(fit, 1e6)), kFewestSteps, options.steps);
+    v.run.steps = std::clamp(static_cast<int>(std::min(fit, 1e6)),
+                             std::min(kFewestSteps, options.steps), options.steps);
   }
   for (int block = 0; block < options.blocks; ++block) {
     peers.doing("timing block " + std::to_string(block + 1));

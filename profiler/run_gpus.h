@@ -34,7 +34,7 @@ struct GpuRunOptions {
   int blocks = 5;
   int steps = 30;         // of a block
   int warm_up = 3;        // steps before the first block
-  double seconds = 60;    // for all blocks of one plan: blocks get shorter, not fewer
+  double seconds = 0;     // for all blocks of one plan: they get shorter, not fewer; 0: no bound
   bool graph = false;     // steps are replays of a CUDA graph
   bool poison = false;    // NaNs into every tensor before its first write
   int traced_steps = 0;   // steps under CUPTI; the last one's times are kept

@@ -9,6 +9,7 @@ void issue_step(KernelSet& kernels, const Execution& execution, const StepHooks&
     if (hooks.poison) {
       for (const TensorRef& t : call.begins) kernels.poison(t, call.stream);
     }
+    if (hooks.poisoned) hooks.poisoned(call);
     launch(kernels, call.kernel, call.stream);
     if (hooks.after) hooks.after(call);
     if (call.event >= 0) kernels.record(static_cast<std::uint32_t>(call.event), call.stream);

@@ -15,6 +15,7 @@ namespace steploom {
 struct StepHooks {
   bool poison = false;
   std::function<void(const Call&)> before;
+  std::function<void(const Call&)> poisoned;  // between its poison and its launch
   std::function<void(const Call&)> after;
 };
 

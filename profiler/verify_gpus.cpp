@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -27,11 +28,22 @@ struct FirstStep {
   RoutingTape tape;
 };
 
+void tamper(CudaKernels& kernels, Execution& execution, StepHooks& hooks, const Tampering& t) {
+  if (t.dropped && t.dropped->rank == execution.rank) drop_edge(execution, *t.dropped);
+  std::set<std::uint32_t> held;  // operators
+  for (const CrossEdge& e : t.delayed)
+    if (e.rank == execution.rank) held.insert(execution.calls[e.from].op);
+  hooks.poisoned = [&kernels, held, ms = t.delay_ms](const Call& call) {
+    if (held.contains(call.op)) kernels.delay(ms, call.stream);
+  };
+}
+
 FirstStep first_step(Peers& peers, const BindInput& input, TapeMode mode, const RoutingTape& tape,
-                     const PlanChoices& choices, const VerifyOptions& options) {
+                     const PlanChoices& choices, const VerifyOptions& options,
+                     const Tampering& tampering = {}) {
   BindOptions binding;
   binding.tape = mode;
-  const Execution execution = bind(input, peers.rank(), binding);
+  Execution execution = bind(input, peers.rank(), binding);
   CudaOptions cuda;
   cuda.plans = choices;
   cuda.patience_seconds = options.patience;
@@ -49,6 +61,7 @@ FirstStep first_step(Peers& peers, const BindInput& input, TapeMode mode, const 
       out.gradients.emplace_back(values.begin(), values.end());
     }
   };
+  tamper(kernels, execution, hooks, tampering);
   kernels.begin_step(1);
   issue_step(kernels, execution, hooks);
   kernels.wait_for_all();
@@ -135,15 +148,15 @@ double mean_loss(Peers& peers, const std::vector<double>& mine) {
 
 using Tensors = std::map<std::string, std::vector<double>>;
 
-// Whole tensors at rank 0. `run` knows every rank's shards.
-Tensors whole_gradients(Peers& peers, const BindInput& input, const ReferenceRun* run,
-                        const FirstStep& mine) {
+// At rank 0, by rank: whole tensors with this rank's word on all that it holds a copy of, so that
+// copies which differ show. `run` knows every rank's shards.
+std::vector<Tensors> whole_gradients(Peers& peers, const BindInput& input, const ReferenceRun* run,
+                                     const FirstStep& mine) {
   std::string bytes;
   for (const std::vector<float>& g : mine.gradients) put(bytes, g.data(), g.size());
   const std::vector<std::string> all = peers.gather(bytes);
-  Tensors out;
-  if (run == nullptr) return out;
-  for (std::size_t rank = 0; rank < all.size(); ++rank) {
+  if (run == nullptr) return {};
+  const auto say = [&](std::size_t rank, Tensors& out) {
     Taker t(all[rank]);
     const Execution& e = run->execution(static_cast<int>(rank));
     const std::vector<ParameterTensor> list = parameters_of(input, e);
@@ -153,8 +166,26 @@ Tensors whole_gradients(Peers& peers, const BindInput& input, const ReferenceRun
       const std::vector<double> wide(shard.begin(), shard.end());
       into_whole(e, p, e.parameters[i], wide, out[p.name]);
     }
-  }
+  };
+  Tensors together;
+  for (std::size_t rank = 0; rank < all.size(); ++rank) say(rank, together);
+  std::vector<Tensors> out(all.size(), together);
+  for (std::size_t rank = 0; rank < all.size(); ++rank) say(rank, out[rank]);
   return out;
+}
+
+// The largest over the ranks' words; NaN if one is.
+double worst_error(const std::vector<Tensors>& got, const std::string& name,
+                   const std::vector<double>& want) {
+  double worst = 0;
+  for (const Tensors& of_rank : got) {
+    const auto found = of_rank.find(name);
+    const double error = found == of_rank.end() ? std::numeric_limits<double>::quiet_NaN()
+                                                : relative_error(found->second, want);
+    if (!(error <= worst)) worst = error;
+    if (std::isnan(worst)) break;
+  }
+  return worst;
 }
 
 // Share of the choices that are the same, in any order.
@@ -192,7 +223,7 @@ Verification against_reference(Peers& peers, const BindInput& input, const First
     replay.tape = TapeMode::replay;
     run = std::make_unique<ReferenceRun>(input, replay);
   }
-  const Tensors got = whole_gradients(peers, input, run.get(), step);
+  const std::vector<Tensors> got = whole_gradients(peers, input, run.get(), step);
   if (peers.first()) {
     run->replay_routing(tape);
     const StepResult want = run->step();
@@ -200,9 +231,7 @@ Verification against_reference(Peers& peers, const BindInput& input, const First
     for (const auto& [name, gradient] : want.gradients) {
       TensorError e;
       e.name = name;
-      const auto found = got.find(name);
-      e.error = found == got.end() ? std::numeric_limits<double>::quiet_NaN()
-                                   : relative_error(found->second, gradient);
+      e.error = worst_error(got, name, gradient);
       e.bound = kPlainError;
       if (plain != nullptr) {
         const auto of_plain =
@@ -309,7 +338,8 @@ std::vector<Verification> verify_on_gpus(Peers& peers, std::span<const BindInput
     peers.doing("verifying plan " + std::to_string(i + 1));
     const FirstStep step =
         i == 0 ? plain
-               : first_step(peers, plans[i], TapeMode::replay, tape, PlanChoices{}, options);
+               : first_step(peers, plans[i], TapeMode::replay, tape, PlanChoices{}, options,
+                            i < options.tampering.size() ? options.tampering[i] : Tampering{});
     out.push_back(
         against_reference(peers, plans[i], step, tape, out.empty() ? nullptr : &out.front()));
   }

@@ -16,11 +16,13 @@
 // must then cut parameters alike.
 #pragma once
 
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "profiler/bind.h"
+#include "profiler/dropped_edges.h"
 #include "profiler/peers.h"
 
 namespace steploom {
@@ -28,9 +30,17 @@ namespace steploom {
 inline constexpr double kReferenceFlops = 3e10;
 inline constexpr double kPlainError = 0.05;
 
+// What a self-test (dropped_edges.h) does to the step of a plan.
+struct Tampering {
+  std::vector<CrossEdge> delayed;  // their producers are held back, after their outputs' poison
+  std::optional<CrossEdge> dropped;
+  double delay_ms = 0;
+};
+
 struct VerifyOptions {
   bool poison = true;
-  double patience = 120;  // seconds
+  double patience = 120;               // seconds
+  std::vector<Tampering> tampering{};  // by plan; empty: none
 };
 
 struct TensorError {

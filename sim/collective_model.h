@@ -66,6 +66,11 @@ class CollectiveModel {
   // The profile must outlive the model. Throws Error if it lacks the cluster's fabric.
   CollectiveModel(const Profile& profile, const Cluster& cluster);
 
+  // Measured device memory of communicators over the cluster's fabric; nullptr: not measured.
+  const CommunicatorMemory* memory() const {
+    return fabric_ != nullptr && fabric_->memory ? &*fabric_->memory : nullptr;
+  }
+
   // Zero for one rank or no bytes. The group must fit on the cluster's nodes. `ctas`: NCCL's
   // setting; 0: the fastest. Throws Error if one is asked for where none was measured.
   CollectiveTime time(OpKind collective, Bytes bytes, const GroupShape& group, int ctas = 0) const;

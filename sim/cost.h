@@ -43,6 +43,8 @@ struct Cost {
   Provenance provenance = Provenance::modelled;
   std::uint16_t sms = 0;         // SMs it can use; a collective: its CTA count
   std::uint16_t link_share = 0;  // collectives: of its bottleneck link at full speed, out of 65535
+  // What passes on the device before it starts, as OpTemplate has them; not in `time`.
+  std::uint32_t stream_gap = 0, event_latency = 0;  // picoseconds
 };
 
 }  // namespace steploom

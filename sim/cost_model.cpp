@@ -173,6 +173,20 @@ Cost CostModel::corrected(const CostQuery& query) const {
 }
 
 Cost CostModel::cost(const CostQuery& query) const {
+  Cost cost = duration(query);
+  if (cost.time == 0) return cost;  // nothing is launched
+  const Gaps& gaps = profile_->gaps;
+  const auto ps = [](double us) { return static_cast<std::uint32_t>(to_picoseconds(us * 1e-6)); };
+  if (is_communication(query.work.kind)) {
+    cost.event_latency = ps(gaps.collective_event_us);
+  } else {
+    cost.stream_gap = ps(gaps.kernel_us);
+    cost.event_latency = ps(gaps.kernel_event_us);
+  }
+  return cost;
+}
+
+Cost CostModel::duration(const CostQuery& query) const {
   const Work& work = query.work;
   if (const KernelPoint* point = points_.find(work)) {
     Cost cost = uncorrected(query);  // for its SMs

@@ -9,6 +9,9 @@
 // and nothing else is laid over it. A grouped product that was not measured is not credited with
 // less than the measured dense product over all its rows.
 //
+// What passes on the device before a kernel or a collective is the profile's (Gaps), beside its
+// duration and not in it.
+//
 // Backward is modelled: the profile's products are forward only. A data gradient is the same
 // surface at its own shape; a weight gradient too, plus reading and writing its fp32 sum;
 // attention's backward does 2.5 times the FLOPs at a lower rate. Corrections (correction.h) come
@@ -31,7 +34,11 @@ class CostModel {
   // Thread-safe. Never negative; 0 only for work of no size and collectives of one rank.
   Cost cost(const CostQuery& query) const;
 
+  // What communicators over the cluster's fabric take of a rank's memory; nullptr: not measured.
+  const CommunicatorMemory* communicator_memory() const { return collectives_.memory(); }
+
  private:
+  Cost duration(const CostQuery& query) const;  // all but the gaps
   Cost uncorrected(const CostQuery& query) const;
   Cost corrected(const CostQuery& query) const;
   Cost product(const Work& work) const;

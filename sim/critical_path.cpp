@@ -56,6 +56,7 @@ struct Place {
 // Something that had to be there before an operator could start.
 struct Reason {
   Picoseconds at = 0;        // when it was there
+  Picoseconds lets_go = 0;   // and, gap or latency over, let the operator start
   std::uint32_t op = kNone;  // where the walk goes on; kNone: the step's start
   Cause cause = Cause::host;
 };
@@ -113,7 +114,7 @@ class Walk {
     const Place at = place(op);
     const Picoseconds start = std::min(r_.start[op], time_);
     const Reason reason = reason_for(op, at, start);
-    const bool waited = reason.at < start;
+    const bool waited = reason.lets_go < start;
     add(op, at, start, waited ? Cause::waiting : reason.cause, false);
     add(op, at, reason.at, Cause::waiting, true);
     if (reason.cause == Cause::host)
@@ -149,16 +150,22 @@ class Walk {
   // What was there last, not after `start`, of all that the operator needs to start.
   Reason reason_for(std::uint32_t op, const Place& at, Picoseconds start) const {
     std::optional<Reason> best;
-    const auto offer = [&](Picoseconds when, std::uint32_t from, Cause cause) {
-      if (when <= start && (!best || when > best->at)) best = Reason{when, from, cause};
+    const auto offer = [&](Picoseconds when, std::uint32_t from, Cause cause,
+                           Picoseconds latency = 0) {
+      const Picoseconds then = when + latency;
+      if (then <= start && (!best || then > best->lets_go)) best = Reason{when, then, from, cause};
     };
     const Slot& slot = p_.slots[at.slot];
     const OpTemplate& mine = block(at).ops[at.index];
     const std::uint32_t previous = before_in_stream(at, mine.stream);
-    if (previous != kNone) offer(r_.end[previous], previous, Cause::stream);
+    if (previous != kNone) offer(r_.end[previous], previous, Cause::stream, mine.stream_gap);
+    const auto latency_after = [&](std::uint16_t stream) -> Picoseconds {
+      return stream == mine.stream ? 0 : mine.event_latency;
+    };
     for (std::uint32_t d = mine.first_dep; d < mine.first_dep + mine.deps; ++d) {
       const std::uint32_t from = slot.first_op + block(at).deps[d];
-      offer(r_.end[from], from, Cause::dependency);
+      offer(r_.end[from], from, Cause::dependency,
+            latency_after(block(at).ops[block(at).deps[d]].stream));
     }
     const auto edges = p_.edges.begin();
     const auto end = edges + p_.edges_into_slot.first[at.slot + 1];
@@ -166,7 +173,8 @@ class Walk {
                                  [](const SlotEdge& e, std::uint32_t i) { return e.to_op < i; });
     for (; edge != end && edge->to_op == at.index; ++edge) {
       const std::uint32_t from = p_.slots[edge->from_slot].first_op + edge->from_op;
-      offer(r_.end[from], from, Cause::slot_edge);
+      offer(r_.end[from], from, Cause::slot_edge,
+            latency_after(p_.blocks[p_.slots[edge->from_slot].block].ops[edge->from_op].stream));
     }
     const Device& device = p_.devices[p_.device_of_slot[at.slot]];
     if (device.hardware_connections == 1 && op > p_.slots[device.first_slot].first_op)

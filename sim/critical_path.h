@@ -28,7 +28,7 @@ enum class Cause : std::uint8_t {
   rendezvous,  // the member of its communicator that came last
   connection,  // one hardware connection: the start of the operator issued before it
   host,        // the host had to issue it; idle: it was doing so
-  waiting,     // none of these: SMs were not free
+  waiting,     // none of these: SMs were not free; idle: nor before its gap or latency was over
 };
 inline constexpr int kCauses = static_cast<int>(Cause::waiting) + 1;
 std::string_view name_of(Cause c);  // "slot edge"
@@ -50,7 +50,7 @@ struct CriticalPath {
   std::array<Picoseconds, kOpKinds> by_kind{};
   std::array<Picoseconds, kProvenances> by_provenance{};
   Picoseconds host = 0;     // idle segments: the host was issuing
-  Picoseconds waiting = 0;  // idle segments: waited for SMs
+  Picoseconds waiting = 0;  // idle segments: waited for SMs, gaps and latencies of events
 };
 
 // `replay` must be of `program`, with contention or without.

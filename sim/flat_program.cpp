@@ -18,8 +18,9 @@ void add_block(FlatProgram& flat, const BlockTemplate& block) {
     FlatOp op;
     op.duration = from.duration;
     op.issue = host += from.launch;
+    op.stream_gap = from.stream_gap;
+    op.event_latency = from.event_latency;
     op.first_dep = static_cast<std::uint32_t>(flat.deps.size());
-    op.deps = from.deps;
     op.stream = from.stream;
     op.role = from.role;
     op.segment = static_cast<std::uint16_t>(out.waits);
@@ -27,8 +28,9 @@ void add_block(FlatProgram& flat, const BlockTemplate& block) {
     op.host_waits = from.host_waits;
     op.eager = from.eager;
     op.sender = from.sender;
-    flat.deps.insert(flat.deps.end(), block.deps.begin() + from.first_dep,
-                     block.deps.begin() + from.first_dep + from.deps);
+    for (std::uint32_t d = from.first_dep; d < from.first_dep + from.deps; ++d)
+      if (block.ops[block.deps[d]].stream != from.stream) flat.deps.push_back(block.deps[d]);
+    op.deps = static_cast<std::uint16_t>(flat.deps.size() - op.first_dep);
     if (op.role != kNoRole) ++comm_ops;
     if (op.host_waits) {
       flat.waits.push_back(static_cast<std::uint32_t>(i));
@@ -61,8 +63,12 @@ FlatProgram::FlatProgram(const Program& p) : program(p) {
   first_segment.push_back(0);
   for (const Slot& slot : p.slots)
     first_segment.push_back(first_segment.back() + blocks[slot.block].waits + 1);
-  for (const SlotEdge& edge : p.edges)
+  for (const SlotEdge& edge : p.edges) {
     edge_source.push_back(p.slots[edge.from_slot].first_op + edge.from_op);
+    const FlatOp& to = block_ops(edge.to_slot)[edge.to_op];
+    const bool crosses = block_ops(edge.from_slot)[edge.from_op].stream != to.stream;
+    edge_latency.push_back(crosses ? to.event_latency : 0);
+  }
 }
 
 }  // namespace steploom

@@ -22,11 +22,15 @@ namespace steploom {
 
 // Later than any time: the end of an operator that has not ended. Adding a time cannot overflow.
 inline constexpr Picoseconds kUnknown = Picoseconds{1} << 62;
+// The end of what never was, the operator before a stream's first: with any gap still before 0.
+inline constexpr Picoseconds kNothingBefore = -kUnknown;
 inline constexpr std::uint32_t kNoOp = 0xffffffff;
 
 struct FlatOp {
   Picoseconds duration = 0;
-  Picoseconds issue = 0;           // host time from its segment's base until it has been issued
+  Picoseconds issue = 0;         // host time from its segment's base until it has been issued
+  std::uint32_t stream_gap = 0;  // picoseconds, as OpTemplate has them
+  std::uint32_t event_latency = 0;
   std::uint32_t first_dep = 0;     // into FlatProgram::deps
   std::uint32_t comm_ordinal = 0;  // communication operators before it in the block
   std::uint16_t deps = 0;
@@ -54,7 +58,7 @@ class FlatProgram {
 
   const Program& program;
   std::vector<FlatOp> ops;
-  std::vector<std::uint32_t> deps;   // template indices
+  std::vector<std::uint32_t> deps;   // template indices, of other streams than the operator's
   std::vector<std::uint32_t> waits;  // template indices
   std::vector<FlatBlock> blocks;
   std::vector<std::uint32_t> list_first;     // bounds in list_items, lists + 1 entries a block
@@ -62,6 +66,7 @@ class FlatProgram {
   std::vector<std::uint32_t> first_stream;   // by device, and the total: streams of all devices
   std::vector<std::uint32_t> first_segment;  // by slot, and the total
   std::vector<std::uint32_t> edge_source;    // by slot edge: operator id
+  std::vector<std::uint32_t> edge_latency;   // by slot edge: picoseconds; 0 inside a stream
 
   const FlatOp* block_ops(std::uint32_t slot) const {
     return &ops[blocks[program.slots[slot].block].first_op];

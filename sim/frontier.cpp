@@ -77,9 +77,10 @@ Picoseconds Frontier::after_edges(StreamHead& h, std::uint32_t op, Picoseconds a
   auto edge = std::lower_bound(
       first, last, op, [](const SlotEdge& e, std::uint32_t index) { return e.to_op < index; });
   for (; edge != last && edge->to_op == op; ++edge) {
-    const std::uint32_t from = flat_.edge_source[static_cast<std::size_t>(edge - p.edges.begin())];
+    const auto e = static_cast<std::size_t>(edge - p.edges.begin());
+    const std::uint32_t from = flat_.edge_source[e];
     if (end_[from] == kUnknown) return wait_for(h, from);
-    at = std::max(at, end_[from]);
+    at = std::max(at, end_[from] + flat_.edge_latency[e]);
   }
   return at;
 }

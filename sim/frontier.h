@@ -1,9 +1,10 @@
 // The heads of the streams, and when they may start as far as order goes.
 //
 // A stream runs its operators in issue order, so at any moment only its *head* can start.
-// earliest() says when: at the latest of the end of the operator before it in the stream, the ends
-// of its dependencies and slot-edge sources, the moment the host has issued it and, with one
-// hardware connection, the start of the operator issued before it. SMs are the engine's affair.
+// earliest() says when: at the latest of the end of the operator before it in the stream and its
+// gap, the ends of its dependencies and slot-edge sources and the latency of an event, the moment
+// the host has issued it and, with one hardware connection, the start of the operator issued before
+// it. SMs are the engine's affair.
 //
 // Ends are read from the array that the engine fills; while one is missing, the head remembers
 // which (`blocked_on`) and asking again costs one look.
@@ -23,7 +24,7 @@ struct StreamHead {
   std::uint32_t id = kNoOp;          // kNoOp: the stream has run all its operators
   std::uint32_t blocked_on = kNoOp;  // an operator whose end it waits for
   const FlatOp* op = nullptr;
-  Picoseconds free_at = 0;  // end of the operator before it
+  Picoseconds free_at = kNothingBefore;  // end of the operator before it
 };
 
 class Frontier {
@@ -45,7 +46,7 @@ class Frontier {
     Host& host = hosts_[device];
     const Picoseconds base = segment_base_[flat_.first_segment[h.slot] + h.op->segment];
     if (base == kUnknown) return wait_for(h, host.waits_for);
-    Picoseconds at = std::max(base + h.op->issue, h.free_at);
+    Picoseconds at = std::max(base + h.op->issue, h.free_at + h.op->stream_gap);
     if (host.one_connection) {
       if (host.next_to_start != h.id) return kUnknown;
       at = std::max(at, host.last_start);
@@ -54,7 +55,7 @@ class Frontier {
     for (std::uint32_t d = h.op->first_dep; d < h.op->first_dep + h.op->deps; ++d) {
       const std::uint32_t from = slot_op + flat_.deps[d];
       if (end_[from] == kUnknown) return wait_for(h, from);
-      at = std::max(at, end_[from]);
+      at = std::max(at, end_[from] + h.op->event_latency);
     }
     const std::vector<std::uint32_t>& edges = flat_.program.edges_into_slot.first;
     if (edges[h.slot] != edges[h.slot + 1]) return after_edges(h, h.id - slot_op, at);

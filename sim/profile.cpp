@@ -83,6 +83,13 @@ ProfiledDevice read_device(const Json& json) {
   return device;
 }
 
+Gaps read_gaps(const Json& json) {
+  constexpr double kMostUs = 1000;
+  allow_only(json, {"kernel_us", "kernel_event_us", "collective_event_us", "source"});
+  return {json.at("kernel_us").number(0, kMostUs), json.at("kernel_event_us").number(0, kMostUs),
+          json.at("collective_event_us").number(0, kMostUs), json.at("source").text()};
+}
+
 std::vector<Correction> read_corrections(const Json& json) {
   std::vector<Correction> corrections;
   for (std::size_t i = 0; i < json.size(); ++i) {
@@ -157,9 +164,10 @@ Profile read_profile(const Json& json) {
   if (version.integer() != kVersion)
     version.refuse("version " + std::to_string(kVersion),
                    "make it again: steploom profile, or fit_profile");
-  allow_only(json, {"steploom_profile", "name", "device", "source", "attribution", "made", "date",
-                    "software", "matmul", "grouped_matmul", "attention", "attention_backward",
-                    "memory", "collectives", "corrections", "fabrics", "points", "leave_out"});
+  allow_only(json,
+             {"steploom_profile", "name", "device", "source", "attribution", "made", "date",
+              "software", "matmul", "grouped_matmul", "attention", "attention_backward", "memory",
+              "gaps", "collectives", "corrections", "fabrics", "points", "leave_out"});
   Profile p;
   p.name = json.at("name").text();
   p.device = read_device(json.at("device"));
@@ -191,6 +199,7 @@ Profile read_profile(const Json& json) {
   allow_only(memory, {"bandwidth_factor", "latency_us"});
   p.memory = {memory.at("bandwidth_factor").number(0.01, 1),
               memory.at("latency_us").number(0, 1e6)};
+  if (const auto gaps = json.find("gaps")) p.gaps = read_gaps(*gaps);
   p.collectives = read_collectives(json.at("collectives"));
   if (const auto corrections = json.find("corrections"))
     p.corrections = read_corrections(*corrections);

@@ -54,6 +54,18 @@ struct CollectiveCurve {
   std::string source{};  // where the curve was measured, if not with the profile
 };
 
+// What passes on the device between two kernels that were launched on streams, beyond what their
+// durations hold: those are times back to back, of kernels in one CUDA graph and of collectives in
+// one stream (below kHostBoundUs the kernel's own time). So durations and gaps of a chain add up to
+// its time. Zero: not measured (profiler/fit_gaps.h).
+struct Gaps {
+  double kernel_us = 0;            // before a kernel, after the one before it on its stream
+  double kernel_event_us = 0;      // before a kernel, after what it waits for on another stream
+  double collective_event_us = 0;  // likewise before a collective
+  std::string source{};            // how and where they were measured
+  bool operator==(const Gaps&) const = default;
+};
+
 // Kernels that only move data: bytes / (factor · memory bandwidth) + latency.
 struct MemoryKernels {
   double bandwidth_factor = 0;
@@ -91,6 +103,7 @@ struct Profile {
   std::vector<AttentionSurface> attention;  // by head_dim
   Grid attention_backward;                  // axis tokens: backward rate (FLOP/s) over forward rate
   MemoryKernels memory;
+  Gaps gaps;
   std::vector<CollectiveCurve> collectives;  // by (collective, ranks, nodes)
   std::vector<Correction> corrections;       // by (kind, phase); may be empty
   std::vector<ProfiledFabric> fabrics;       // by name; may be empty

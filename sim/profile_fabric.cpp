@@ -150,11 +150,25 @@ void check_complete(const ProfiledFabric& f, const Json& json) {
   }
 }
 
+CommunicatorMemory read_memory(const Json& json) {
+  constexpr Bytes kMost = Bytes{1} << 40;
+  allow_only(json, {"made", "rings", "messages", "idle", "source"});
+  const auto part = [&](std::string_view name) {
+    const Json at = json.at(name);
+    allow_only(at, {"once", "each", "per_cta"});
+    return CommunicatorMemory::Part{at.at("once").integer(0, kMost),
+                                    at.at("each").integer(0, kMost),
+                                    at.at("per_cta").integer(0, kMost)};
+  };
+  return {part("made"), part("rings"), part("messages"), json.at("idle").integer(0, kMost),
+          json.at("source").text()};
+}
+
 ProfiledFabric read_fabric(const Json& json) {
   const Json version = json.at("version");
   if (version.integer() != kVersion) version.refuse("version " + std::to_string(kVersion));
   allow_only(json, {"version", "name", "date", "measured", "made", "attribution", "software",
-                    "curves", "link_weights", "shares", "beside", "assumed"});
+                    "curves", "link_weights", "shares", "beside", "assumed", "memory"});
   ProfiledFabric f;
   f.name = json.at("name").text();
   const auto known = fabric_names();
@@ -192,6 +206,7 @@ ProfiledFabric read_fabric(const Json& json) {
     append_sorted(f.assumed, {read_class(at.at("class")), read_class(at.at("as"))}, at,
                   "classes in order", [](const auto& a) { return a.of; });
   });
+  if (const auto memory = json.find("memory")) f.memory = read_memory(*memory);
   check_complete(f, json);
   return f;
 }

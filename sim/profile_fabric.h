@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,23 @@ struct CtaCurve {
   // last.
   double seconds(double at_bytes) const;
   bool operator==(const CtaCurve&) const = default;
+};
+
+// Device memory that NCCL takes of a rank, bytes: for each communicator when it is made, when it
+// first runs an all-reduce, all-gather or reduce-scatter, and when it first sends or receives (an
+// all-to-all does), for each peer; and `once` when the first communicator does. Parts grow with the
+// communicator's CTAs.
+struct CommunicatorMemory {
+  struct Part {
+    Bytes once = 0;  // of `made`: the communicator of all ranks too, from which others are split
+    Bytes each = 0, per_cta = 0;
+    Bytes of(Bytes ctas) const { return each + per_cta * ctas; }
+    bool operator==(const Part&) const = default;
+  };
+  Part made, rings, messages;
+  Bytes idle = 0;        // one without a CTA setting that never runs anything
+  std::string source{};  // how and where it was measured
+  bool operator==(const CommunicatorMemory&) const = default;
 };
 
 struct ProfiledFabric {
@@ -76,6 +94,8 @@ struct ProfiledFabric {
     bool operator==(const Assumed&) const = default;
   };
   std::vector<Assumed> assumed;  // by class
+
+  std::optional<CommunicatorMemory> memory;  // none: not measured
 
   bool measures(int ranks) const;           // are there curves of so many ranks?
   KernelClass row_of(KernelClass c) const;  // itself, or what it is assumed as

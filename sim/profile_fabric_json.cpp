@@ -22,11 +22,21 @@ std::string to_json(const CtaCurve& c) {
       json_list(c.ns));
 }
 
+std::string to_json(const CommunicatorMemory& m) {
+  const auto part = [](const CommunicatorMemory::Part& p) {
+    return fmt::format("{{\"once\": {}, \"each\": {}, \"per_cta\": {}}}", p.once, p.each,
+                       p.per_cta);
+  };
+  return fmt::format(
+      "{{\"made\": {}, \"rings\": {}, \"messages\": {}, \"idle\": {},\n\"source\": {}}}",
+      part(m.made), part(m.rings), part(m.messages), m.idle, json_string(m.source));
+}
+
 std::string to_json(const ProfiledFabric& f) {
   return fmt::format(
       "{{\"version\": 1,\n\"name\": {},\n\"date\": {},\n\"measured\": {},\n\"made\": {},\n"
       "\"attribution\": {},\n\"software\": {},\n\"curves\": {},\n\"link_weights\": {},\n"
-      "\"shares\": {},\n\"beside\": {},\n\"assumed\": {}}}",
+      "\"shares\": {},\n\"beside\": {},\n\"assumed\": {}{}}}",
       json_string(f.name), json_string(f.date), json_string(f.measured), json_string(f.made),
       json_string(f.attribution),
       array_of(f.software, [](const std::string& s) { return json_string(s); }),
@@ -50,10 +60,12 @@ std::string to_json(const ProfiledFabric& f) {
                      json_string(name_of(b.own)), json_string(name_of(b.other)),
                      json_list(b.rates.own), json_list(b.rates.other), json_list(b.rates.rates));
                }),
-      array_of(f.assumed, [](const auto& a) {
-        return fmt::format("{{\"class\": {}, \"as\": {}}}", json_string(name_of(a.of)),
-                           json_string(name_of(a.as)));
-      }));
+      array_of(f.assumed,
+               [](const auto& a) {
+                 return fmt::format("{{\"class\": {}, \"as\": {}}}", json_string(name_of(a.of)),
+                                    json_string(name_of(a.as)));
+               }),
+      f.memory ? ",\n\"memory\": " + to_json(*f.memory) : "");
 }
 
 }  // namespace

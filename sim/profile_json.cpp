@@ -71,6 +71,11 @@ std::string to_json(const Profile& p) {
   member("leave_out", "[" + leave_out + "]");
   member("memory", fmt::format("{{\"bandwidth_factor\": {}, \"latency_us\": {}}}",
                                p.memory.bandwidth_factor, p.memory.latency_us));
+  if (p.gaps != Gaps{})
+    member("gaps", fmt::format("{{\"kernel_us\": {}, \"kernel_event_us\": {}, "
+                               "\"collective_event_us\": {},\n\"source\": {}}}",
+                               p.gaps.kernel_us, p.gaps.kernel_event_us, p.gaps.collective_event_us,
+                               json_string(p.gaps.source)));
   if (!corrections.empty()) member("corrections", "[" + corrections + "]");
   if (!p.points.kernels.empty()) member("points", to_json(p.points));
   member("attention_backward", "{" + members(p.attention_backward) + "}");

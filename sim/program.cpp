@@ -49,7 +49,7 @@ Picoseconds validate_block(const BlockTemplate& block) {
                "a dependency on operator " + number(block.deps[d]));
     if (op.eager && op.role == kNoRole)
       refuse(place_in(block, i), "eager only on a communication operator", "a kernel");
-    total += op.duration + op.launch;
+    total += op.duration + op.launch + op.stream_gap + op.event_latency;
     if (total >= kLongestProgram) refuse(place_in(block, i), "at most 2^61 ps in all", "more");
   }
   for (std::size_t i = 0; i < block.accesses.size(); ++i) {

@@ -54,6 +54,9 @@ inline constexpr std::uint32_t kNoCommunicator = 0xffffffff;
 struct OpTemplate {
   Picoseconds duration = 0;  // alone on the device, at full speed
   Picoseconds launch = 0;    // host time to issue it
+  // Least time on the device, picoseconds, from the end of the operator before it in its stream to
+  // its start, and from the end of what it waits for on another stream.
+  std::uint32_t stream_gap = 0, event_latency = 0;
   Picoseconds wave = 0;  // how long its blocks take to retire and free SMs for others; 0: at once
   Bytes alloc = 0;       // taken when it starts
   Bytes free = 0;        // given back when it ends

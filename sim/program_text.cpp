@@ -103,6 +103,11 @@ class Parser {
   Picoseconds time(std::string_view word) {
     return want(time_with_unit(word), "a time with a unit (ps, ns, us, ms) such as 2.5us", word);
   }
+  std::uint32_t short_time(std::string_view word) {
+    const Picoseconds t = time(word);
+    if (t <= 0xffffffff) return static_cast<std::uint32_t>(t);
+    refuse("a time of at most 4.29 ms", word);
+  }
   Bytes bytes(std::string_view word) {
     return want(bytes_with_suffix(word), "a number of bytes such as 64K", word);
   }
@@ -286,9 +291,10 @@ class Parser {
     if (word == "wait") return void(op.host_waits = true);
     if (word == "eager") return void(op.eager = true);
     if (word == "send") return void(op.sender = true);
-    static const Words kKeys = {"sms",   "least",      "ctas",  "launch", "wave", "comm",   "after",
-                                "class", "prio",       "alloc", "free",   "link", "writes", "reads",
-                                "frees", "persistent", "wait",  "eager",  "send"};
+    static const Words kKeys = {"sms",    "least", "ctas",   "launch",     "wave", "comm",
+                                "after",  "class", "prio",   "alloc",      "free", "link",
+                                "writes", "reads", "frees",  "persistent", "wait", "eager",
+                                "send",   "gap",   "latency"};
     if (word.find('=') == word.npos) unknown_key(word, kKeys);
     const auto [key, value] = key_value(word);
     if (key == "sms" || key == "ctas")
@@ -297,6 +303,10 @@ class Parser {
       op.sms_least = small(value);
     else if (key == "launch")
       op.launch = time(value);
+    else if (key == "gap")
+      op.stream_gap = short_time(value);
+    else if (key == "latency")
+      op.event_latency = short_time(value);
     else if (key == "wave")
       op.wave = time(value);
     else if (key == "alloc")

@@ -25,13 +25,14 @@
 //     slot DEVICE NAME [MICRO_BATCH]                          what follows on DEVICE is a new slot
 //     op NAME on DEVICE STREAM TIME [KEY=VALUE | FLAG ...]
 //
-//     op keys:  sms least ctas launch wave comm after class prio alloc free link
+//     op keys:  sms least ctas launch gap latency wave comm after class prio alloc free link
 //               writes reads frees (tensors); lists are separated by commas
 //     op flags: persistent wait (host_waits) eager send
 //
 // `after` names operators of the same device; of an earlier slot, it becomes a slot edge. Times
 // are decimal with ps, ns, us or ms; BYTES may end in K, M or G (binary); SHARE and RATE are
-// decimals, 1 = 65536. `ctas` is another word for `sms`. An operator with `comm` draws all of its
+// decimals, 1 = 65536. `gap` is OpTemplate::stream_gap and `latency` its event_latency. `ctas` is
+// another word for `sms`. An operator with `comm` draws all of its
 // communicator's share of the links unless `link` gives a part.
 #pragma once
 

@@ -21,7 +21,7 @@ class Sweep {
       : flat_(flat),
         end_(end),
         places_(flat.program.devices.size()),
-        stream_end_(flat.first_stream.back(), 0),
+        stream_end_(flat.first_stream.back(), kNothingBefore),
         pending_(flat.first_stream.back(), kNoOp),
         awake_(flat.program.devices.size()),
         meetings_(flat, awake_) {}
@@ -101,14 +101,14 @@ class Sweep {
     Picoseconds base = at.base;
     for (std::uint32_t i = at.op; i < count; ++i) {
       const FlatOp& op = ops[i];
-      Picoseconds start = std::max(base + op.issue, streams[op.stream]);
+      Picoseconds start = std::max(base + op.issue, streams[op.stream] + op.stream_gap);
       for (std::uint32_t k = op.first_dep; k < op.first_dep + op.deps; ++k)
-        start = std::max(start, ends[deps[k]]);
+        start = std::max(start, ends[deps[k]] + op.event_latency);
       if constexpr (one_connection) start = std::max(start, at.last_start);
       std::uint32_t edge = at.edge;
       if (i == edge_op)
         for (; edge < last_edge && p.edges[edge].to_op == i; ++edge)
-          start = std::max(start, end_[flat_.edge_source[edge]]);
+          start = std::max(start, end_[flat_.edge_source[edge]] + flat_.edge_latency[edge]);
       if (start >= kUnknown) {
         at.op = i;
         at.base = base;

@@ -32,13 +32,9 @@ void check_collectives(const MeasureOptions& options) {
 
 #ifdef STEPLOOM_HAS_NCCL
 
-int run_collectives(const MeasureOptions& options, const std::string& command) {
+int run_on_local_gpus(const std::string& fabric, const std::function<int(const Place&)>& rank) {
   const Place place = place_from(environment());
-  set_fabric(options.fabric);
-  const auto rank = [&](const Place& mine) {
-    const auto peers = Peers::join(mine, kMeasurePatienceSeconds);
-    return measure_collectives(options, command, *peers);
-  };
+  set_fabric(fabric);
   const auto need_two = [](int found, const std::string& of) {
     if (found < 2)
       throw Error({"profile", "", "two GPUs or more", fmt::format("{}{}", found, of), ""});
@@ -50,6 +46,13 @@ int run_collectives(const MeasureOptions& options, const std::string& command) {
   const int gpus = count_gpus();
   need_two(gpus, " on this machine");
   return fork_local(gpus, rank);
+}
+
+int run_collectives(const MeasureOptions& options, const std::string& command) {
+  return run_on_local_gpus(options.fabric, [&](const Place& mine) {
+    const auto peers = Peers::join(mine, kMeasurePatienceSeconds);
+    return measure_collectives(options, command, *peers);
+  });
 }
 
 #else

@@ -18,6 +18,7 @@ RunVerb prepare_profile_merge(CLI::App& app);
 RunVerb prepare_profile_import(CLI::App& app);
 RunVerb prepare_profile_draw(CLI::App& app);
 RunVerb prepare_profile_collectives(CLI::App& app);
+RunVerb prepare_profile_gaps(CLI::App& app);
 
 // Is the file one of raw points (its first line has "steploom_measurements")?
 bool is_points_file(const std::string& argument);

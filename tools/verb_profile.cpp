@@ -34,6 +34,8 @@ constexpr Verb kVerbs[] = {
      "steploom profile collectives --fabric nvlink -o nvlink.jsonl\n"
      "mpirun -n 2 steploom profile collectives --fabric host -o host.jsonl",
      prepare_profile_collectives},
+    {"gaps", "Measure gaps between kernels, host time of calls and NCCL's memory into a raw file",
+     "steploom profile gaps --fabric nvlink -o gaps-nvlink.jsonl", prepare_profile_gaps},
 };
 
 ExitStatus run(const ProfileFlags& f) {

@@ -89,6 +89,35 @@ Table fabrics(const Profile& p) {
   return t;
 }
 
+Table gaps(const Profile& p) {
+  Table t({{"gap"}, {"us", CellKind::number, 3, "", "us"}, {"measured"}});
+  const auto row = [&](const char* what, double us) {
+    t.add({std::string(what), us, p.gaps.source});
+  };
+  row("kernel after kernel on a stream", p.gaps.kernel_us);
+  row("kernel after another stream", p.gaps.kernel_event_us);
+  row("collective after another stream", p.gaps.collective_event_us);
+  return t;
+}
+
+Table communicator_memory(const Profile& p) {
+  Table t({{"fabric"},
+           {"taken when"},
+           {"once", CellKind::bytes},
+           {"each", CellKind::bytes},
+           {"per CTA", CellKind::bytes}});
+  for (const ProfiledFabric& f : p.fabrics) {
+    if (!f.memory) continue;
+    const auto row = [&](const char* when, const CommunicatorMemory::Part& part) {
+      t.add({f.name, std::string(when), part.once, part.each, part.per_cta});
+    };
+    row("made", f.memory->made);
+    row("first ring", f.memory->rings);
+    row("first message to a peer", f.memory->messages);
+  }
+  return t;
+}
+
 Table errors(const Profile& p) {
   Table t({{"what was left out"},
            {"points", CellKind::integer},
@@ -109,6 +138,12 @@ ExitStatus run(const std::string& name, const std::string& format_name) {
   report.add("collectives", "Curves of collectives:", collectives(p));
   if (!p.fabrics.empty())
     report.add("fabrics", "Collectives by CTA count, over each fabric:", fabrics(p));
+  if (p.gaps == Gaps{})
+    report.note("gaps between kernels: not measured, taken as 0");
+  else
+    report.add("gaps", "Between kernels on streams, beyond their durations:", gaps(p));
+  if (std::any_of(p.fabrics.begin(), p.fabrics.end(), [](const auto& f) { return f.memory; }))
+    report.add("communicators", "Device memory of NCCL's communicators:", communicator_memory(p));
   report.add("errors", "Errors on measurements left out of the fit:", errors(p));
   report.print(format);
   return ExitStatus::done;

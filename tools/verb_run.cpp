@@ -31,6 +31,9 @@ struct Flags {
   bool trace = false;
   bool verify = false;
   bool rebase = false;
+  int drop_edges = 0;  // self-test: so many waits are left out, one at a time
+  std::uint64_t seed = 1;
+  double delay_ms = 20;
   std::string format = "table";
 };
 
@@ -134,12 +137,57 @@ void report_run(const Flags& f, const RunPlans& plans, const std::vector<Measure
   std::cout.flush();
 }
 
+// The plan as it is; whole, with every drawn wait's producer held back; then without each wait in
+// turn.
+bool self_test(const Flags& f, const RunPlan& plan, Peers& peers, TableFormat format) {
+  const std::vector<CrossEdge> edges = draw_edges(plan.input(), f.drop_edges, f.seed);
+  VerifyOptions options;
+  options.patience = f.gpu.patience;
+  options.tampering.resize(2, {edges, std::nullopt, f.delay_ms});
+  options.tampering[0] = {};
+  for (const CrossEdge& e : edges) options.tampering.push_back({{e}, e, f.delay_ms});
+  const std::vector<BindInput> inputs(options.tampering.size(), plan.input());
+  const std::vector<Verification> found = verify_on_gpus(peers, inputs, options);
+  if (!peers.first()) return true;
+  Table t({{"step"},
+           {"should"},
+           {"did"},
+           {"beyond", CellKind::integer, 0, "", "beyond"},
+           {"worst tensor"},
+           {"error", CellKind::number, 6, "", "error"},
+           {"bound", CellKind::number, 6, "", "bound"}});
+  bool right = !edges.empty();
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    const Verification& v = found[i];
+    const std::optional<CrossEdge>& e = options.tampering[i].dropped;
+    const auto says = [](bool passes) { return std::string(passes ? "pass" : "fail"); };
+    right = right && v.passes() == !e;
+    t.add({e ? "without " + describe(plan.lowered.program, bind(plan.input(), e->rank), *e)
+             : std::string(i == 0 ? "whole" : "whole, producers held back"),
+           says(!e), says(v.passes()),
+           static_cast<std::int64_t>(
+               std::count_if(v.tensors.begin(), v.tensors.end(),
+                             [](const TensorError& error) { return !error.passes(); })),
+           v.worst().name, v.worst().error, v.worst().bound});
+  }
+  Report report(plan.question->headline());
+  report.add("dropped",
+             fmt::format("Waits between streams left out, seed {}, producers held back {} ms:",
+                         f.seed, f.delay_ms),
+             std::move(t));
+  report.print(format);
+  std::cout.flush();
+  return right;
+}
+
 int run_rank(const Flags& f, const RunPlans& plans, const Place& place, TableFormat format) {
   // CUDA's most, as the runtime's row in models/runtime.cpp says; read when the device is first
   // used.
   setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 1);
   const auto peers = Peers::join(place, f.gpu.patience);
   try {
+    if (f.drop_edges > 0)
+      return peers->share(self_test(f, *plans.front(), *peers, format) ? "0" : "1") == "0" ? 0 : 1;
     std::vector<BindInput> inputs;
     for (const auto& p : plans) inputs.push_back(p->input());
     if (peers->first()) announce(f, plans);
@@ -186,9 +234,13 @@ ExitStatus run(Flags f) {
     refuse("--backend", "cuda or reference", "'" + f.backend + "'");
   if (f.gpu.graph && f.gpu.poison)
     refuse("--graph", "steps without --poison, which would be captured too", "both");
+  if (f.drop_edges > 0 && (f.backend != "cuda" || f.plans.size() != 1))
+    refuse("--drop-edges", "one plan, on GPUs", fmt::format("{} plans", f.plans.size()));
   f.gpu.traced_steps = f.trace ? kTracedSteps : 0;
   const RunPlans plans = load(f);
   if (!f.out.empty()) std::filesystem::create_directories(f.out);
+  if (f.drop_edges > 0 && flops_of(plans.front()->lowered.program) > kReferenceFlops)
+    refuse("--drop-edges", "a step small enough for the float64 reference", plans.front()->name);
   if (f.backend == "reference") return run_reference(f, plans, format);
   return run_cuda(f, plans, format);
 }
@@ -209,9 +261,9 @@ RunVerb prepare_run(CLI::App& app) {
   app.add_option("--steps", f->gpu.steps, "Steps of a block (with --backend reference: in all)")
       ->check(CLI::Range(1, 100000))
       ->capture_default_str();
-  app.add_option("--seconds", f->gpu.seconds, "For the blocks of a plan: longer steps get fewer")
-      ->check(CLI::Range(0.1, 1e5))
-      ->capture_default_str();
+  app.add_option("--seconds", f->gpu.seconds,
+                 "For the blocks of a plan: longer steps get fewer (default: no bound)")
+      ->check(CLI::Range(0.1, 1e5));
   app.add_option("--patience", f->gpu.patience, "Seconds after which a run that stands still ends")
       ->check(CLI::Range(5.0, 1e5))
       ->capture_default_str();
@@ -219,6 +271,16 @@ RunVerb prepare_run(CLI::App& app) {
   app.add_flag("--poison", f->gpu.poison, "NaNs into every tensor before its first write");
   app.add_flag("--trace", f->trace, "Time every operator too, in steps of their own");
   app.add_flag("--verify", f->verify, "First compare the gradients of a step with the reference's");
+  constexpr const char* kSelfTest = "Self-test";
+  app.add_option("--drop-edges", f->drop_edges,
+                 "Leave out so many waits between streams, one at a time: verification must fail")
+      ->check(CLI::Range(1, 1000))
+      ->group(kSelfTest);
+  app.add_option("--seed", f->seed, "Which ones")->capture_default_str()->group(kSelfTest);
+  app.add_option("--delay", f->delay_ms, "Milliseconds that their producers are held back")
+      ->check(CLI::Range(0.1, 5000.0))
+      ->capture_default_str()
+      ->group(kSelfTest);
   app.add_flag("--rebase", f->rebase, "Accept a plan made with another profile or engine");
   add_format_flag(app, f->format);
   return [f] { return run(*f); };

@@ -134,12 +134,40 @@ TEST(MemoryParts, FollowTheClosedForm) {
   const StageSpan all = stage_span(world.model, plain, 0);
   const std::int64_t n = stage_parameters(world.model, plain, all).total();
   EXPECT_EQ(n, 6'738'415'616);
-  const MemoryParts whole = fixed_memory(world.setting, plain, all, 3);
+  const MemoryParts whole =
+      fixed_memory(world.setting, plain, all, std::vector<CommunicatorUse>(3));
   EXPECT_EQ(whole.parameters + whole.gradients + whole.optimizer, 18 * n);
   EXPECT_EQ(whole.sharded + whole.replicated + whole.experts, 18 * n);
   EXPECT_EQ(whole.buffers, 3 * world.setting.runtime.communicator_buffers);
-  const MemoryParts sharded = fixed_memory(world.setting, world.layout("zero=1"), all, 0);
+  const MemoryParts sharded = fixed_memory(world.setting, world.layout("zero=1"), all, {});
   EXPECT_EQ(sharded.optimizer, 12 * n / 8);
+}
+
+// Two communicators over NVLink: 16 CTAs for tensor parallelism (rings), 8 for experts of four
+// ranks (messages to three peers and a ring), and one that is never used.
+TEST(MemoryParts, CommunicatorsTakeWhatTheirCtasAndKindsDo) {
+  World world("llama-2-7b", 1, 4096, 64);
+  const std::vector<CommunicatorUse> uses{
+      {{2, 1, 2}, 16, true, false}, {{4, 1, 4}, 8, true, true}, {{8, 1, 8}, 0, false, false}};
+  // Not measured: the runtime's figure.
+  EXPECT_EQ(communicator_memory(world.setting, uses),
+            3 * world.setting.runtime.communicator_buffers);
+  Profile profile = built_in_profile("h200-sxm-141gb");
+  for (ProfiledFabric& f : profile.fabrics)
+    if (f.name == "nvlink")
+      f.memory = CommunicatorMemory{{388, 4, 6}, {186, 1, 12}, {62, 2, 12}, 196, "by hand"};
+  const Cluster cluster = load_cluster("h200-sxm-141gb", 1);
+  const CostModel costs(profile, cluster);
+  const Setting s{world.model, world.work, world.setting.runtime, cluster, costs};
+  const Bytes once = 388 + 186 + 62;
+  const Bytes tp = 4 + 6 * 16 + 1 + 12 * 16;
+  const Bytes ep = 4 + 6 * 8 + 1 + 12 * 8 + 3 * (2 + 12 * 8);
+  EXPECT_EQ(communicator_memory(s, uses), once + tp + ep + 196);
+  EXPECT_EQ(communicator_memory(s, std::span(uses).first(1)), 388 + 186 + tp);
+  EXPECT_EQ(communicator_memory(s, {}), 0);
+  // Between nodes nothing was measured.
+  const std::vector<CommunicatorUse> far{{{2, 2, 1}, 16, true, false}};
+  EXPECT_EQ(communicator_memory(s, far), world.setting.runtime.communicator_buffers);
 }
 
 }  // namespace

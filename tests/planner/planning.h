@@ -1,4 +1,5 @@
-// A setting for planner tests: shipped model, built-in cluster, its profile.
+// A setting for planner tests: shipped model, built-in cluster, its profile, and gaps between
+// kernels even if it has none.
 #pragma once
 
 #include <string>
@@ -9,6 +10,11 @@
 #include "sim/profile.h"
 
 namespace steploom {
+
+inline Profile with_gaps(Profile p) {
+  if (p.gaps == Gaps{}) p.gaps = {1.5, 3, 5, "assumed in tests"};
+  return p;
+}
 
 struct World {
   World(const std::string& model_name, int nodes, std::int64_t seq, std::int64_t batch,
@@ -21,7 +27,7 @@ struct World {
         const std::string& cluster_name = "h100-sxm-80gb")
       : model(std::move(m)),
         cluster(load_cluster(cluster_name, nodes)),
-        profile(built_in_profile(cluster_name)),
+        profile(with_gaps(built_in_profile(cluster_name))),
         costs(profile, cluster),
         contention(contention_of(profile, cluster)),
         setting{model, work, runtime_named(runtime_name), cluster, costs, &contention},
@@ -39,7 +45,7 @@ struct World {
   ModelSpec model;
   Workload work;
   Cluster cluster;
-  const Profile& profile;
+  Profile profile;
   CostModel costs;
   Contention contention;
   Setting setting;

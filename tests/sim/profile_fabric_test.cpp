@@ -43,7 +43,8 @@ std::vector<ProfiledFabric> read(const std::string& text) {
 }
 
 TEST(ProfileFabric, ReadsWhatItWrites) {
-  const std::vector<ProfiledFabric> fabrics{small("host"), small("nvlink")};
+  std::vector<ProfiledFabric> fabrics{small("host"), small("nvlink")};
+  fabrics[1].memory = CommunicatorMemory{{700, 4, 6}, {186, 0, 12}, {62, 1, 12}, 196, "measured"};
   EXPECT_EQ(read(to_json(fabrics)), fabrics);
   const std::vector<ProfiledFabric>& shipped = built_in_profile("h200-sxm-141gb").fabrics;
   EXPECT_EQ(shipped.size(), 3U);

@@ -53,6 +53,18 @@ TEST(Profile, KeepsItsPromisesOnPointsLeftOut) {
   }
 }
 
+TEST(Profile, GapsAreReadBackAndAreZeroWhereTheyAreNotThere) {
+  Profile p = built_in_profile("h100-sxm-80gb");
+  p.gaps = {};
+  EXPECT_THAT(to_json(p), testing::Not(HasSubstr("\"gaps\"")));
+  EXPECT_EQ(parse_profile(to_json(p), "again").gaps, Gaps{});
+  p.gaps = {1.041, 1.2, 2.75, "measured so"};
+  const std::string text = to_json(p);
+  EXPECT_EQ(parse_profile(text, "again").gaps, p.gaps);
+  EXPECT_THROW(parse_profile(replaced(text, "1.041", "-1"), "again"), Error);
+  EXPECT_THROW(parse_profile(replaced(text, "kernel_event_us", "kernel_evt_us"), "again"), Error);
+}
+
 TEST(Profile, JsonReadsBackAsItWas) {
   const Profile& p = built_in_profile("h100-sxm-80gb");
   const Profile again = parse_profile(to_json(p), "again");
