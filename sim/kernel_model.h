@@ -32,6 +32,8 @@ struct AttentionSize {
   double v_head_dim = 0;
 };
 
+// A query that sees a window is as one of shorter sequences whose queries see as many keys on
+// average, and of which there are as many more: FLOPs and bytes are the kernel's own.
 AttentionSize attention_size(const Work& attention);
 
 // Without launch latency and without correction.
