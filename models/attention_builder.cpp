@@ -15,7 +15,8 @@ AttentionShape core_shape(const Emitter& out) {
           a.head_dim,
           a.v_head_dim,
           c.model.is_local(out.layer()) ? a.window : 0,
-          a.chunked};
+          a.chunked,
+          a.both_ways};
 }
 
 // Widths on one rank, in elements a token.

@@ -19,6 +19,7 @@ std::span<const Family> families() {
       Family{"qwen3_moe", "Qwen3MoeForCausalLM", read_qwen3_moe},
       Family{"gpt_oss", "GptOssForCausalLM", read_gpt_oss},
       Family{"llama4", "Llama4ForCausalLM", read_llama4},
+      Family{"gpt_moe", "", read_gpt_moe},
   };
   return kFamilies;
 }

@@ -38,6 +38,7 @@ ModelSpec read_deepseek_v3(const Json& config);
 ModelSpec read_opt(const Json& config);
 ModelSpec read_qwen2_moe(const Json& config);
 ModelSpec read_qwen3_moe(const Json& config);
+ModelSpec read_gpt_moe(const Json& config);
 ModelSpec read_gpt_oss(const Json& config);
 ModelSpec read_llama4(const Json& config);
 

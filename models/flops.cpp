@@ -30,8 +30,12 @@ double projections(const AttentionSpec& a, std::int64_t hidden) {
 // Multiply-adds of one token against the keys that it sees on average.
 double core_attention(const ModelSpec& m, int layer, std::int64_t seq_length) {
   const AttentionSpec& a = m.attention;
-  return real(a.heads) * real(a.head_dim + a.v_head_dim) *
-         mean_keys(seq_length, m.is_local(layer) ? a.window : 0, a.chunked);
+  AttentionShape shape;
+  shape.sequence = seq_length;
+  shape.window = m.is_local(layer) ? a.window : 0;
+  shape.chunked = a.chunked;
+  shape.both_ways = a.both_ways;
+  return real(a.heads) * real(a.head_dim + a.v_head_dim) * mean_keys(shape);
 }
 
 double feed_forward(const ModelSpec& m, int layer) {

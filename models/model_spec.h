@@ -22,16 +22,17 @@ enum class AttentionKind : std::uint8_t {
 
 struct AttentionSpec {
   AttentionKind kind = AttentionKind::grouped_query;
-  int heads = 0;          // query heads
-  int kv_heads = 0;       // key-value heads; equals heads for MLA
-  int head_dim = 0;       // width of q and k per head; MLA: nope + rope
-  int v_head_dim = 0;     // width of v per head
-  bool qkv_bias = false;  // biases on the q, k and v projections
-  bool out_bias = false;  // bias on the output projection
-  bool qk_norm = false;   // RMSNorm of width head_dim on q and on k (qwen3)
-  bool qk_gain = true;    // ... with a learned gain each; false: without (llama4)
-  bool rotary = true;     // rotary position embedding on q and k
-  bool sinks = false;     // a learned logit a head beside those of the keys (gpt_oss)
+  int heads = 0;           // query heads
+  int kv_heads = 0;        // key-value heads; equals heads for MLA
+  int head_dim = 0;        // width of q and k per head; MLA: nope + rope
+  int v_head_dim = 0;      // width of v per head
+  bool qkv_bias = false;   // biases on the q, k and v projections
+  bool out_bias = false;   // bias on the output projection
+  bool qk_norm = false;    // RMSNorm of width head_dim on q and on k (qwen3)
+  bool qk_gain = true;     // ... with a learned gain each; false: without (llama4)
+  bool rotary = true;      // rotary position embedding on q and k
+  bool sinks = false;      // a learned logit a head beside those of the keys (gpt_oss)
+  bool both_ways = false;  // every query sees all tokens, those after its own too (BERT)
   // Local layers only: how many tokens a query sees, itself included; 0: all up to its own.
   std::int64_t window = 0;
   bool chunked = false;       // ... those of its own chunk of `window` tokens (llama4)

@@ -38,14 +38,20 @@ Work grouped_product(Phase phase, Precision p, std::int64_t groups, std::int64_t
   return w;
 }
 
-double mean_keys(std::int64_t sequence, std::int64_t window, bool chunked) {
-  const double s = as_double(sequence);
-  if (window == 0 || window >= sequence) return s / 2;
-  const double w = as_double(window);
-  if (!chunked) return w - w * w / (2 * s);
-  const double whole = as_double(sequence / window);
-  const double rest = as_double(sequence % window);
+double mean_keys(const AttentionShape& a) {
+  const double s = as_double(a.sequence);
+  if (a.both_ways) return s;
+  if (a.window == 0 || a.window >= a.sequence) return s / 2;
+  const double w = as_double(a.window);
+  if (!a.chunked) return w - w * w / (2 * s);
+  const double whole = as_double(a.sequence / a.window);
+  const double rest = as_double(a.sequence % a.window);
   return (whole * w * w + rest * rest) / (2 * s);
+}
+
+AttentionShape attention_shape(const Work& w) {
+  return {w.m,          w.n,      w.heads,   w.kv_heads, w.head_dim,
+          w.v_head_dim, w.window, w.chunked, w.both_ways};
 }
 
 Work causal_attention(Phase phase, Precision p, const AttentionShape& a) {
@@ -63,7 +69,8 @@ Work causal_attention(Phase phase, Precision p, const AttentionShape& a) {
     w.window = a.window;
     w.chunked = a.chunked;
   }
-  const double pairs = as_double(a.sequence) * 2 * mean_keys(a.sequence, w.window, w.chunked);
+  w.both_ways = a.both_ways;
+  const double pairs = as_double(a.sequence) * 2 * mean_keys(a);
   w.flops = pairs * as_double(a.sequences) * a.heads * (a.head_dim + a.v_head_dim);
   const std::int64_t tokens = a.sequence * a.sequences;
   const std::int64_t widths = std::int64_t{a.heads} * (a.head_dim + a.v_head_dim) +

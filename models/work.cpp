@@ -87,4 +87,8 @@ std::string_view name_of(Phase p) {
   return row(kPhases, p);
 }
 
+bool is_masked_otherwise(const Work& w) {
+  return w.window > 0 || w.both_ways;
+}
+
 }  // namespace steploom

@@ -31,7 +31,7 @@ std::string_view name_of(Precision p);    // "bf16"
 enum class OpKind : std::uint8_t {
   matmul,          // (m × k) · (k × n)
   grouped_matmul,  // `groups` products (m_i × k) · (k × n) with Σ m_i = m
-  attention,       // causal core attention: softmax(q kᵀ) v, fused
+  attention,       // core attention: softmax(q kᵀ) v, fused; causal unless both_ways
   embedding,       // gather of m rows of width n from a table; backward: scatter-add
   norm,            // LayerNorm or RMSNorm of m rows of width n
   rotary,          // rotary position embedding of m rows of width n
@@ -95,8 +95,11 @@ struct Work {
   std::int32_t v_head_dim = 0;  // width of v per head
   std::int64_t window = 0;      // tokens that a query sees, less than m; 0: all up to its own
   bool chunked = false;         // of its own chunk of `window` tokens, not the last so many
+  bool both_ways = false;       // every query sees all tokens, those after its own too (BERT)
   double flops = 0;             // executed floating-point operations
   Bytes bytes = 0;              // see above
 };
+
+bool is_masked_otherwise(const Work& attention);  // not causal over the whole sequence
 
 }  // namespace steploom

@@ -40,6 +40,7 @@ void fields_of_attention(S& a, F&& f) {
   f("qk_rope_head_dim", a.qk_rope_head_dim);
   f.or_else("qk_gain", a.qk_gain, true);
   f.or_else("sinks", a.sinks, false);
+  f.or_else("both_ways", a.both_ways, false);
   f.or_else("window", a.window, 0);
   f.or_else("chunked", a.chunked, false);
   f.or_else("global_rotary", a.global_rotary, true);

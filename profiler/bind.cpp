@@ -29,6 +29,7 @@ void require_executable(const BindInput& in) {
     cannot("model " + m.name, "grouped-query attention", "latent attention (MLA)");
   if (m.attention.qk_norm) cannot("model " + m.name, "q and k without a norm", "qk_norm");
   if (m.attention.sinks) cannot("model " + m.name, "attention without sinks", "sinks");
+  if (m.attention.both_ways) cannot("model " + m.name, "causal attention", "both ways");
   if (m.attention.window > 0) cannot("model " + m.name, "attention to all tokens", "a window");
   if (m.mtp_modules > 0) cannot("model " + m.name, "one token predicted", "multi-token prediction");
   if (m.embedding_width > 0 || !m.final_norm)

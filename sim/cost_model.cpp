@@ -69,9 +69,7 @@ double peak_over_bf16(Precision p) {
 
 // The same product or attention in another precision.
 Work in_precision(const Work& w, Precision p) {
-  if (w.kind == OpKind::attention)
-    return causal_attention(
-        w.phase, p, {w.m, w.n, w.heads, w.kv_heads, w.head_dim, w.v_head_dim, w.window, w.chunked});
+  if (w.kind == OpKind::attention) return causal_attention(w.phase, p, attention_shape(w));
   const std::int64_t groups = w.kind == OpKind::grouped_matmul ? w.groups : 0;
   if (w.phase == Phase::data_grad) return grouped_product(w.phase, p, groups, w.m, w.k, w.n);
   if (w.phase == Phase::weight_grad) return grouped_product(w.phase, p, groups, w.k, w.n, w.m);
@@ -134,7 +132,8 @@ Cost CostModel::attention(const Work& w) const {
   if (w.phase != Phase::forward) {
     seconds *= kAttentionBackwardFlops /
                portable_exp2(octaves_at(profile_->attention_backward, std::span(at).first(1)));
-  } else if (nearest.head_dim == w.head_dim && w.v_head_dim == w.head_dim && w.window == 0) {
+  } else if (nearest.head_dim == w.head_dim && w.v_head_dim == w.head_dim &&
+             !is_masked_otherwise(w)) {
     cost.provenance = of_fit(nearest.surface.grid, at);
   }
   cost.time = to_picoseconds(seconds);
@@ -193,7 +192,8 @@ Cost CostModel::corrected(const CostQuery& query) const {
   const double factor = portable_exp2(octaves_at(correction->grid, point));
   const double base = correction_base(*profile_, query.work, cost.time);
   cost.time = to_picoseconds(base * factor);
-  cost.provenance = query.work.window > 0 ? Provenance::modelled : of_fit(correction->grid, point);
+  cost.provenance =
+      is_masked_otherwise(query.work) ? Provenance::modelled : of_fit(correction->grid, point);
   return cost;
 }
 

@@ -36,8 +36,8 @@ double clamp_one(double x) {
 }  // namespace
 
 AttentionSize attention_size(const Work& w) {
-  if (w.window > 0) {
-    const double tokens = 2 * mean_keys(w.m, w.window, w.chunked);
+  if (is_masked_otherwise(w)) {
+    const double tokens = 2 * mean_keys(attention_shape(w));
     const double sequences = static_cast<double>(w.n) * (static_cast<double>(w.m) / tokens);
     return {tokens,
             sequences,

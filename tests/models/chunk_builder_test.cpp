@@ -71,21 +71,21 @@ TEST_P(FlopsOfGraphs, EqualTheClosedForm) {
 
 INSTANTIATE_TEST_SUITE_P(
     Models, FlopsOfGraphs,
-    testing::Values(Case{"llama-2-7b", "tp=1", 1}, Case{"llama-2-7b", "tp=4,pp=2,sp=1", 16},
-                    Case{"llama-3.1-70b", "tp=8,pp=4", 64}, Case{"mixtral-8x7b", "tp=1,ep=8", 8},
-                    Case{"mixtral-8x7b", "tp=2,sp=1,ep=4,pp=4,mbs=2", 64},
-                    Case{"mixtral-8x7b", "tp=2,sp=1,etp=2,ep=2,recompute=full", 8},
-                    Case{"mixtral-8x7b", "tp=4,sp=1,etp=1,ep=8", 8},
-                    Case{"deepseek-v3", "tp=1,ep=16", 16},
-                    Case{"deepseek-v3", "tp=2,sp=1,etp=1,ep=16", 16},
-                    Case{"deepseek-v3-mtp", "tp=1,ep=16", 16},
-                    Case{"deepseek-v3-mtp", "tp=2,sp=1,etp=1,ep=16", 16},
-                    Case{"deepseek-v2", "tp=2,sp=1,etp=1,ep=16,pp=4", 64},
-                    Case{"qwen1.5-moe-a2.7b", "tp=2,sp=1,etp=1,ep=4,pp=2", 8},
-                    Case{"qwen3-30b-a3b", "tp=4,sp=1,etp=1,ep=8", 8},
-                    Case{"gpt-oss-20b", "tp=2,sp=1,etp=1,ep=4", 8},
-                    Case{"llama4-maverick", "tp=4,sp=1,etp=1,ep=8,pp=2", 16},
-                    Case{"opt-350m", "tp=1", 4}, Case{"opt-6.7b", "tp=4,sp=1,pp=2", 8}));
+    testing::Values(
+        Case{"llama-2-7b", "tp=1", 1}, Case{"llama-2-7b", "tp=4,pp=2,sp=1", 16},
+        Case{"llama-3.1-70b", "tp=8,pp=4", 64}, Case{"mixtral-8x7b", "tp=1,ep=8", 8},
+        Case{"mixtral-8x7b", "tp=2,sp=1,ep=4,pp=4,mbs=2", 64},
+        Case{"mixtral-8x7b", "tp=2,sp=1,etp=2,ep=2,recompute=full", 8},
+        Case{"mixtral-8x7b", "tp=4,sp=1,etp=1,ep=8", 8}, Case{"deepseek-v3", "tp=1,ep=16", 16},
+        Case{"deepseek-v3", "tp=2,sp=1,etp=1,ep=16", 16}, Case{"deepseek-v3-mtp", "tp=1,ep=16", 16},
+        Case{"deepseek-v3-mtp", "tp=2,sp=1,etp=1,ep=16", 16},
+        Case{"deepseek-v2", "tp=2,sp=1,etp=1,ep=16,pp=4", 64},
+        Case{"qwen1.5-moe-a2.7b", "tp=2,sp=1,etp=1,ep=4,pp=2", 8},
+        Case{"qwen3-30b-a3b", "tp=4,sp=1,etp=1,ep=8", 8},
+        Case{"gpt-oss-20b", "tp=2,sp=1,etp=1,ep=4", 8},
+        Case{"llama4-maverick", "tp=4,sp=1,etp=1,ep=8,pp=2", 16},
+        Case{"lina-bert-large-moe", "tp=2,sp=1,etp=1,ep=4", 8}, Case{"gpt2-s-moe", "tp=1,ep=8", 8},
+        Case{"opt-350m", "tp=1", 4}, Case{"opt-6.7b", "tp=4,sp=1,pp=2", 8}));
 
 Chunk chunk_of(const char* model, const char* layout, int devices,
                const char* runtime = "megatron-core") {

@@ -455,6 +455,26 @@ TEST(ConfigReader, ReadsOpt) {
   EXPECT_EQ(head_parameters(wide).total(), 2 * 64);
 }
 
+TEST(ConfigReader, ReadsAGpt2WithExperts) {
+  const std::string text = with(
+      kGpt2, R"("model_type": "gpt2")",
+      R"("model_type": "gpt_moe", "num_experts": 8, "num_experts_per_tok": 2, "moe_layer_step": 2)");
+  const ModelSpec m = read(text);
+  EXPECT_EQ(m.layer_is_moe, std::vector<bool>({false, true}));
+  EXPECT_EQ(m.moe->expert.width, 256);
+  EXPECT_TRUE(m.moe->expert.bias);
+  EXPECT_FALSE(m.moe->expert.gated);
+  EXPECT_FALSE(m.attention.both_ways);
+  EXPECT_TRUE(m.learned_positions);
+  const ModelSpec encoder = read(with(text, R"("bos_token_id": 50256)",
+                                      R"("bidirectional": true, "learned_positions": false)"));
+  EXPECT_TRUE(encoder.attention.both_ways);
+  EXPECT_EQ(embedding_parameters(encoder).replicated, 0);
+  EXPECT_EQ(
+      refusal([&] { read(with(text, R"("moe_layer_step": 2)", R"("moe_layer_step": 3)")); }).place,
+      "/moe_layer_step");
+}
+
 TEST(ConfigReader, NamesAMissingKey) {
   EXPECT_EQ(refusal([] { read(with(kLlama, R"("hidden_size": 64, )", "")); }).expected,
             "the key 'hidden_size'");

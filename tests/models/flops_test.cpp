@@ -112,6 +112,13 @@ TEST(Flops, MultiTokenPredictionIsALayerAProjectionAndTheLogits) {
       6 * 4096.0 * 64 * module);
 }
 
+// An encoder's queries see all S tokens; one expert of two matrices, in every layer.
+TEST(Flops, BothWaysCountTheWholeSquare) {
+  const ModelSpec m = load_model("lina-bert-large-moe");
+  const double layer = 4 * 1024.0 * 1024 + 2 * 1024.0 * 512 + 2 * 1024.0 * 4096;
+  expect_equal(model_flops(m, workload(512, 8)), 6 * 512.0 * 8 * (24 * layer + 1024.0 * 30592));
+}
+
 TEST(Flops, NarrowEmbeddingsAreProjectedTwice) {
   const ModelSpec m = load_model("opt-350m");
   const double layer = 4 * 1024.0 * 1024 + 2 * 1024.0 * 4096 + 1024.0 * 2048;
