@@ -299,6 +299,8 @@ OpGraph optimizer_graph(const BuildContext& c, const StageSpan& stage, Chunk& ch
   adam.reads = gradients;
   adam.reads.push_back(norm);
   adam.writes = {parameters};
+  if (const Bytes held = scratch_bytes(c.work.optimizer); held > 0)
+    adam.writes.push_back(out.tensor("optimizer scratch", own * held));
   out.op(std::move(adam));
   if (operand_bytes(c.products) < c.e) {
     // The products' weights for the next step, as they are and transposed.

@@ -21,8 +21,7 @@ MemoryParts fixed_memory(const Setting& setting, const Layout& l, const StageSpa
   parts.gradients = p.total() * g;
   parts.optimizer = p.dense() * kept / dp + p.experts * kept / expert_dp;
   parts.buffers = setting.runtime.communicator_buffers * communicators;
-  parts.workspace = setting.runtime.workspace +
-                    (p.dense() / dp + p.experts / expert_dp) * scratch_bytes(w.optimizer);
+  parts.workspace = setting.runtime.workspace;
   parts.sharded = state(p.sharded, dp);
   parts.replicated = state(p.replicated, dp);
   parts.experts = state(p.experts, expert_dp);

@@ -15,7 +15,7 @@ struct MemoryParts {
   Bytes optimizer = 0;    // master and moments (models/optimizer.h), over dp with ZeRO-1
   Bytes activations = 0;  // peak of everything that lives between a write and its last read
   Bytes buffers = 0;      // communicators
-  Bytes workspace = 0;    // libraries and allocator; what an optimizer holds while it runs
+  Bytes workspace = 0;    // libraries and allocator
 
   // parameters + gradients + optimizer again, by bucket.
   Bytes sharded = 0;     // tensor-sharded

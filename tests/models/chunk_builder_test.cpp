@@ -313,6 +313,27 @@ TEST(ChunkBuilder, Fp8IsOfTheProductsOfLayers) {
   EXPECT_EQ(named(t.forward, "dispatch", 3).work.bytes, rows * 4096 * 4);  // fp32 activations
 }
 
+// What an optimizer of kernel lists holds while it runs is a tensor of its block alone.
+TEST(ChunkBuilder, OptimizersMoveWhatTheyKeep) {
+  const ModelSpec m = load_model("llama-3.1-8b");
+  const Layout l = parse_layout("tp=2,sp=1", 16, false);
+  const StageSpan span = stage_span(m, l, 0);
+  const std::int64_t own = stage_parameters(m, l, span).total() / 8;  // over dp
+  Workload w;
+  const auto adam = [&](const Chunk& c) {
+    return named(c.optimizer, "adam", -1, Phase::optimizer);
+  };
+  const Chunk plain = build_chunk(m, w, l, runtime_named("megatron-core"), span);
+  EXPECT_EQ(adam(plain).work.bytes, own * 30);
+  w.optimizer = Optimizer::adamw_foreach;
+  const Chunk lists = build_chunk(m, w, l, runtime_named("megatron-core"), span);
+  const OpNode& foreach = named(lists.optimizer, "adamw-foreach", -1, Phase::optimizer);
+  EXPECT_EQ(foreach.work.bytes, own * 86);
+  ASSERT_EQ(foreach.writes.size(), 2U);
+  EXPECT_EQ(lists.tensors[foreach.writes[1]].bytes, own * 4);
+  EXPECT_EQ(lists.tensors[foreach.writes[1]].scope, TensorScope::micro_batch);
+}
+
 Bytes bytes_over(const OpGraph& g, CommGroup group, OpKind kind) {
   Bytes sum = 0;
   each_op(g, [&](const OpNode& n) {
