@@ -1,13 +1,22 @@
-// Attention of one layer, forward and backward: grouped-query and latent (MLA).
+// Attention of one layer, forward and backward: grouped-query and latent (MLA). Biases and sinks
+// are part of the kernels that use them.
 #include "models/emitter.h"
 
 namespace steploom {
 namespace {
 
-AttentionShape core_shape(const BuildContext& c) {
+AttentionShape core_shape(const Emitter& out) {
+  const BuildContext& c = out.c;
   const AttentionSpec& a = c.model.attention;
-  return {c.work.seq_length,        c.layout.micro_batch, a.heads / c.layout.tp,
-          a.kv_heads / c.layout.tp, a.head_dim,           a.v_head_dim};
+  return {c.work.seq_length,
+          c.layout.micro_batch,
+          a.heads / c.layout.tp,
+          a.kv_heads / c.layout.tp,
+          a.head_dim,
+          a.v_head_dim,
+          c.model.is_local(out.layer()) ? a.window : 0,
+          a.chunked,
+          a.both_ways};
 }
 
 // Widths on one rank, in elements a token.
@@ -16,8 +25,8 @@ struct Widths {
   std::int64_t qkv() const { return q + k + v; }
 };
 
-Widths widths(const BuildContext& c) {
-  const AttentionShape s = core_shape(c);
+Widths widths(const Emitter& out) {
+  const AttentionShape s = core_shape(out);
   return {std::int64_t{s.heads} * s.head_dim, std::int64_t{s.kv_heads} * s.head_dim,
           std::int64_t{s.kv_heads} * s.v_head_dim, std::int64_t{s.heads} * s.v_head_dim};
 }
@@ -27,9 +36,10 @@ TensorId grouped_query_forward(Emitter& out, TensorId normed, const Widths& w) {
   const BuildContext& c = out.c;
   const TensorId x = out.gather("qkv input gather", normed, c.model.hidden, Phase::forward);
   TensorId qkv = out.linear("qkv", x, c.tokens, w.qkv(), c.model.hidden);
-  if (c.model.attention.qk_norm)
+  const bool turns = c.model.turns_queries(out.layer());
+  if (c.model.attention.qk_norm && turns)
     qkv = out.stream("qk norm", OpKind::norm, Phase::forward, c.tokens, w.qkv(), w.qkv(), {qkv});
-  if (c.model.attention.rotary)
+  if (c.model.attention.rotary && turns)
     qkv = out.stream("rotary", OpKind::rotary, Phase::forward, c.tokens, w.qkv(), w.qkv(), {qkv});
   return qkv;
 }
@@ -37,10 +47,11 @@ TensorId grouped_query_forward(Emitter& out, TensorId normed, const Widths& w) {
 TensorId grouped_query_backward(Emitter& out, TensorId dqkv, TensorId normed, const Widths& w) {
   const BuildContext& c = out.c;
   const std::int64_t h = c.model.hidden;
-  if (c.model.attention.rotary)
+  const bool turns = c.model.turns_queries(out.layer());
+  if (c.model.attention.rotary && turns)
     dqkv =
         out.stream("rotary", OpKind::rotary, Phase::data_grad, c.tokens, w.qkv(), w.qkv(), {dqkv});
-  if (c.model.attention.qk_norm)
+  if (c.model.attention.qk_norm && turns)
     dqkv = out.stream("qk norm", OpKind::norm, Phase::data_grad, c.tokens, 2 * w.qkv(), w.qkv(),
                       {dqkv});
   const TensorId x = out.gather("qkv input gather", normed, h, Phase::weight_grad);
@@ -129,16 +140,16 @@ TensorId latent_backward(Emitter& out, TensorId dqkv, const AttentionSaved& save
 TensorId attention_forward(Emitter& out, TensorId x, AttentionSaved& saved) {
   const BuildContext& c = out.c;
   const std::int64_t h = c.model.hidden;
-  const Widths w = widths(c);
+  const Widths w = widths(out);
   saved.input = x;
   saved.normed = out.norm("attention norm", c.shard, h, x, saved.norm);
   saved.qkv = c.model.attention.kind == AttentionKind::latent
                   ? latent_forward(out, saved.normed, w, saved)
                   : grouped_query_forward(out, saved.normed, w);
   saved.out = out.tensor("attention", c.tokens * w.out * c.e);
-  saved.log_sum = out.side("attention log-sum", c.tokens * core_shape(c).heads * 4);
-  out.op("attention", causal_attention(Phase::forward, c.work.precision, core_shape(c)),
-         {saved.qkv}, {saved.out, saved.log_sum});
+  saved.log_sum = out.side("attention log-sum", c.tokens * core_shape(out).heads * 4);
+  out.op("attention", causal_attention(Phase::forward, c.kept(), core_shape(out)), {saved.qkv},
+         {saved.out, saved.log_sum});
   const TensorId y = out.linear("attention out", saved.out, c.tokens, h, w.out);
   return out.reduce("attention out reduce", y, h, Phase::forward);
 }
@@ -146,12 +157,12 @@ TensorId attention_forward(Emitter& out, TensorId x, AttentionSaved& saved) {
 TensorId attention_backward(Emitter& out, TensorId dy, const AttentionSaved& saved) {
   const BuildContext& c = out.c;
   const std::int64_t h = c.model.hidden;
-  const Widths w = widths(c);
+  const Widths w = widths(out);
   const TensorId full = out.gather("attention out gradient gather", dy, h, Phase::data_grad);
   const TensorId d_out = out.linear_data_grad("attention out", full, c.tokens, h, w.out);
   out.linear_weight_grad("attention out", saved.out, full, c.tokens, h, w.out);
   const TensorId dqkv = out.tensor("attention gradient", c.tokens * w.qkv() * c.e);
-  out.op("attention", causal_attention(Phase::data_grad, c.work.precision, core_shape(c)),
+  out.op("attention", causal_attention(Phase::data_grad, c.kept(), core_shape(out)),
          {d_out, saved.qkv, saved.out, saved.log_sum}, {dqkv});
   const TensorId dx = c.model.attention.kind == AttentionKind::latent
                           ? latent_backward(out, dqkv, saved, w)

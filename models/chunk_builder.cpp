@@ -3,16 +3,11 @@
 #include <cassert>
 #include <utility>
 
-#include "models/emitter.h"
+#include "models/chunk_parts.h"
 #include "models/operands.h"
 #include "models/parameters.h"
 
 namespace steploom {
-namespace {
-
-bool is_moe(const ModelSpec& m, int layer) {
-  return m.has_moe() && m.layer_is_moe[static_cast<std::size_t>(layer)];
-}
 
 TensorId layer_forward(Emitter& out, int layer, TensorId x, LayerSaved& saved) {
   const BuildContext& c = out.c;
@@ -23,7 +18,7 @@ TensorId layer_forward(Emitter& out, int layer, TensorId x, LayerSaved& saved) {
   saved.middle = out.stream("attention residual", OpKind::residual, Phase::forward, c.shard, 2 * h,
                             h, {x, attended});
   saved.normed = out.norm("ffn norm", c.shard, h, saved.middle, saved.norm);
-  const TensorId y = is_moe(c.model, layer)
+  const TensorId y = c.model.is_moe(layer)
                          ? moe_forward(out, saved.normed, saved.moe)
                          : ffn_forward(out, "ffn", saved.normed, c.model.dense.width,
                                        c.model.dense.gated, saved.dense);
@@ -31,13 +26,21 @@ TensorId layer_forward(Emitter& out, int layer, TensorId x, LayerSaved& saved) {
                     {saved.middle, y});
 }
 
+void layer_again(Emitter& out, int layer, LayerSaved& saved) {
+  out.set_recompute(true);
+  const TensorId input = saved.input;
+  saved = LayerSaved{};
+  layer_forward(out, layer, input, saved);
+  out.set_recompute(false);
+}
+
 TensorId layer_backward(Emitter& out, int layer, TensorId dy, const LayerSaved& saved) {
   const BuildContext& c = out.c;
   const std::int64_t h = c.model.hidden;
   out.set_layer(layer);
-  TensorId d = is_moe(c.model, layer) ? moe_backward(out, dy, saved.normed, saved.moe)
-                                      : ffn_backward(out, "ffn", dy, c.model.dense.width,
-                                                     c.model.dense.gated, saved.dense);
+  TensorId d = c.model.is_moe(layer) ? moe_backward(out, dy, saved.normed, saved.moe)
+                                     : ffn_backward(out, "ffn", dy, c.model.dense.width,
+                                                    c.model.dense.gated, saved.dense);
   d = out.norm_backward("ffn norm", c.shard, h, d, saved.middle, saved.norm);
   const TensorId d_middle =
       out.stream("ffn residual", OpKind::residual, Phase::data_grad, c.shard, 2 * h, h, {dy, d});
@@ -46,38 +49,60 @@ TensorId layer_backward(Emitter& out, int layer, TensorId dy, const LayerSaved& 
                     {d_middle, d});
 }
 
-struct HeadSaved {
-  NormSaved norm;
-  TensorId input = kNoTensor, normed = kNoTensor;
-  TensorId softmax = kNoTensor;                      // without complete operands
-  TensorId logits = kNoTensor, log_sum = kNoTensor;  // with them
-};
+namespace {
 
 std::int64_t local_vocab(const BuildContext& c) {
   return padded_vocab(c.model.vocab, c.layout.tp) / c.layout.tp;
 }
 
-TensorId embedding_forward(Emitter& out) {
+}  // namespace
+
+TensorId lookup_forward(Emitter& out, int tables) {
   const BuildContext& c = out.c;
-  const std::int64_t h = c.model.hidden;
-  const TensorId x = out.tensor("embedding", c.tokens * h * c.e);
-  const int tables = c.model.learned_positions ? 2 : 1;
+  const std::int64_t w = c.model.table_width();
+  const TensorId x = out.tensor("embedding", c.tokens * w * c.e);
   out.op("embedding",
-         streaming(OpKind::embedding, Phase::forward, c.work.precision, c.tokens, h,
-                   c.tokens * h * c.e * (1 + tables)),
+         streaming(OpKind::embedding, Phase::forward, c.work.precision, c.tokens, w,
+                   c.tokens * w * c.e * (1 + tables)),
          {}, {x});
-  return out.reduce("embedding reduce", x, h, Phase::forward);
+  return out.reduce("embedding reduce", x, w, Phase::forward);
 }
 
-void embedding_backward(Emitter& out, TensorId dy) {
+void lookup_backward(Emitter& out, TensorId dy, TensorId gradient) {
   const BuildContext& c = out.c;
-  const std::int64_t h = c.model.hidden;
-  const TensorId full = out.gather("embedding gradient gather", dy, h, Phase::data_grad);
+  const std::int64_t w = c.model.table_width();
+  const TensorId full = out.gather("embedding gradient gather", dy, w, Phase::data_grad);
   // Scatter-add of every token's gradient into the fp32 table's gradient.
   out.op("embedding",
-         streaming(OpKind::embedding, Phase::weight_grad, c.work.precision, c.tokens, h,
-                   c.tokens * h * (c.e + 8)),
-         {full}, {out.dense_gradient()});
+         streaming(OpKind::embedding, Phase::weight_grad, c.work.precision, c.tokens, w,
+                   c.tokens * w * (c.e + 8)),
+         {full}, {gradient});
+}
+
+namespace {
+
+// A narrow table is looked up, projected to hidden, and only then positions are added (opt).
+TensorId embedding_forward(Emitter& out, TensorId& narrow) {
+  const BuildContext& c = out.c;
+  const std::int64_t h = c.model.hidden;
+  if (c.model.embedding_width == 0) return lookup_forward(out, c.model.learned_positions ? 2 : 1);
+  narrow = lookup_forward(out, 1);
+  const TensorId x =
+      out.linear("embedding projection", narrow, c.shard, h, c.model.embedding_width);
+  if (!c.model.learned_positions) return x;
+  return out.stream("position sum", OpKind::residual, Phase::forward, c.shard, 2 * h, h, {x});
+}
+
+void embedding_backward(Emitter& out, TensorId dy, TensorId narrow) {
+  const BuildContext& c = out.c;
+  if (c.model.embedding_width > 0) {
+    const std::int64_t h = c.model.hidden;
+    const std::int64_t w = c.model.embedding_width;
+    const TensorId dx = out.linear_data_grad("embedding projection", dy, c.shard, h, w);
+    out.linear_weight_grad("embedding projection", narrow, dy, c.shard, h, w);
+    dy = dx;
+  }
+  lookup_backward(out, dy, out.dense_gradient());
 }
 
 // The loss of m rows of v logits; returns the logarithm of each row's sum. Over slices each rank
@@ -110,6 +135,8 @@ TensorId loss(Emitter& out, TensorId logits, std::int64_t v) {
   return log_sum;
 }
 
+}  // namespace
+
 // Vocabulary-parallel head and loss (Megatron-LM, arXiv 1909.08053, section 3): each rank holds a
 // slice of the logits; the maximum, then the target logit and the sum, are reduced over tp.
 void head_forward(Emitter& out, TensorId x, HeadSaved& saved) {
@@ -117,9 +144,11 @@ void head_forward(Emitter& out, TensorId x, HeadSaved& saved) {
   const std::int64_t h = c.model.hidden;
   const std::int64_t v = local_vocab(c);
   saved.input = x;
-  saved.normed = out.norm("final norm", c.shard, h, x, saved.norm);
-  const TensorId full = out.gather("head input gather", saved.normed, h, Phase::forward);
-  const TensorId logits = out.linear("head", full, c.tokens, v, h);
+  const std::int64_t w = c.model.table_width();
+  saved.normed = c.model.final_norm ? out.norm("final norm", c.shard, h, x, saved.norm) : x;
+  saved.narrow = w == h ? saved.normed : out.linear("head projection", saved.normed, c.shard, w, h);
+  const TensorId full = out.gather("head input gather", saved.narrow, w, Phase::forward);
+  const TensorId logits = out.linear("head", full, c.tokens, v, w);
   if (c.runtime.complete_operands) {
     saved.logits = logits;
     saved.log_sum = loss(out, logits, v);
@@ -136,10 +165,10 @@ void head_forward(Emitter& out, TensorId x, HeadSaved& saved) {
                    c.tokens * 4 * words, saved.softmax);
 }
 
-// `embedding_here`: a tied head's weight is the embedding's, and so is its gradient.
 TensorId head_backward(Emitter& out, const HeadSaved& saved, bool embedding_here) {
   const BuildContext& c = out.c;
   const std::int64_t h = c.model.hidden;
+  const std::int64_t w = c.model.table_width();
   const std::int64_t v = local_vocab(c);
   const bool in_place = c.runtime.complete_operands;
   const TensorId d_logits =
@@ -151,16 +180,22 @@ TensorId head_backward(Emitter& out, const HeadSaved& saved, bool embedding_here
     out.op("cross entropy", gradient, {saved.logits, saved.log_sum}, {saved.logits});
   else
     out.op("cross entropy", gradient, {saved.softmax}, {d_logits});
-  const TensorId full = out.gather("head input gather", saved.normed, h, Phase::weight_grad);
-  const TensorId dx = out.linear_data_grad("head", d_logits, c.tokens, v, h);
-  const TensorId reduced = out.reduce("head input gradient reduce", dx, h, Phase::data_grad);
-  if (in_place && c.model.tied_embeddings && embedding_here)
-    out.op("head", product(Phase::weight_grad, c.work.precision, c.tokens, v, h), {full, d_logits},
-           {out.dense_gradient_of(-1)});
-  else
-    out.linear_weight_grad("head", full, d_logits, c.tokens, v, h);
+  const TensorId full = out.gather("head input gather", saved.narrow, w, Phase::weight_grad);
+  const TensorId dx = out.linear_data_grad("head", d_logits, c.tokens, v, w);
+  TensorId reduced = out.reduce("head input gradient reduce", dx, w, Phase::data_grad);
+  const bool of_embedding = in_place && c.model.tied_embeddings && embedding_here;
+  out.op("head", product(Phase::weight_grad, c.kept(), c.tokens, v, w), {full, d_logits},
+         {out.dense_gradient_of(of_embedding ? -1 : c.model.layers)});
+  if (w != h) {
+    const TensorId wide = out.linear_data_grad("head projection", reduced, c.shard, w, h);
+    out.linear_weight_grad("head projection", saved.normed, reduced, c.shard, w, h);
+    reduced = wide;
+  }
+  if (!c.model.final_norm) return reduced;
   return out.norm_backward("final norm", c.shard, h, reduced, saved.input, saved.norm);
 }
+
+namespace {
 
 TensorId receive(Emitter& out, CommGroup group, Phase phase) {
   const BuildContext& c = out.c;
@@ -200,37 +235,43 @@ StageSpan stage_span(const ModelSpec& m, const Layout& l, int stage) {
 Chunk build_chunk(const ModelSpec& m, const Workload& w, const Layout& l, const Runtime& r,
                   const StageSpan& stage) {
   const std::int64_t tokens = w.seq_length * l.micro_batch;
-  const BuildContext c{m, w, l, r, tokens, l.sp ? tokens / l.tp : tokens, bytes_of(w.precision)};
+  Workload stored = w;
+  stored.precision = stored_precision(w.precision);
+  const BuildContext c{
+      m, stored, l, r, tokens, l.sp ? tokens / l.tp : tokens, bytes_of(w.precision), w.precision};
   Chunk chunk;
   std::vector<LayerSaved> saved(static_cast<std::size_t>(stage.layers));
   const auto layer_at = [&](int i) { return stage.first_layer + i; };
   const auto saved_at = [&](int i) -> LayerSaved& { return saved[static_cast<std::size_t>(i)]; };
   HeadSaved head;
+  TensorId narrow = kNoTensor;
+  std::vector<MtpSaved> modules(stage.head ? static_cast<std::size_t>(m.mtp_modules) : 0);
 
   Emitter f(c, chunk, chunk.forward);
-  TensorId x =
-      stage.embedding ? embedding_forward(f) : receive(f, CommGroup::pp_forward_in, Phase::forward);
+  TensorId x = stage.embedding ? embedding_forward(f, narrow)
+                               : receive(f, CommGroup::pp_forward_in, Phase::forward);
   for (int i = 0; i < stage.layers; ++i) x = layer_forward(f, layer_at(i), x, saved_at(i));
   f.set_layer(m.layers);
-  if (stage.head) head_forward(f, x, head);
+  if (stage.head) {
+    head_forward(f, x, head);
+    mtp_forward(f, x, modules);
+  }
   if (stage.sends) send(f, CommGroup::pp_forward_out, Phase::forward, x);
 
   Emitter b(c, chunk, chunk.backward);
+  const TensorId d_modules = mtp_backward(b, modules, stage.embedding);
   b.set_layer(m.layers);
   TensorId dy = stage.head ? head_backward(b, head, stage.embedding)
                            : receive(b, CommGroup::pp_backward_in, Phase::data_grad);
+  if (d_modules != kNoTensor)
+    dy = b.stream("prediction gradient sum", OpKind::residual, Phase::data_grad, c.shard,
+                  2 * m.hidden, m.hidden, {dy, d_modules});
   for (int i = stage.layers - 1; i >= 0; --i) {
-    if (l.recompute == Recompute::full) {
-      b.set_recompute(true);
-      const TensorId input = saved_at(i).input;
-      saved_at(i) = LayerSaved{};
-      layer_forward(b, layer_at(i), input, saved_at(i));
-      b.set_recompute(false);
-    }
+    if (l.recompute == Recompute::full) layer_again(b, layer_at(i), saved_at(i));
     dy = layer_backward(b, layer_at(i), dy, saved_at(i));
   }
   b.set_layer(-1);
-  if (stage.embedding) embedding_backward(b, dy);
+  if (stage.embedding) embedding_backward(b, dy, narrow);
   if (stage.receives) send(b, CommGroup::pp_backward_out, Phase::data_grad, dy);
 
   chunk.last_backward = with_gradient_buckets(c, stage, chunk, chunk.backward);

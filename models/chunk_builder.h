@@ -39,7 +39,8 @@ struct StageParameters {
 };
 StageParameters stage_parameters(const ModelSpec& m, const Layout& l, const StageSpan& stage);
 
-// Tied embeddings live on the first and the last stage; their gradients are summed between them.
+// Tied embeddings, and those that multi-token prediction reads, live on the first and the last
+// stage; their gradients are summed between them.
 bool shares_embedding(const ModelSpec& m, const Layout& l, const StageSpan& stage);
 
 }  // namespace steploom

@@ -70,6 +70,36 @@ AttentionSpec read_grouped_query(const Json& config, std::int64_t hidden, int he
   return attention;
 }
 
+void read_windows(const Json& config, std::string_view key, std::string_view local,
+                  const std::vector<bool>& by_rule, ModelSpec& spec) {
+  const auto window = config.find(key);
+  if (!window) return;
+  std::vector<bool> is_local = by_rule;
+  if (const auto types = config.find("layer_types")) {
+    if (types->size() != by_rule.size())
+      types->refuse(fmt::format("one type for each of the {} layers", by_rule.size()));
+    for (std::size_t i = 0; i < is_local.size(); ++i) {
+      const Json type = types->at(i);
+      is_local[i] = type.text() == local;
+      if (!is_local[i] && type.text() != "full_attention")
+        type.refuse(fmt::format("{} or full_attention", local));
+    }
+  }
+  if (std::find(is_local.begin(), is_local.end(), true) == is_local.end()) return;
+  spec.attention.window = window->integer(1, kMostPositions);
+  spec.layer_is_local = is_local;
+}
+
+void read_late_windows(const Json& config, ModelSpec& spec) {
+  if (!flag_or(config, "use_sliding_window", false)) return;
+  constexpr int kFirst = 28;  // Qwen2Config's default
+  const auto key = config.find("max_window_layers");
+  const int first = key ? key->small_integer(0, kMostLayers) : kFirst;
+  std::vector<bool> late;
+  for (int i = 0; i < spec.layers; ++i) late.push_back(i >= first);
+  read_windows(config, "sliding_window", "sliding_attention", late, spec);
+}
+
 int read_top_k(const Json& config, int experts) {
   const Json top_k = config.at("num_experts_per_tok");
   const int k = top_k.small_integer(1, kMostExperts);

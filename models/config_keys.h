@@ -9,6 +9,7 @@
 #include <initializer_list>
 #include <span>
 #include <string_view>
+#include <vector>
 
 #include "models/json_reader.h"
 #include "models/model_spec.h"
@@ -39,5 +40,14 @@ AttentionSpec read_grouped_query(const Json& config, std::int64_t hidden, int he
 
 // Experts per token, which may not exceed the experts.
 int read_top_k(const Json& config, int experts);
+
+// attention.window from `key` and the layers in which it holds: those that "layer_types" names
+// `local`, or `by_rule` where the file has no such list. A window that is null or in no layer:
+// none.
+void read_windows(const Json& config, std::string_view key, std::string_view local,
+                  const std::vector<bool>& by_rule, ModelSpec& spec);
+
+// The windows of qwen2 and its kin: with use_sliding_window, from max_window_layers on.
+void read_late_windows(const Json& config, ModelSpec& spec);
 
 }  // namespace steploom

@@ -7,6 +7,7 @@
 #include <optional>
 #include <system_error>
 
+#include "models/config_keys.h"
 #include "models/embedded.h"
 #include "models/error.h"
 #include "models/families.h"
@@ -21,6 +22,8 @@ namespace {
 constexpr double kMostParameters = 1e15;
 
 const Family* family_of_type(std::string_view model_type) {
+  for (const FamilyAlias& alias : family_aliases())
+    if (alias.model_type == model_type) model_type = alias.family;
   const auto all = families();
   const auto row = std::find_if(all.begin(), all.end(), [model_type](const Family& family) {
     return family.model_type == model_type;
@@ -58,9 +61,25 @@ const Family& family_of(const Json& config) {
   model_type->refuse(known, near.empty() ? "" : fmt::format("did you mean '{}'?", near));
 }
 
+// What a multimodal model's config holds beside its text part.
+bool is_other_part(std::string_view key) {
+  return key.ends_with("_config") && key != "text_config" && key != "quantization_config" &&
+         key != "generation_config" && key != "compression_config";
+}
+
+// The text part of a multimodal model's config, or the config itself. What is left out is noted.
+Json text_part(const Json& config, std::vector<std::string>& notes) {
+  for (const std::string& key : config.keys())
+    if (is_other_part(key) && config.has(key) && config.at(key).is_object())
+      notes.push_back(fmt::format("{} is left out: the text part alone is planned", key));
+  const auto text = config.find("text_config");
+  return text && text->is_object() ? *text : config;
+}
+
 void refuse_impossible_size(const Json& config, const ModelSpec& spec) {
   double parameters = 0;
-  for (int layer = 0; layer < spec.layers; ++layer) {
+  for (int layer = 0; layer <= spec.layers + spec.mtp_modules; ++layer) {
+    if (layer == spec.layers) continue;  // the head
     parameters += static_cast<double>(layer_parameters(spec, layer).total());
   }
   if (parameters <= kMostParameters) return;
@@ -79,10 +98,16 @@ std::string name_of_file(const std::filesystem::path& file) {
 }  // namespace
 
 ModelSpec read_model_config(const Json& config, std::string name) {
-  const Family& family = family_of(config);
-  ModelSpec spec = family.read(config);
+  std::vector<std::string> notes;
+  const Json text = text_part(config, notes);
+  const Family& family = family_of(text.has("model_type") ? text : config);
+  ModelSpec spec = family.read(text);
   spec.name = std::move(name);
   spec.family = family.model_type;
+  spec.notes.insert(spec.notes.end(), notes.begin(), notes.end());
+  // A wrapper's own word on tying stands where the text part has none.
+  if (!text.has("tie_word_embeddings"))
+    spec.tied_embeddings = flag_or(config, "tie_word_embeddings", spec.tied_embeddings);
   refuse_impossible_size(config, spec);
   return spec;
 }

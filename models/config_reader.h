@@ -1,8 +1,9 @@
 // From a Hugging Face config.json, or a shipped model's name, to a ModelSpec.
 //
 // The family is found by "model_type", or by "architectures"[0] where that is not known. Both the
-// keys of transformers 4 and 5 are read; a key that is null counts as absent. Values that no model
-// can have are refused with file, JSON pointer, what was expected and what was found.
+// keys of transformers 4 and 5 are read; a key that is null counts as absent. Of a multimodal model
+// the text part is read (text_config) and the rest named in the ModelSpec's notes. Values that no
+// model can have are refused with file, JSON pointer, what was expected and what was found.
 #pragma once
 
 #include <string>

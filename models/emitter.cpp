@@ -47,23 +47,42 @@ OpId Emitter::op(std::string_view name, const Work& work, Ids reads, Ids writes)
   return op(std::move(node));
 }
 
+Precision Emitter::product_precision(std::string_view name) const {
+  const bool kept = name == "router" || name == "head" || name == "shared expert gate";
+  return kept ? c.kept() : c.products;
+}
+
+TensorId Emitter::narrowed(std::string_view product, Phase phase, TensorId x, std::int64_t m,
+                           std::int64_t n) {
+  if (operand_bytes(product_precision(product)) == c.e) return x;
+  const std::string name =
+      std::string(product) + (phase == Phase::forward ? "" : " gradient") + " cast";
+  const TensorId narrow = tensor(name, 2 * m * n);
+  op(name, streaming(OpKind::residual, phase, c.work.precision, m, n, m * n * (c.e + 2)), {x},
+     {narrow});
+  return narrow;
+}
+
 TensorId Emitter::linear(std::string_view name, TensorId x, std::int64_t m, std::int64_t n,
                          std::int64_t k) {
   const TensorId y = tensor(name, m * n * c.e);
-  op(name, product(Phase::forward, c.work.precision, m, n, k), {x}, {y});
+  op(name, product(Phase::forward, product_precision(name), m, n, k),
+     {narrowed(name, Phase::forward, x, m, k)}, {y});
   return y;
 }
 
 TensorId Emitter::linear_data_grad(std::string_view name, TensorId dy, std::int64_t m,
                                    std::int64_t n, std::int64_t k) {
   const TensorId dx = tensor(std::string(name) + " input gradient", m * k * c.e);
-  op(name, product(Phase::data_grad, c.work.precision, m, n, k), {dy}, {dx});
+  op(name, product(Phase::data_grad, product_precision(name), m, n, k),
+     {narrowed(name, Phase::data_grad, dy, m, n)}, {dx});
   return dx;
 }
 
 void Emitter::linear_weight_grad(std::string_view name, TensorId x, TensorId dy, std::int64_t m,
                                  std::int64_t n, std::int64_t k) {
-  op(name, product(Phase::weight_grad, c.work.precision, m, n, k), {x, dy}, {dense_gradient()});
+  op(name, product(Phase::weight_grad, product_precision(name), m, n, k), {x, dy},
+     {dense_gradient()});
 }
 
 namespace {

@@ -33,6 +33,11 @@ struct BuildContext {
   std::int64_t tokens = 0;  // of a micro-batch
   std::int64_t shard = 0;   // tokens in the sequence-parallel region: tokens / tp, or tokens
   Bytes e = 2;              // bytes an activation element
+  Precision products = Precision::bf16;  // work.precision is that of everything else
+
+  // Of attention, routers and heads, which stay out of fp8, as in Megatron-Core: experts are routed
+  // in the activations' precision or above, and the output layer is none of Transformer Engine's.
+  Precision kept() const { return products == Precision::tf32 ? products : work.precision; }
 };
 
 class Emitter {
@@ -45,6 +50,7 @@ class Emitter {
   const BuildContext& c;
 
   void set_layer(int layer) { layer_ = layer; }
+  int layer() const { return layer_; }
   void set_recompute(bool again) { recompute_ = again; }
 
   TensorId tensor(std::string_view name, Bytes bytes, TensorScope scope = TensorScope::micro_batch);
@@ -58,6 +64,10 @@ class Emitter {
                   std::int64_t k);
   TensorId linear_data_grad(std::string_view name, TensorId dy, std::int64_t m, std::int64_t n,
                             std::int64_t k);
+  // In fp8 the operand of a product, m rows of width n, is first cast, both as it is and transposed
+  // for the backward pass; in other precisions it is the tensor itself.
+  TensorId narrowed(std::string_view product, Phase phase, TensorId x, std::int64_t m,
+                    std::int64_t n);
   // Where the gradients of the current layer accumulate.
   TensorId dense_gradient() { return gradient(layer_, false); }
   TensorId expert_gradient() { return gradient(layer_, true); }
@@ -89,6 +99,7 @@ class Emitter {
 
  private:
   TensorId gradient(int layer, bool experts);
+  Precision product_precision(std::string_view name) const;
 
   Chunk& chunk_;
   OpGraph& graph_;
@@ -114,6 +125,7 @@ struct MoeSaved {
   TensorId rows = kNoTensor, hidden = kNoTensor, activated = kNoTensor;
   TensorId back = kNoTensor;  // the experts' outputs, home again
   FfnSaved shared;
+  TensorId shared_out = kNoTensor, shared_gate = kNoTensor;  // before the gate; its logit
 };
 struct LayerSaved {
   TensorId input = kNoTensor;  // x
@@ -129,12 +141,14 @@ struct LayerSaved {
 TensorId attention_forward(Emitter& out, TensorId x, AttentionSaved& saved);
 TensorId ffn_forward(Emitter& out, std::string_view name, TensorId normed, std::int64_t width,
                      bool gated, FfnSaved& saved);
+TensorId shared_expert_forward(Emitter& out, TensorId normed, MoeSaved& saved);
 TensorId moe_forward(Emitter& out, TensorId normed, MoeSaved& saved);
 
 // Backward: gradient of the output in, gradient of the (normed) input out.
 TensorId attention_backward(Emitter& out, TensorId dy, const AttentionSaved& saved);
 TensorId ffn_backward(Emitter& out, std::string_view name, TensorId dy, std::int64_t width,
                       bool gated, const FfnSaved& saved);
+TensorId shared_expert_backward(Emitter& out, TensorId dy, TensorId normed, const MoeSaved& saved);
 TensorId moe_backward(Emitter& out, TensorId dy, TensorId normed, const MoeSaved& saved);
 
 // Gradients and parameters over the data-parallel groups, and the optimizer (step_builder.cpp).

@@ -20,12 +20,26 @@ struct Family {
 
 std::span<const Family> families();
 
+// Text parts that multimodal models call by names of their own.
+struct FamilyAlias {
+  std::string_view model_type;
+  std::string_view family;
+};
+std::span<const FamilyAlias> family_aliases();
+
 ModelSpec read_gpt2(const Json& config);
 ModelSpec read_llama(const Json& config);
 ModelSpec read_mistral(const Json& config);
 ModelSpec read_qwen2(const Json& config);
 ModelSpec read_qwen3(const Json& config);
 ModelSpec read_mixtral(const Json& config);
+ModelSpec read_deepseek_v2(const Json& config);
 ModelSpec read_deepseek_v3(const Json& config);
+ModelSpec read_opt(const Json& config);
+ModelSpec read_qwen2_moe(const Json& config);
+ModelSpec read_qwen3_moe(const Json& config);
+ModelSpec read_gpt_moe(const Json& config);
+ModelSpec read_gpt_oss(const Json& config);
+ModelSpec read_llama4(const Json& config);
 
 }  // namespace steploom

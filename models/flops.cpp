@@ -1,6 +1,7 @@
 #include "models/flops.h"
 
 #include "models/parameters.h"
+#include "models/shapes.h"
 
 namespace steploom {
 namespace {
@@ -26,14 +27,20 @@ double projections(const AttentionSpec& a, std::int64_t hidden) {
   return query + rkv * (h + up + 1) + h * real(a.qk_rope_head_dim) + out * h;
 }
 
-// Multiply-adds of one token against the half of the sequence that it sees on average.
-double core_attention(const AttentionSpec& a, std::int64_t seq_length) {
-  return real(a.heads) * real(a.head_dim + a.v_head_dim) * real(seq_length) / 2;
+// Multiply-adds of one token against the keys that it sees on average.
+double core_attention(const ModelSpec& m, int layer, std::int64_t seq_length) {
+  const AttentionSpec& a = m.attention;
+  AttentionShape shape;
+  shape.sequence = seq_length;
+  shape.window = m.is_local(layer) ? a.window : 0;
+  shape.chunked = a.chunked;
+  shape.both_ways = a.both_ways;
+  return real(a.heads) * real(a.head_dim + a.v_head_dim) * mean_keys(shape);
 }
 
-double feed_forward(const ModelSpec& m, bool is_moe) {
+double feed_forward(const ModelSpec& m, int layer) {
   const double h = real(m.hidden);
-  if (!is_moe) return h * real(m.dense.width) * (m.dense.gated ? 3 : 2);
+  if (!m.is_moe(layer)) return h * real(m.dense.width) * (m.dense.gated ? 3 : 2);
   const MoeSpec& moe = *m.moe;
   return h * real(moe.top_k * moe.expert.width + moe.shared_width) * (moe.expert.gated ? 3 : 2);
 }
@@ -41,10 +48,19 @@ double feed_forward(const ModelSpec& m, bool is_moe) {
 }  // namespace
 
 double model_flops(const ModelSpec& m, const Workload& w) {
-  double multiply_adds = real(m.hidden) * real(padded_vocab(m.vocab, 1));
-  multiply_adds += real(m.layers) *
-                   (projections(m.attention, m.hidden) + core_attention(m.attention, w.seq_length));
-  for (const bool is_moe : m.layer_is_moe) multiply_adds += feed_forward(m, is_moe);
+  const double h = real(m.hidden);
+  double multiply_adds = real(m.table_width()) * real(padded_vocab(m.vocab, 1));
+  multiply_adds *= 1 + m.mtp_modules;
+  if (m.embedding_width > 0) multiply_adds += 2 * h * real(m.embedding_width);
+  const auto add_layer = [&](int layer) {
+    multiply_adds += projections(m.attention, m.hidden) + core_attention(m, layer, w.seq_length) +
+                     feed_forward(m, layer);
+  };
+  for (int layer = 0; layer < m.layers; ++layer) add_layer(layer);
+  for (int module = 1; module <= m.mtp_modules; ++module) {
+    add_layer(m.layers + module);
+    multiply_adds += 2 * h * h + 3 * h;  // its projection; Megatron counts its norms too
+  }
   constexpr double kFlopsPerMultiplyAdd = 2;
   constexpr double kForwardAndBackward = 3;
   return kForwardAndBackward * kFlopsPerMultiplyAdd * multiply_adds * real(w.tokens_per_step());

@@ -89,6 +89,12 @@ Broken tp_divides_shared_expert(const RuleContext& c) {
   return must_divide("tp", c.layout.tp, "columns of the shared expert", c.model.moe->shared_width);
 }
 
+Broken tp_divides_prediction(const RuleContext& c) {
+  if (c.model.mtp_modules == 0) return std::nullopt;
+  return must_divide("tp", c.layout.tp, "columns of a prediction module's projection",
+                     c.model.hidden);
+}
+
 Broken etp_divides_expert(const RuleContext& c) {
   if (!c.model.has_moe()) return std::nullopt;
   return must_divide("etp", c.layout.etp, "columns of an expert", c.model.moe->expert.width);
@@ -182,6 +188,9 @@ constexpr std::array kRules{
     LayoutRule{"tp divides shared expert width",
                "Megatron-Core 0.20, tensor_parallel/layers.py, ColumnParallelLinear",
                tp_divides_shared_expert},
+    LayoutRule{"tp divides prediction width",
+               "Megatron-Core 0.20, tensor_parallel/layers.py, ColumnParallelLinear",
+               tp_divides_prediction},
     LayoutRule{"etp divides expert width",
                "Megatron-Core 0.20, tensor_parallel/layers.py, ColumnParallelLinear",
                etp_divides_expert},

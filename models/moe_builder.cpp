@@ -87,15 +87,15 @@ TensorId from_experts(Emitter& out, Phase phase, const MoeShape& s, TensorId row
 
 TensorId experts(Emitter& out, std::string_view name, Phase phase, const MoeShape& s,
                  std::int64_t n, std::int64_t k, TensorId x) {
-  const Work w = grouped_product(phase, out.c.work.precision, s.local, s.gathered, n, k);
+  const Work w = grouped_product(phase, out.c.products, s.local, s.gathered, n, k);
   const TensorId y = out.tensor(name, s.gathered * (phase == Phase::forward ? n : k) * out.c.e);
-  out.op(name, w, {x}, {y});
+  out.op(name, w, {out.narrowed(name, phase, x, s.gathered, phase == Phase::forward ? k : n)}, {y});
   return y;
 }
 
 void experts_weight_grad(Emitter& out, std::string_view name, const MoeShape& s, std::int64_t n,
                          std::int64_t k, TensorId x, TensorId dy) {
-  out.op(name, grouped_product(Phase::weight_grad, out.c.work.precision, s.local, s.gathered, n, k),
+  out.op(name, grouped_product(Phase::weight_grad, out.c.products, s.local, s.gathered, n, k),
          {x, dy}, {out.expert_gradient()});
 }
 
@@ -106,9 +106,7 @@ TensorId moe_forward(Emitter& out, TensorId normed, MoeSaved& saved) {
   const MoeSpec& moe = *c.model.moe;
   const MoeShape s = moe_shape(c);
   TensorId shared = kNoTensor;
-  if (moe.shared_width > 0)
-    shared =
-        ffn_forward(out, "shared expert", normed, moe.shared_width, moe.expert.gated, saved.shared);
+  if (moe.shared_width > 0) shared = shared_expert_forward(out, normed, saved);
   const TensorId logits = out.linear("router", normed, c.shard, s.experts, s.h);
   const bool complete = c.runtime.complete_operands;
   if (!complete) saved.scores = out.tensor("scores", c.shard * s.experts * 4);
@@ -186,8 +184,7 @@ TensorId moe_backward(Emitter& out, TensorId dy, TensorId normed, const MoeSaved
   TensorId sum = out.stream("router gradient sum", OpKind::residual, Phase::data_grad, c.shard,
                             2 * s.h, s.h, {dx, d_router});
   if (moe.shared_width > 0) {
-    const TensorId d_shared =
-        ffn_backward(out, "shared expert", dy, moe.shared_width, moe.expert.gated, saved.shared);
+    const TensorId d_shared = shared_expert_backward(out, dy, normed, saved);
     sum = out.stream("shared gradient sum", OpKind::residual, Phase::data_grad, c.shard, 2 * s.h,
                      s.h, {sum, d_shared});
   }

@@ -19,6 +19,7 @@ class Builder {
     if (stage_.embedding) embedding();
     for (int i = 0; i < stage_.layers; ++i) layer(stage_.first_layer + i);
     if (stage_.head) head();
+    for (int i = 1; stage_.head && i <= m_.mtp_modules; ++i) module(i);
     std::stable_partition(out_.begin(), out_.end(), [](const ParameterTensor& p) {
       return p.bucket != ParameterBucket::experts;
     });
@@ -99,12 +100,12 @@ class Builder {
   ParameterTensor& table(std::string_view op, bool second) {
     ParameterTensor& p = add(op, ParameterPart::weight, ParameterBucket::sharded);
     p.rows = padded_vocab(m_.vocab, l_.tp) / l_.tp;
-    p.width = p.whole_width = m_.hidden;
+    p.width = p.whole_width = m_.table_width();
     p.runs = {{0, p.rows, at_.tp * p.rows}};
     p.deviation = second ? 1 / std::sqrt(static_cast<double>(m_.hidden)) : 1;
-    if (m_.tied_embeddings) {
+    if (m_.tied_embeddings) p.deviation = 1 / std::sqrt(static_cast<double>(m_.hidden));
+    if (m_.tied_embeddings || (!second && m_.embedding_at_both_ends())) {
       p.name = "layer -1 · embedding · weight";
-      p.deviation = 1 / std::sqrt(static_cast<double>(m_.hidden));
       if (l_.pp > 1) p.copies = 2;
     }
     return p;
@@ -114,20 +115,33 @@ class Builder {
     layer_ = -1;
     table("embedding", false);
     if (m_.learned_positions)
-      replicated("embedding", ParameterPart::positions, m_.max_positions, m_.hidden).deviation =
+      replicated("embedding", ParameterPart::positions, m_.position_rows(), m_.hidden).deviation =
           0.1;
+    if (m_.embedding_width > 0) down("embedding projection", m_.hidden, m_.embedding_width);
   }
 
   void head() {
     layer_ = m_.layers;
     if (!m_.tied_embeddings || !stage_.embedding) table("head", true);
+    if (m_.final_norm) norm("final norm");
+    if (m_.embedding_width > 0) down("head projection", m_.embedding_width, m_.hidden);
+  }
+
+  // Multi-token prediction: a layer, and around it what it needs beside the model's own tables.
+  void module(int number) {
+    layer_ = m_.layers + number;
+    if (number == 1 && !stage_.embedding && !m_.tied_embeddings) table("embedding", false);
+    column("mtp projection", {m_.hidden}, 2 * m_.hidden, false);
+    layer(layer_);
+    norm("mtp token norm");
+    norm("mtp hidden norm");
     norm("final norm");
   }
 
   void layer(int layer) {
     layer_ = layer;
     const std::int64_t h = m_.hidden;
-    const bool moe = m_.has_moe() && m_.layer_is_moe[static_cast<std::size_t>(layer)];
+    const bool moe = m_.is_moe(layer);
     const std::size_t begin = out_.size();
     if (m_.attention.kind == AttentionKind::latent)
       latent_attention(h);
@@ -150,7 +164,8 @@ class Builder {
     const std::int64_t k = std::int64_t{a.kv_heads} * a.head_dim;
     const std::int64_t v = std::int64_t{a.kv_heads} * a.v_head_dim;
     column("qkv", {q, k, v}, h, a.qkv_bias);
-    if (a.qk_norm) replicated("qk norm", ParameterPart::gain, 2, a.head_dim).mean = 1;
+    if (a.sinks) column("attention", {a.heads}, 1, false);
+    if (a.qk_norm && a.qk_gain) replicated("qk norm", ParameterPart::gain, 2, a.head_dim).mean = 1;
     row("attention out", h, std::int64_t{a.heads} * a.v_head_dim);
     if (a.out_bias) replicated("attention out", ParameterPart::bias, 1, h);
   }
@@ -184,7 +199,9 @@ class Builder {
     const MoeSpec& moe = *m_.moe;
     if (moe.shared_width > 0) ffn("shared expert", moe.shared_width, moe.expert.gated, false, h);
     down("router", moe.experts, h);
-    if (moe.correction_bias) replicated("router", ParameterPart::bias, 1, moe.experts);
+    if (moe.correction_bias || moe.router_bias)
+      replicated("router", ParameterPart::bias, 1, moe.experts);
+    if (moe.shared_gate) down("shared expert gate", 1, h);
 
     const std::int64_t local = moe.experts / l_.ep;
     const std::int64_t first = at_.ep * local;

@@ -27,7 +27,8 @@ ParameterBuckets grouped_query_parameters(const AttentionSpec& a, std::int64_t h
   p.sharded = h * q + 2 * h * kv + q * h;
   if (a.qkv_bias) p.sharded += q + 2 * kv;
   if (a.out_bias) p.replicated += h;
-  if (a.qk_norm) p.replicated += 2 * a.head_dim;
+  if (a.qk_norm && a.qk_gain) p.replicated += 2 * a.head_dim;
+  if (a.sinks) p.sharded += a.heads;
   return p;
 }
 
@@ -55,6 +56,8 @@ ParameterBuckets moe_parameters(const MoeSpec& moe, std::int64_t h) {
   p.experts =
       moe.experts * (ffn_matrices(moe.expert, h) + ffn_inner_biases(moe.expert) + down_bias);
   p.replicated = h * moe.experts + (moe.correction_bias ? moe.experts : 0);  // router
+  if (moe.router_bias) p.replicated += moe.experts;
+  if (moe.shared_gate) p.replicated += h;
   p.sharded = (moe.expert.gated ? 3 : 2) * h * moe.shared_width;
   return p;
 }
@@ -75,10 +78,14 @@ ParameterBuckets attention_parameters(const ModelSpec& m) {
 }
 
 ParameterBuckets layer_parameters(const ModelSpec& m, int layer) {
-  assert(layer >= 0 && layer < m.layers);
+  assert(layer >= 0 && layer != m.layers && layer <= m.layers + m.mtp_modules);
   ParameterBuckets p = attention_parameters(m);
   p.replicated += 2 * norm_parameters(m);
-  if (m.layer_is_moe[static_cast<std::size_t>(layer)]) {
+  if (layer > m.layers) {  // the projection of a module, norms of both its inputs and its output
+    p.sharded += 2 * m.hidden * m.hidden;
+    p.replicated += 3 * norm_parameters(m);
+  }
+  if (m.is_moe(layer)) {
     p += moe_parameters(*m.moe, m.hidden);
   } else {
     p.sharded += ffn_matrices(m.dense, m.hidden) + ffn_inner_biases(m.dense);
@@ -88,18 +95,23 @@ ParameterBuckets layer_parameters(const ModelSpec& m, int layer) {
 }
 
 ParameterBuckets embedding_parameters(const ModelSpec& m) {
-  return {.sharded = m.vocab * m.hidden,
-          .replicated = m.learned_positions ? m.max_positions * m.hidden : 0};
+  const std::int64_t projection = m.embedding_width > 0 ? m.embedding_width * m.hidden : 0;
+  return {.sharded = m.vocab * m.table_width(),
+          .replicated = m.position_rows() * m.hidden + projection};
 }
 
 ParameterBuckets head_parameters(const ModelSpec& m) {
-  return {.sharded = m.tied_embeddings ? 0 : m.vocab * m.hidden, .replicated = norm_parameters(m)};
+  const std::int64_t projection = m.embedding_width > 0 ? m.embedding_width * m.hidden : 0;
+  return {.sharded = m.tied_embeddings ? 0 : m.vocab * m.table_width(),
+          .replicated = (m.final_norm ? norm_parameters(m) : 0) + projection};
 }
 
 ParameterCount count_parameters(const ModelSpec& m) {
   ParameterBuckets p = embedding_parameters(m);
   p += head_parameters(m);
   for (int layer = 0; layer < m.layers; ++layer) p += layer_parameters(m, layer);
+  for (int module = 1; module <= m.mtp_modules; ++module)
+    p += layer_parameters(m, m.layers + module);
   const std::int64_t unused =
       m.has_moe() ? p.experts / m.moe->experts * (m.moe->experts - m.moe->top_k) : 0;
   return {.total = p.total(), .active = p.total() - unused};

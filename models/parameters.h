@@ -22,13 +22,14 @@ struct ParameterBuckets {
 };
 
 ParameterBuckets attention_parameters(const ModelSpec& m);  // one layer; not its two norms
-ParameterBuckets layer_parameters(const ModelSpec& m,
-                                  int layer);               // attention, FFN or MoE, two norms
-ParameterBuckets embedding_parameters(const ModelSpec& m);  // word (and position) table
-ParameterBuckets head_parameters(const ModelSpec& m);       // final norm; V·h unless tied
+// Attention, FFN or MoE, two norms. A layer beyond m.layers is a multi-token-prediction module: its
+// projection and three more norms with it.
+ParameterBuckets layer_parameters(const ModelSpec& m, int layer);
+ParameterBuckets embedding_parameters(const ModelSpec& m);  // word (and position) table, projection
+ParameterBuckets head_parameters(const ModelSpec& m);  // final norm, projection; V·h unless tied
 
 struct ParameterCount {
-  std::int64_t total = 0;   // all parameters, tied weights once
+  std::int64_t total = 0;   // all parameters, tied weights once, MTP modules included
   std::int64_t active = 0;  // those that one token meets: top_k of the experts
 };
 ParameterCount count_parameters(const ModelSpec& m);

@@ -23,16 +23,35 @@ Work grouped_product(Phase phase, Precision p, std::int64_t groups, std::int64_t
   w.precision = p;
   w.groups = groups > 0 ? groups : 1;
   w.flops = 2 * as_double(m) * as_double(n) * as_double(k);
-  const Bytes e = bytes_of(p);
+  const Bytes e = operand_bytes(p);
+  const Bytes out = bytes_of(p);
   const Bytes weights = w.groups * n * k;
   // A weight gradient reads and writes its fp32 accumulator.
-  w.bytes = (m * k + m * n) * e + weights * (phase == Phase::weight_grad ? 8 : e);
+  w.bytes = phase == Phase::weight_grad ? (m * k + m * n) * e + weights * 8
+            : phase == Phase::forward   ? (m * k + weights) * e + m * n * out
+                                        : (m * n + weights) * e + m * k * out;
   if (phase == Phase::data_grad) std::swap(n, k);
   if (phase == Phase::weight_grad) std::swap(m, k);
   w.m = m;
   w.n = n;
   w.k = k;
   return w;
+}
+
+double mean_keys(const AttentionShape& a) {
+  const double s = as_double(a.sequence);
+  if (a.both_ways) return s;
+  if (a.window == 0 || a.window >= a.sequence) return s / 2;
+  const double w = as_double(a.window);
+  if (!a.chunked) return w - w * w / (2 * s);
+  const double whole = as_double(a.sequence / a.window);
+  const double rest = as_double(a.sequence % a.window);
+  return (whole * w * w + rest * rest) / (2 * s);
+}
+
+AttentionShape attention_shape(const Work& w) {
+  return {w.m,          w.n,      w.heads,   w.kv_heads, w.head_dim,
+          w.v_head_dim, w.window, w.chunked, w.both_ways};
 }
 
 Work causal_attention(Phase phase, Precision p, const AttentionShape& a) {
@@ -46,8 +65,13 @@ Work causal_attention(Phase phase, Precision p, const AttentionShape& a) {
   w.kv_heads = a.kv_heads;
   w.head_dim = a.head_dim;
   w.v_head_dim = a.v_head_dim;
-  const double square = as_double(a.sequence) * as_double(a.sequence) * as_double(a.sequences);
-  w.flops = square * a.heads * (a.head_dim + a.v_head_dim);
+  if (a.window > 0 && a.window < a.sequence) {
+    w.window = a.window;
+    w.chunked = a.chunked;
+  }
+  w.both_ways = a.both_ways;
+  const double pairs = as_double(a.sequence) * 2 * mean_keys(a);
+  w.flops = pairs * as_double(a.sequences) * a.heads * (a.head_dim + a.v_head_dim);
   const std::int64_t tokens = a.sequence * a.sequences;
   const std::int64_t widths = std::int64_t{a.heads} * (a.head_dim + a.v_head_dim) +
                               std::int64_t{a.kv_heads} * (a.head_dim + a.v_head_dim);

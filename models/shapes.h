@@ -2,8 +2,9 @@
 //
 // A product counts 2·m·n·k FLOPs. Causal attention counts half of the full square, as a fused
 // kernel executes it: S²·(d_qk + d_v) per head and sequence forward; backward five products in
-// place of two, 2.5 times that (FlashAttention-2, arXiv 2307.08691, section 3.1). Bytes are what an
-// ideal kernel moves once.
+// place of two, 2.5 times that (FlashAttention-2, arXiv 2307.08691, section 3.1). A window of w
+// tokens counts 2·S·w − w² in place of S², chunks of c tokens the sum of their squares, attention
+// both ways 2·S². Bytes are what an ideal kernel moves once.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +28,15 @@ struct AttentionShape {
   int kv_heads = 0;            // on this rank
   int head_dim = 0;
   int v_head_dim = 0;
+  std::int64_t window = 0;  // tokens that a query sees; 0, or the sequence and more: all
+  bool chunked = false;
+  bool both_ways = false;
 };
+// Keys that a query sees on average, counted as above: S/2 where it sees all up to its own, S where
+// it sees those after it too.
+double mean_keys(const AttentionShape& a);
+AttentionShape attention_shape(const Work& attention);
+
 Work causal_attention(Phase phase, Precision p, const AttentionShape& a);
 
 // A memory-bound kernel over m rows of width n that moves `bytes`.

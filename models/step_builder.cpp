@@ -17,7 +17,8 @@
 namespace steploom {
 namespace {
 
-// A layer, the embedding (-1) or the head (model.layers), with its parameters on one rank.
+// A layer, the embedding (-1), the head (model.layers) or a multi-token-prediction module (beyond
+// it), with its parameters on one rank.
 struct Unit {
   int layer = 0;
   std::int64_t dense = 0;
@@ -35,20 +36,20 @@ std::int64_t experts_per_rank(const Layout& l, const ParameterBuckets& p) {
 }
 
 std::int64_t table_elements(const ModelSpec& m, const Layout& l) {
-  return padded_vocab(m.vocab, l.tp) / l.tp * m.hidden;
+  return padded_vocab(m.vocab, l.tp) / l.tp * m.table_width();
 }
 
 // Parameters outside the layers.
-std::int64_t position_elements(const ModelSpec& m) {
-  return m.learned_positions ? m.max_positions * m.hidden : 0;
-}
 std::int64_t embedding_elements(const ModelSpec& m, const Layout& l) {
-  return table_elements(m, l) + position_elements(m);
+  return table_elements(m, l) + embedding_parameters(m).replicated;
 }
-std::int64_t head_elements(const ModelSpec& m, const Layout& l, const StageSpan& stage) {
-  const std::int64_t norm = m.hidden * (m.norm_bias ? 2 : 1);
+std::int64_t head_table_elements(const ModelSpec& m, const Layout& l, const StageSpan& stage) {
   const bool own_table = !m.tied_embeddings || !stage.embedding;  // tied: a copy on the last stage
-  return norm + (own_table ? table_elements(m, l) : 0);
+  return own_table ? table_elements(m, l) : 0;
+}
+// The copy of the embedding's table that multi-token prediction needs on the last stage.
+std::int64_t token_table_elements(const ModelSpec& m, const Layout& l, const StageSpan& stage) {
+  return m.mtp_modules > 0 && !stage.embedding && !m.tied_embeddings ? table_elements(m, l) : 0;
 }
 
 // In the order in which the forward pass meets them.
@@ -60,7 +61,16 @@ std::vector<Unit> units(const BuildContext& c, const StageSpan& stage, const Chu
     const ParameterBuckets p = layer_parameters(c.model, layer);
     list.push_back({layer, per_rank(c.layout, p), experts_per_rank(c.layout, p)});
   }
-  if (stage.head) list.push_back({c.model.layers, head_elements(c.model, c.layout, stage), 0});
+  if (stage.head) {
+    const int head = c.model.layers;
+    list.push_back({head, head_table_elements(c.model, c.layout, stage) +
+                              head_parameters(c.model).replicated});
+    for (int module = 1; module <= c.model.mtp_modules; ++module) {
+      const ParameterBuckets p = layer_parameters(c.model, head + module);
+      const std::int64_t table = module == 1 ? token_table_elements(c.model, c.layout, stage) : 0;
+      list.push_back({head + module, table + per_rank(c.layout, p), experts_per_rank(c.layout, p)});
+    }
+  }
   for (Unit& u : list)
     for (const LayerGradients& g : chunk.gradients)
       if (g.layer == u.layer) {
@@ -280,16 +290,28 @@ OpGraph optimizer_graph(const BuildContext& c, const StageSpan& stage, Chunk& ch
     out.in_place("gradient norm sum", OpKind::all_reduce, CommGroup::world, StreamKind::dp,
                  Phase::optimizer, 4, norm);
 
-  // Adam in fp32: reads gradient, master, two moments; writes master, two moments, the parameter.
+  // In fp32; what it reads and writes: optimizer.h.
   const TensorId parameters = out.tensor("parameters", 0, TensorScope::step);
   OpNode adam;
-  adam.name = "adam";
+  adam.name = name_of(c.work.optimizer);
   adam.work = streaming(OpKind::adam, Phase::optimizer, c.work.precision, own, 1,
-                        own * (g + 12 + 12 + c.e));
+                        own * moved_bytes(c.work.optimizer, c.work.precision, g));
   adam.reads = gradients;
   adam.reads.push_back(norm);
   adam.writes = {parameters};
+  if (const Bytes held = scratch_bytes(c.work.optimizer); held > 0)
+    adam.writes.push_back(out.tensor("optimizer scratch", own * held));
   out.op(std::move(adam));
+  if (operand_bytes(c.products) < c.e) {
+    // The products' weights for the next step, as they are and transposed.
+    OpNode cast;
+    cast.name = "weights cast";
+    cast.work = streaming(OpKind::residual, Phase::optimizer, c.work.precision, p.total(), 1,
+                          p.total() * (c.e + 2));
+    cast.reads = {parameters};
+    cast.writes = {parameters};
+    out.op(std::move(cast));
+  }
   OpNode zero;
   zero.name = "zero gradients";
   zero.work = streaming(OpKind::zero_fill, Phase::optimizer, c.work.precision, p.total() * g, 1,
@@ -307,25 +329,26 @@ OpGraph optimizer_graph(const BuildContext& c, const StageSpan& stage, Chunk& ch
 }
 
 bool shares_embedding(const ModelSpec& m, const Layout& l, const StageSpan& stage) {
-  return m.tied_embeddings && l.pp > 1 && (stage.embedding || stage.head);
+  return m.embedding_at_both_ends() && l.pp > 1 && (stage.embedding || stage.head);
 }
 
 StageParameters stage_parameters(const ModelSpec& m, const Layout& l, const StageSpan& stage) {
   StageParameters p;
-  for (int i = 0; i < stage.layers; ++i) {
-    const ParameterBuckets b = layer_parameters(m, stage.first_layer + i);
+  const auto add_layer = [&](int layer) {
+    const ParameterBuckets b = layer_parameters(m, layer);
     p.sharded += b.sharded / l.tp;
     p.replicated += b.replicated;
     p.experts += experts_per_rank(l, b);
-  }
+  };
+  for (int i = 0; i < stage.layers; ++i) add_layer(stage.first_layer + i);
   if (stage.embedding) {
     p.sharded += table_elements(m, l);
-    p.replicated += position_elements(m);
+    p.replicated += embedding_parameters(m).replicated;
   }
   if (stage.head) {
-    const std::int64_t norm = m.hidden * (m.norm_bias ? 2 : 1);
-    p.replicated += norm;
-    p.sharded += head_elements(m, l, stage) - norm;
+    p.replicated += head_parameters(m).replicated;
+    p.sharded += head_table_elements(m, l, stage) + token_table_elements(m, l, stage);
+    for (int module = 1; module <= m.mtp_modules; ++module) add_layer(m.layers + module);
   }
   return p;
 }

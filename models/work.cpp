@@ -39,7 +39,21 @@ constexpr std::array<std::string_view, kOpClasses> kClasses{
     "matmul", "grouped_matmul", "attention", "memory", "optimizer", "communication"};
 constexpr std::array<std::string_view, 4> kPhases{"forward", "data_grad", "weight_grad",
                                                   "optimizer"};
-constexpr std::array<std::string_view, 3> kPrecisions{"bf16", "fp16", "fp32"};
+struct PrecisionRow {
+  std::string_view name;
+  Bytes stored, operand;
+  Precision of_others;
+};
+
+// In the order of Precision.
+constexpr std::array<PrecisionRow, kPrecisions> kPrecisionRows{{
+    {"bf16", 2, 2, Precision::bf16},
+    {"fp16", 2, 2, Precision::fp16},
+    {"fp32", 4, 4, Precision::fp32},
+    {"tf32", 4, 4, Precision::fp32},
+    {"fp8", 2, 1, Precision::bf16},
+    {"fp8_block", 2, 1, Precision::bf16},
+}};
 
 template <class Row, std::size_t N, class Enum>
 const Row& row(const std::array<Row, N>& table, Enum e) {
@@ -49,10 +63,16 @@ const Row& row(const std::array<Row, N>& table, Enum e) {
 }  // namespace
 
 Bytes bytes_of(Precision p) {
-  return p == Precision::fp32 ? 4 : 2;
+  return row(kPrecisionRows, p).stored;
+}
+Bytes operand_bytes(Precision p) {
+  return row(kPrecisionRows, p).operand;
+}
+Precision stored_precision(Precision p) {
+  return row(kPrecisionRows, p).of_others;
 }
 std::string_view name_of(Precision p) {
-  return row(kPrecisions, p);
+  return row(kPrecisionRows, p).name;
 }
 std::string_view name_of(OpKind k) {
   return row(kKinds, k).name;
@@ -65,6 +85,10 @@ std::string_view name_of(OpClass c) {
 }
 std::string_view name_of(Phase p) {
   return row(kPhases, p);
+}
+
+bool is_masked_otherwise(const Work& w) {
+  return w.window > 0 || w.both_ways;
 }
 
 }  // namespace steploom

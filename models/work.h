@@ -17,16 +17,21 @@ namespace steploom {
 using Bytes = std::int64_t;
 using Picoseconds = std::int64_t;
 
-enum class Precision : std::uint8_t { bf16, fp16, fp32 };
+// What products compute in. tf32: fp32 operands rounded by the tensor cores. fp8 (scaled a tensor)
+// and fp8_block (scaled a block): 8-bit operands and 16-bit results; all else stays bf16.
+enum class Precision : std::uint8_t { bf16, fp16, fp32, tf32, fp8, fp8_block };
+inline constexpr int kPrecisions = static_cast<int>(Precision::fp8_block) + 1;
 
-Bytes bytes_of(Precision p);            // 2, 2, 4
-std::string_view name_of(Precision p);  // "bf16"
+Bytes bytes_of(Precision p);              // of a stored activation: 2, 2, 4, 4, 2, 2
+Bytes operand_bytes(Precision p);         // of a product's operand: 2, 2, 4, 4, 1, 1
+Precision stored_precision(Precision p);  // of everything but products: bf16, fp16, fp32
+std::string_view name_of(Precision p);    // "bf16"
 
 // Kernels that steploom can name. One row each in work.cpp: name and class.
 enum class OpKind : std::uint8_t {
   matmul,          // (m × k) · (k × n)
   grouped_matmul,  // `groups` products (m_i × k) · (k × n) with Σ m_i = m
-  attention,       // causal core attention: softmax(q kᵀ) v, fused
+  attention,       // core attention: softmax(q kᵀ) v, fused; causal unless both_ways
   embedding,       // gather of m rows of width n from a table; backward: scatter-add
   norm,            // LayerNorm or RMSNorm of m rows of width n
   rotary,          // rotary position embedding of m rows of width n
@@ -88,8 +93,13 @@ struct Work {
   std::int32_t kv_heads = 0;    // key-value heads on this rank
   std::int32_t head_dim = 0;    // width of q and k per head
   std::int32_t v_head_dim = 0;  // width of v per head
+  std::int64_t window = 0;      // tokens that a query sees, less than m; 0: all up to its own
+  bool chunked = false;         // of its own chunk of `window` tokens, not the last so many
+  bool both_ways = false;       // every query sees all tokens, those after its own too (BERT)
   double flops = 0;             // executed floating-point operations
   Bytes bytes = 0;              // see above
 };
+
+bool is_masked_otherwise(const Work& attention);  // not causal over the whole sequence
 
 }  // namespace steploom

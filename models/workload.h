@@ -3,14 +3,15 @@
 
 #include <cstdint>
 
-#include "models/work.h"
+#include "models/optimizer.h"
 
 namespace steploom {
 
 struct Workload {
   std::int64_t seq_length = 4096;         // tokens in a sequence
   std::int64_t global_batch = 256;        // sequences in an optimizer step
-  Precision precision = Precision::bf16;  // of activations and products; masters stay fp32
+  Precision precision = Precision::bf16;  // of products; what is stored: work.h
+  Optimizer optimizer = Optimizer::adam;  // its state and masters stay fp32
 
   std::int64_t tokens_per_step() const { return seq_length * global_batch; }
 };

@@ -1,6 +1,7 @@
 #include "planner/bounds.h"
 
 #include <algorithm>
+#include <array>
 #include <vector>
 
 #include "models/chunk_builder.h"
@@ -56,14 +57,20 @@ Bytes saved_bytes(const Chunk& chunk) {
 
 }  // namespace
 
+BoundModel::Part BoundModel::part_of(const ModelSpec& m, int layer) {
+  return static_cast<Part>((m.is_local(layer) ? 2 : 0) + (m.is_moe(layer) ? 1 : 0));
+}
+
+bool BoundModel::has_experts(Part part) const {
+  if (part == Part::head) return s_.model.mtp_modules > 0 && s_.model.has_moe();
+  return part == Part::moe_layer || part == Part::local_moe_layer;
+}
+
 BoundModel::Digest BoundModel::measure(Part part, const Layout& l) {
   StageSpan span_of{0, 0, part == Part::embedding, part == Part::head, false, false};
-  if (part == Part::dense_layer || part == Part::moe_layer) {
+  if (part < Part::embedding) {
     span_of.layers = 1;
-    if (s_.model.has_moe())
-      while (s_.model.layer_is_moe[static_cast<std::size_t>(span_of.first_layer)] !=
-             (part == Part::moe_layer))
-        ++span_of.first_layer;
+    while (part_of(s_.model, span_of.first_layer) != part) ++span_of.first_layer;
   }
   // Neighbours on both sides, so that the input comes from outside, as it does in a longer stage.
   span_of.receives = part != Part::embedding;
@@ -94,7 +101,7 @@ const BoundModel::Digest& BoundModel::digest(Part part, const Layout& l) {
   key.pp = 1;
   key.dp = 1;
   key.zero = 0;
-  if (part != Part::moe_layer) key.ep = key.etp = 1;
+  if (!has_experts(part)) key.ep = key.etp = 1;
   const auto it = known_.find({part, key});
   if (it != known_.end()) return it->second;
   return known_.emplace(std::pair(part, key), measure(part, key)).first->second;
@@ -108,11 +115,12 @@ Picoseconds BoundModel::optimizer(const Layout& l) {
   const Bytes g = s_.runtime.grad_bytes;
   const auto kernel = [&](OpKind kind, std::int64_t n, Bytes bytes) {
     return costs_
-        .cost({streaming(kind, Phase::optimizer, s_.work.precision, n, 1, bytes), GroupShape{}, 0})
+        .cost({streaming(kind, Phase::optimizer, stored_precision(s_.work.precision), n, 1, bytes),
+               GroupShape{}, 0})
         .time;
   };
   return kernel(OpKind::grad_norm, own, own * g) +
-         kernel(OpKind::adam, own, own * (g + 24 + bytes_of(s_.work.precision))) +
+         kernel(OpKind::adam, own, own * moved_bytes(s_.work.optimizer, s_.work.precision, g)) +
          kernel(OpKind::zero_fill, p.total() * g, p.total() * g);
 }
 
@@ -132,12 +140,11 @@ Bound BoundModel::bound(const Layout& l) {
       sum.backward_passage += d.backward_passage * times;
       sum.saved += d.saved * times;
     };
-    std::int64_t moe = 0;
-    if (s_.model.has_moe())
-      moe = std::count(s_.model.layer_is_moe.begin() + span_of.first_layer,
-                       s_.model.layer_is_moe.begin() + span_of.first_layer + span_of.layers, true);
-    add(Part::moe_layer, moe);
-    add(Part::dense_layer, span_of.layers - moe);
+    std::array<std::int64_t, static_cast<std::size_t>(Part::embedding)> layers{};
+    for (int i = 0; i < span_of.layers; ++i)
+      ++layers[static_cast<std::size_t>(part_of(s_.model, span_of.first_layer + i))];
+    for (std::size_t part = 0; part < layers.size(); ++part)
+      add(static_cast<Part>(part), layers[part]);
     if (span_of.embedding) add(Part::embedding, 1);
     if (span_of.head) add(Part::head, 1);
     longest =

@@ -35,7 +35,17 @@ class BoundModel {
   Bound bound(const Layout& layout);
 
  private:
-  enum class Part : int { dense_layer, moe_layer, embedding, head };
+  // Layers by what sets them apart: experts or none, a window or none.
+  enum class Part : int {
+    dense_layer,
+    moe_layer,
+    local_dense_layer,
+    local_moe_layer,
+    embedding,
+    head  // with what predicts further tokens
+  };
+  static Part part_of(const ModelSpec& m, int layer);
+  bool has_experts(Part part) const;
   struct Digest {
     Picoseconds forward = 0;  // spans
     Picoseconds backward = 0;

@@ -57,7 +57,7 @@ StageBlocks stage_blocks(const Setting& s, const Layout& l, const StageSpan& spa
   make(kLastBackward, "B last", chunk.last_backward);
   make(kOptimizer, "optimizer", chunk.optimizer);
   place_tensors(chunk, {&out.block[kForward], &out.block[kFirstForward]},
-                {&out.block[kBackward], &out.block[kLastBackward]});
+                {&out.block[kBackward], &out.block[kLastBackward], &out.block[kOptimizer]});
   for (std::size_t f = 0; f < 2; ++f)
     for (std::size_t b = 0; b < 2; ++b)
       out.saved[f][b] = edges_between(out.block[kForward + f], out.block[kBackward + b]);

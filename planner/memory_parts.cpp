@@ -27,19 +27,22 @@ Bytes communicator_memory(const Setting& setting, std::span<const CommunicatorUs
 
 MemoryParts fixed_memory(const Setting& setting, const Layout& l, const StageSpan& stage,
                          std::span<const CommunicatorUse> communicators) {
-  constexpr Bytes kAdamState = 12;
   const StageParameters p = stage_parameters(setting.model, l, stage);
   const Bytes e = bytes_of(setting.work.precision);
   const Bytes g = setting.runtime.grad_bytes;
+  const Workload& w = setting.work;
+  const Bytes kept = master_bytes(w.precision) + moment_bytes(w.optimizer);
+  // fp8 products read 8-bit copies of their weights, one transposed.
+  const Bytes copies = operand_bytes(w.precision) < e ? 2 * operand_bytes(w.precision) : 0;
   const int dp = l.zero == 1 ? l.dp : 1;
   const int expert_dp = l.zero == 1 ? l.expert_dp() : 1;
   const auto state = [&](std::int64_t count, int shards) {
-    return count * (e + g) + count * kAdamState / shards;
+    return count * (e + copies + g) + count * kept / shards;
   };
   MemoryParts parts;
-  parts.parameters = p.total() * e;
+  parts.parameters = p.total() * (e + copies);
   parts.gradients = p.total() * g;
-  parts.optimizer = p.dense() * kAdamState / dp + p.experts * kAdamState / expert_dp;
+  parts.optimizer = p.dense() * kept / dp + p.experts * kept / expert_dp;
   parts.buffers = communicator_memory(setting, communicators);
   parts.workspace = setting.runtime.workspace;
   parts.sharded = state(p.sharded, dp);

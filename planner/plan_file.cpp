@@ -21,7 +21,8 @@ using Out = nlohmann::ordered_json;
 constexpr int kVersion = 1;
 constexpr double kMost = std::numeric_limits<double>::max();
 
-// The fields of each struct, named once for writing and reading: `f(name, member)`.
+// The fields of each struct, named once for writing and reading: `f(name, member)`, or
+// `f.or_else(name, member, default)` for one that is left out where it has its default.
 template <class S, class F>
 void fields_of_attention(S& a, F&& f) {
   f("latent", a.kind);
@@ -37,6 +38,12 @@ void fields_of_attention(S& a, F&& f) {
   f("kv_lora_rank", a.kv_lora_rank);
   f("qk_nope_head_dim", a.qk_nope_head_dim);
   f("qk_rope_head_dim", a.qk_rope_head_dim);
+  f.or_else("qk_gain", a.qk_gain, true);
+  f.or_else("sinks", a.sinks, false);
+  f.or_else("both_ways", a.both_ways, false);
+  f.or_else("window", a.window, 0);
+  f.or_else("chunked", a.chunked, false);
+  f.or_else("global_rotary", a.global_rotary, true);
 }
 
 template <class S, class F>
@@ -57,6 +64,8 @@ void fields_of_moe(S& m, F&& f) {
   f("correction_bias", m.correction_bias);
   f("groups", m.groups);
   f("top_groups", m.top_groups);
+  f.or_else("shared_gate", m.shared_gate, false);
+  f.or_else("router_bias", m.router_bias, false);
 }
 
 template <class S, class F>
@@ -70,6 +79,10 @@ void fields_of_model(S& m, F&& f) {
   f("tied_embeddings", m.tied_embeddings);
   f("learned_positions", m.learned_positions);
   f("norm_bias", m.norm_bias);
+  f.or_else("unused_positions", m.unused_positions, 0);
+  f.or_else("embedding_width", m.embedding_width, 0);
+  f.or_else("final_norm", m.final_norm, true);
+  f.or_else("mtp_modules", m.mtp_modules, 0);
 }
 
 template <class S, class F>
@@ -125,6 +138,10 @@ struct Writer {
     else
       out[name] = value;
   }
+  template <class T, class Default>
+  void or_else(const char* name, const T& value, Default usual) const {
+    if (value != static_cast<T>(usual)) out[name] = value;
+  }
 };
 
 // Reads the members and remembers their names, so that unknown ones can be refused.
@@ -147,6 +164,15 @@ struct Reader {
     else
       value = static_cast<T>(at.integer(0, std::numeric_limits<T>::max()));
   }
+  template <class T, class Default>
+  void or_else(const char* name, T& value, Default usual) const {
+    if (in.has(name)) {
+      (*this)(name, value);
+    } else {
+      names.emplace_back(name);
+      value = static_cast<T>(usual);
+    }
+  }
 };
 
 template <class Visit>
@@ -163,20 +189,39 @@ void read_object(const Json& in, std::vector<std::string_view> more, const Visit
   in.allow_only(more);
 }
 
+// One letter a layer.
+std::string letters(const std::vector<bool>& layers, char yes, char no) {
+  std::string text;
+  for (const bool layer : layers) text += layer ? yes : no;
+  return text;
+}
+
+std::vector<bool> read_letters(const Json& in, int layers, char yes, char no,
+                               const std::string& expected) {
+  const std::string text = in.text();
+  std::vector<bool> out;
+  for (const char c : text) {
+    if (c != yes && c != no) in.refuse(expected);
+    out.push_back(c == yes);
+  }
+  if (text.size() != static_cast<std::size_t>(layers)) in.refuse(expected);
+  return out;
+}
+
 Out model_json(const ModelSpec& m) {
   Out out = written([&](const Writer& w) { fields_of_model(m, w); });
   out["attention"] = written([&](const Writer& w) { fields_of_attention(m.attention, w); });
   out["dense"] = written([&](const Writer& w) { fields_of_ffn(m.dense, w); });
   if (m.moe) out["moe"] = written([&](const Writer& w) { fields_of_moe(*m.moe, w); });
-  std::string kinds;
-  for (const bool moe : m.layer_is_moe) kinds += moe ? 'M' : 'd';
-  out["layer_kinds"] = kinds;
+  out["layer_kinds"] = letters(m.layer_is_moe, 'M', 'd');
+  if (!m.layer_is_local.empty()) out["layer_windows"] = letters(m.layer_is_local, 'w', 'a');
+  if (!m.notes.empty()) out["notes"] = m.notes;
   return out;
 }
 
 ModelSpec read_model(const Json& in) {
   ModelSpec m;
-  read_object(in, {"attention", "dense", "moe", "layer_kinds"},
+  read_object(in, {"attention", "dense", "moe", "layer_kinds", "layer_windows", "notes"},
               [&](const Reader& r) { fields_of_model(m, r); });
   read_object(in.at("attention"), {},
               [&](const Reader& r) { fields_of_attention(m.attention, r); });
@@ -185,12 +230,13 @@ ModelSpec read_model(const Json& in) {
     m.moe.emplace();
     read_object(*moe, {}, [&](const Reader& r) { fields_of_moe(*m.moe, r); });
   }
-  const Json kinds = in.at("layer_kinds");
-  const std::string text = kinds.text();
-  if (text.size() != static_cast<std::size_t>(m.layers) ||
-      text.find_first_not_of("Md") != std::string::npos)
-    kinds.refuse("one letter a layer, d (dense) or M (experts)");
-  for (const char c : text) m.layer_is_moe.push_back(c == 'M');
+  m.layer_is_moe = read_letters(in.at("layer_kinds"), m.layers, 'M', 'd',
+                                "one letter a layer, d (dense) or M (experts)");
+  if (const auto windows = in.find("layer_windows"))
+    m.layer_is_local = read_letters(*windows, m.layers, 'w', 'a',
+                                    "one letter a layer, w (a window) or a (all tokens)");
+  if (const auto notes = in.find("notes"))
+    for (std::size_t i = 0; i < notes->size(); ++i) m.notes.push_back(notes->at(i).text());
   return m;
 }
 
@@ -203,9 +249,9 @@ Out row_json(const PlanRow& r) {
 
 Precision precision_named(const Json& in) {
   const std::string text = in.text();
-  for (const Precision p : {Precision::bf16, Precision::fp16, Precision::fp32})
-    if (name_of(p) == text) return p;
-  in.refuse("bf16, fp16 or fp32");
+  for (int p = 0; p < kPrecisions; ++p)
+    if (name_of(static_cast<Precision>(p)) == text) return static_cast<Precision>(p);
+  in.refuse("a precision that is known");
 }
 
 std::int64_t positive(const Json& in) {
@@ -229,6 +275,7 @@ std::string to_json(const Plan& p) {
   out["workload"] = {{"seq_length", p.work.seq_length},
                      {"global_batch", p.work.global_batch},
                      {"precision", name_of(p.work.precision)}};
+  if (p.work.optimizer != Optimizer::adam) out["workload"]["optimizer"] = name_of(p.work.optimizer);
   out["cluster"] = written([&](const Writer& w) { fields_of_cluster(p.cluster, w); });
   out["runtime"] = p.runtime;
   out["rows"] = Out::array();
@@ -264,6 +311,8 @@ Plan load_plan(const std::filesystem::path& file) {
   p.work.seq_length = positive(work.at("seq_length"));
   p.work.global_batch = positive(work.at("global_batch"));
   p.work.precision = precision_named(work.at("precision"));
+  if (const auto optimizer = work.find("optimizer"))
+    p.work.optimizer = optimizer_named(optimizer->text(), in.reading());
   validate(p.work, in.reading().c_str());
   read_object(in.at("cluster"), {}, [&](const Reader& r) { fields_of_cluster(p.cluster, r); });
   use_fabric(p.cluster, p.cluster.fabric);

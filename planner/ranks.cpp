@@ -80,7 +80,7 @@ RankTable rank_table(const ModelSpec& m, const Layout& l, const Cluster& c) {
                      base + i);
       }
   }
-  if (m.tied_embeddings && l.pp > 1)
+  if (m.embedding_at_both_ends() && l.pp > 1)
     for (int i = 0; i < per_stage; ++i)
       out.add(CommGroup::embedding, {i, (l.pp - 1) * per_stage + i});
   out.add(CommGroup::world, strided(0, 1, l.devices()));

@@ -23,14 +23,25 @@ void require_executable(const BindInput& in) {
     cannot("runtime " + in.runtime.name, "a runtime with complete operands: steploom", "none");
   if (in.work.precision != Precision::bf16)
     cannot("precision", "bf16", std::string(name_of(in.work.precision)));
+  if (in.work.optimizer != Optimizer::adam)
+    cannot("optimizer", "adam", std::string(name_of(in.work.optimizer)));
   if (m.attention.kind == AttentionKind::latent)
     cannot("model " + m.name, "grouped-query attention", "latent attention (MLA)");
   if (m.attention.qk_norm) cannot("model " + m.name, "q and k without a norm", "qk_norm");
+  if (m.attention.sinks) cannot("model " + m.name, "attention without sinks", "sinks");
+  if (m.attention.both_ways) cannot("model " + m.name, "causal attention", "both ways");
+  if (m.attention.window > 0) cannot("model " + m.name, "attention to all tokens", "a window");
+  if (m.mtp_modules > 0) cannot("model " + m.name, "one token predicted", "multi-token prediction");
+  if (m.embedding_width > 0 || !m.final_norm)
+    cannot("model " + m.name, "an embedding as wide as the layers and a norm before the head",
+           "others");
+  if (m.has_moe() && m.moe->shared_gate)
+    cannot("model " + m.name, "a shared expert without a gate", "a gate");
   if (m.has_moe() && (m.moe->correction_bias || m.moe->groups > 1))
     cannot("model " + m.name, "a router with softmax over its choices",
            "a correction bias or routing groups");
-  if (m.has_moe() && m.moe->expert.bias)
-    cannot("model " + m.name, "experts without biases", "biases");
+  if (m.has_moe() && (m.moe->expert.bias || m.moe->router_bias))
+    cannot("model " + m.name, "experts and a router without biases", "biases");
   if (in.layout.zero == 1 && m.tied_embeddings && in.layout.pp > 1)
     cannot("layout " + to_text(in.layout), "zero=0 with tied embeddings and pp > 1", "zero=1");
 }

@@ -59,7 +59,7 @@ Kernel kernel_of(const Work& w, const ModelSpec& m) {
 std::optional<Ask> ask_of(const Work& w, const ModelSpec& model) {
   const OpClass group = class_of(w.kind);
   if (group == OpClass::communication || w.precision != Precision::bf16 || w.m <= 0 || w.n <= 0 ||
-      w.bytes <= 0)
+      w.bytes <= 0 || is_masked_otherwise(w))
     return std::nullopt;
   // The loss over slices of the vocabulary also has sums of a number or two a token: no rows of
   // logits, which come in whole vectors.

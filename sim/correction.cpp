@@ -52,6 +52,11 @@ std::array<double, kMostAxes> correction_point(const Work& w) {
       return {log2_of(tokens), log2_of(w.n), log2_of(weight_grad ? w.m : w.k), log2_of(w.groups)};
     }
     case OpClass::attention:
+      if (is_masked_otherwise(w)) {
+        const AttentionSize s = attention_size(w);
+        return {log2_of(w.head_dim + w.v_head_dim), portable_log2(std::max(s.tokens, 1.0)),
+                portable_log2(std::max(s.heads * s.sequences, 1.0))};
+      }
       return {log2_of(w.head_dim + w.v_head_dim), log2_of(w.m), log2_of(w.heads * w.n)};
     default: {
       const double width =

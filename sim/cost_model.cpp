@@ -5,6 +5,7 @@
 #include <string>
 
 #include "models/error.h"
+#include "models/shapes.h"
 #include "sim/correction.h"
 #include "sim/correction_base.h"
 #include "sim/kernel_model.h"
@@ -47,10 +48,39 @@ std::uint16_t ctas_of(OpKind collective, Bytes bytes, const GroupShape& group) {
       std::clamp<Bytes>((bytes + kBytesPerCta - 1) / kBytesPerCta, 1, most));
 }
 
-void need_half_precision(const Work& work) {
-  if (work.precision != Precision::fp32) return;
-  throw Error({"cost model", std::string(name_of(work.kind)), "precision bf16 or fp16",
-               std::string(name_of(work.precision)), "profiles hold no fp32 products"});
+// Profiles hold 16-bit kernels, and fp16 runs as bf16 does.
+bool is_16_bit(Precision p) {
+  return p == Precision::bf16 || p == Precision::fp16;
+}
+
+// Dense peak over that of bf16: H100 SXM, 989.4 TFLOP/s in bf16, 494.7 in tf32, 1978.9 in fp8, 66.9
+// in fp32 without tensor cores (NVIDIA H100 data sheet; H200's is the same).
+double peak_over_bf16(Precision p) {
+  switch (p) {
+    case Precision::fp32:
+      return 66.9 / 989.4;
+    case Precision::tf32:
+      return 0.5;
+    case Precision::fp8:
+    case Precision::fp8_block:
+      return 2;
+    default:
+      return 1;
+  }
+}
+
+// The same product or attention in another precision.
+Work in_precision(const Work& w, Precision p) {
+  if (w.kind == OpKind::attention) return causal_attention(w.phase, p, attention_shape(w));
+  const std::int64_t groups = w.kind == OpKind::grouped_matmul ? w.groups : 0;
+  if (w.phase == Phase::data_grad) return grouped_product(w.phase, p, groups, w.m, w.k, w.n);
+  if (w.phase == Phase::weight_grad) return grouped_product(w.phase, p, groups, w.k, w.n, w.m);
+  return grouped_product(w.phase, p, groups, w.m, w.n, w.k);
+}
+
+double roofline_seconds(const ProfiledDevice& device, const Work& w) {
+  return std::max(w.flops / (device.peak_flops * peak_over_bf16(w.precision)),
+                  static_cast<double>(w.bytes) / device.memory_bandwidth);
 }
 
 }  // namespace
@@ -74,7 +104,6 @@ double CostModel::at_least_dense(const ProductShape& shape, bool weight_grad) co
 }
 
 Cost CostModel::product(const Work& w) const {
-  need_half_precision(w);
   if (w.m <= 0 || w.n <= 0 || w.k <= 0) return {};
   const bool grouped = w.kind == OpKind::grouped_matmul;
   const bool weight_grad = w.phase == Phase::weight_grad;
@@ -96,7 +125,6 @@ Cost CostModel::product(const Work& w) const {
 }
 
 Cost CostModel::attention(const Work& w) const {
-  need_half_precision(w);
   if (w.m <= 0 || w.n <= 0 || w.heads <= 0) return {};
   const AttentionSize shape = attention_size(w);
   double seconds = attention_seconds(*profile_, shape);
@@ -106,7 +134,8 @@ Cost CostModel::attention(const Work& w) const {
   if (w.phase != Phase::forward) {
     seconds *= kAttentionBackwardFlops /
                portable_exp2(octaves_at(profile_->attention_backward, std::span(at).first(1)));
-  } else if (nearest.head_dim == w.head_dim && w.v_head_dim == w.head_dim) {
+  } else if (nearest.head_dim == w.head_dim && w.v_head_dim == w.head_dim &&
+             !is_masked_otherwise(w)) {
     cost.provenance = of_fit(nearest.surface.grid, at);
   }
   cost.time = to_picoseconds(seconds);
@@ -168,7 +197,23 @@ Cost CostModel::corrected(const CostQuery& query) const {
   const double factor = portable_exp2(octaves_at(correction->grid, point));
   const double base = correction_base(*profile_, query.work, cost.time);
   cost.time = to_picoseconds(base * factor);
-  cost.provenance = of_fit(correction->grid, point);
+  cost.provenance =
+      is_masked_otherwise(query.work) ? Provenance::modelled : of_fit(correction->grid, point);
+  return cost;
+}
+
+// A kernel of another precision is taken to be as far from its own roofline as the 16-bit kernel of
+// that shape is from its.
+Cost CostModel::other_precision(const CostQuery& query) const {
+  CostQuery half = query;
+  half.work = in_precision(query.work, Precision::bf16);
+  Cost cost = this->cost(half);
+  if (cost.time == 0) return cost;
+  const double longer =
+      roofline_seconds(profile_->device, in_precision(query.work, query.work.precision)) /
+      roofline_seconds(profile_->device, half.work);
+  cost.time = to_picoseconds(static_cast<double>(cost.time) * 1e-12 * longer);
+  cost.provenance = Provenance::modelled;
   return cost;
 }
 
@@ -188,6 +233,10 @@ Cost CostModel::cost(const CostQuery& query) const {
 
 Cost CostModel::duration(const CostQuery& query) const {
   const Work& work = query.work;
+  const OpClass group = class_of(work.kind);
+  const bool computes =
+      group == OpClass::matmul || group == OpClass::grouped_matmul || group == OpClass::attention;
+  if (computes && !is_16_bit(work.precision)) return other_precision(query);
   if (const KernelPoint* point = points_.find(work)) {
     Cost cost = uncorrected(query);  // for its SMs
     cost.time = to_picoseconds(point->median_us * 1e-6);

@@ -14,8 +14,10 @@
 //
 // Backward is modelled: the profile's products are forward only. A data gradient is the same
 // surface at its own shape; a weight gradient too, plus reading and writing its fp32 sum;
-// attention's backward does 2.5 times the FLOPs at a lower rate. Corrections (correction.h) come
-// over it. fp16 is costed as bf16. fp32 products and fp32 attention are refused.
+// attention's backward does 2.5 times the FLOPs at a lower rate. Attention over windows is always
+// modelled, from whole sequences (attention_size). Corrections (correction.h) come
+// over it. fp16 is costed as bf16; products and attention of other precisions are modelled, by
+// their own rooflines and as far from them as the 16-bit kernel of the shape.
 #pragma once
 
 #include "sim/cluster.h"
@@ -41,6 +43,7 @@ class CostModel {
   Cost duration(const CostQuery& query) const;  // all but the gaps
   Cost uncorrected(const CostQuery& query) const;
   Cost corrected(const CostQuery& query) const;
+  Cost other_precision(const CostQuery& query) const;
   Cost product(const Work& work) const;
   double at_least_dense(const ProductShape& shape, bool weight_grad) const;  // seconds
   Cost attention(const Work& work) const;

@@ -4,6 +4,7 @@
 #include <array>
 #include <cmath>
 
+#include "models/shapes.h"
 #include "sim/portable_math.h"
 
 namespace steploom {
@@ -22,6 +23,16 @@ double clamp_one(double x) {
 }  // namespace
 
 AttentionSize attention_size(const Work& w) {
+  if (is_masked_otherwise(w)) {
+    const double tokens = 2 * mean_keys(attention_shape(w));
+    const double sequences = static_cast<double>(w.n) * (static_cast<double>(w.m) / tokens);
+    return {tokens,
+            sequences,
+            static_cast<double>(w.heads),
+            static_cast<double>(w.kv_heads),
+            static_cast<double>(w.head_dim),
+            static_cast<double>(w.v_head_dim)};
+  }
   return {static_cast<double>(w.m),        static_cast<double>(w.n),
           static_cast<double>(w.heads),    static_cast<double>(w.kv_heads),
           static_cast<double>(w.head_dim), static_cast<double>(w.v_head_dim)};

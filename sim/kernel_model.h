@@ -32,6 +32,9 @@ struct AttentionSize {
   double v_head_dim = 0;
 };
 
+// A query that sees a window is as one of shorter sequences whose queries see as many keys on
+// average, and of which there are as many more; one that sees both ways is as one of twice as long
+// sequences. FLOPs and bytes are the kernel's own.
 AttentionSize attention_size(const Work& attention);
 
 // Without launch latency and without correction.

@@ -40,7 +40,7 @@ std::size_t PointIndex::Hash::operator()(const PointKey& key) const {
 }
 
 const KernelPoint* PointIndex::find(const Work& work) const {
-  if (by_key_.empty()) return nullptr;
+  if (by_key_.empty() || is_masked_otherwise(work)) return nullptr;
   const auto found = by_key_.find(point_key(work));
   return found == by_key_.end() ? nullptr : found->second;
 }

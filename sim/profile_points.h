@@ -4,7 +4,7 @@
 // with its own median, and is never smoothed or extended. A Work and a point are the same kernel
 // when these agree: kind, phase and
 //   products                     m, n, k and the groups
-//   attention                    m, n, heads, kv_heads, head_dim and v_head_dim
+//   attention                    m, n, heads, kv_heads, head_dim and v_head_dim, no window
 //   router, permute, norm        m, bytes and k (experts chosen for a token; a row's statistics)
 //   other kernels that move data m and bytes
 // where bytes are those that the operator is known by (operator_bytes.h), in every runtime's graph.

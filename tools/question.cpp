@@ -2,11 +2,11 @@
 
 #include <fmt/format.h>
 
-#include <array>
 #include <charconv>
 #include <filesystem>
 #include <limits>
 #include <string_view>
+#include <vector>
 
 #include "models/config_reader.h"
 #include "models/error.h"
@@ -22,10 +22,13 @@ namespace steploom {
 namespace {
 
 Precision precision_named(const std::string& text) {
-  constexpr std::array<std::string_view, 2> known{"bf16", "fp16"};
-  if (text == known[0]) return Precision::bf16;
-  if (text == known[1]) return Precision::fp16;
-  throw Error({"--precision", "", "bf16 or fp16", "'" + text + "'", nearest_hint(text, known)});
+  std::vector<std::string_view> known;
+  for (int p = 0; p < kPrecisions; ++p) {
+    known.push_back(name_of(static_cast<Precision>(p)));
+    if (known.back() == text) return static_cast<Precision>(p);
+  }
+  throw Error({"--precision", "", fmt::format("one of {}", fmt::join(known, ", ")),
+               "'" + text + "'", nearest_hint(text, known)});
 }
 
 // CLI11 clamps what does not fit; we refuse it.
@@ -66,7 +69,11 @@ void add_question_flags(CLI::App& verb, QuestionFlags& f) {
                   "(default: the cluster's)");
   add_integer(verb, "--seq-length", f.seq_length, "Tokens in a sequence");
   add_integer(verb, "--global-batch", f.global_batch, "Sequences in an optimizer step");
-  verb.add_option("--precision", f.precision, "bf16 or fp16")->capture_default_str();
+  verb.add_option("--precision", f.precision,
+                  "Of products: bf16, fp16, fp32, tf32, fp8 (scaled a tensor), fp8_block")
+      ->capture_default_str();
+  verb.add_option("--optimizer", f.optimizer, "adam, adamw-foreach, adamw-fused or sgd")
+      ->capture_default_str();
   verb.add_option("--runtime", f.runtime, "Framework: megatron-core or steploom")
       ->capture_default_str();
   verb.add_option("--profile", f.profile,
@@ -88,7 +95,9 @@ void Question::finish(const std::string& runtime, const std::string& profile) {
 std::unique_ptr<Question> Question::from_flags(const QuestionFlags& f) {
   std::unique_ptr<Question> q(new Question);
   q->model_ = load_model(f.model);
+  q->print_notes();
   q->work_.precision = precision_named(f.precision);
+  q->work_.optimizer = optimizer_named(f.optimizer, "--optimizer");
   q->work_.seq_length = given(f.seq_length, "--seq-length");
   q->work_.global_batch = given(f.global_batch, "--global-batch");
   validate(q->work_, "command line");
@@ -110,6 +119,7 @@ std::unique_ptr<Question> Question::from_plan(const Plan& plan, const QuestionFl
                                               const std::string& reading) {
   std::unique_ptr<Question> q(new Question);
   q->model_ = plan.model;
+  q->print_notes();
   q->work_ = plan.work;
   q->cluster_ = plan.cluster;
   q->finish(plan.runtime, f.profile.empty() ? plan.profile : f.profile);
@@ -117,14 +127,21 @@ std::unique_ptr<Question> Question::from_plan(const Plan& plan, const QuestionFl
   return q;
 }
 
+void Question::print_notes() const {
+  for (const std::string& note : model_.notes)
+    fmt::print(stderr, "note: {}: {}\n", model_.name, note);
+}
+
 std::string Question::headline() const {
   const ParameterCount n = count_parameters(model_);
   std::string count = count_text(static_cast<double>(n.total)) + " parameters";
   if (n.active != n.total) count += ", " + count_text(static_cast<double>(n.active)) + " active";
   const std::string fabric = cluster_.fabric == kDefaultFabric ? "" : " over " + cluster_.fabric;
+  std::string how(name_of(work_.precision));
+  if (work_.optimizer != Optimizer::adam) how += " · " + std::string(name_of(work_.optimizer));
   return fmt::format("{} · {} · {} × {}{} · sequence {} · batch {} · {} · {}", model_.name, count,
                      cluster_.devices(), cluster_.device.name, fabric, work_.seq_length,
-                     work_.global_batch, name_of(work_.precision), setting_->runtime.name);
+                     work_.global_batch, how, setting_->runtime.name);
 }
 
 void add_model_or_plan(CLI::App& verb, QuestionFlags& f, std::string& layout) {

@@ -20,6 +20,7 @@ struct QuestionFlags {
   std::string cluster;
   std::string profile;  // default: the one named after the cluster's device
   std::string precision = "bf16";
+  std::string optimizer = "adam";
   std::string runtime = "megatron-core";
   std::string fabric;  // default: the cluster's
   std::optional<int> nodes;
@@ -29,8 +30,9 @@ struct QuestionFlags {
   bool rebase = false;
 };
 
-// Adds --cluster, --nodes, --gpus, --fabric, --seq-length, --global-batch, --precision, --runtime,
-// --profile.
+// Adds --cluster, --nodes, --gpus, --fabric, --seq-length, --global-batch, --precision,
+// --optimizer,
+// --runtime, --profile.
 void add_question_flags(CLI::App& verb, QuestionFlags& flags);
 void add_rebase_flag(CLI::App& verb, QuestionFlags& flags);
 // For verbs about one layout: a model with question flags and --layout, or a plan.json whose first
@@ -51,6 +53,7 @@ class Question {
 
  private:
   Question() = default;
+  void print_notes() const;  // of the model, to standard error
   void finish(const std::string& runtime, const std::string& profile);
 
   ModelSpec model_;

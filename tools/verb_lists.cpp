@@ -22,8 +22,10 @@ namespace {
 std::string attention_text(const ModelSpec& m) {
   const AttentionSpec& a = m.attention;
   if (a.kind == AttentionKind::latent) return fmt::format("MLA {}×{}", a.heads, a.head_dim);
-  return fmt::format("{} {}/{}×{}", a.heads == a.kv_heads ? "MHA" : "GQA", a.heads, a.kv_heads,
-                     a.head_dim);
+  const std::string window =
+      a.window == 0 ? "" : fmt::format(", {} of {}", a.chunked ? "chunks" : "windows", a.window);
+  return fmt::format("{} {}/{}×{}{}", a.heads == a.kv_heads ? "MHA" : "GQA", a.heads, a.kv_heads,
+                     a.head_dim, window);
 }
 
 ExitStatus list_models(TableFormat format) {

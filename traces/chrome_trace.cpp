@@ -32,8 +32,13 @@ static_assert(kCollectives.size() == kOpKinds - static_cast<int>(OpKind::all_red
 struct TypeNames {
   std::string_view torch, nccl;
 };
-constexpr std::array<TypeNames, 3> kTypes{
-    {{"BFloat16", "bf16"}, {"Half", "f16"}, {"Float", "f32"}}};
+// In the order of Precision; fp8 is of products, what is sent stays bf16.
+constexpr std::array<TypeNames, kPrecisions> kTypes{{{"BFloat16", "bf16"},
+                                                     {"Half", "f16"},
+                                                     {"Float", "f32"},
+                                                     {"Float", "f32"},
+                                                     {"BFloat16", "bf16"},
+                                                     {"BFloat16", "bf16"}}};
 
 // As the PyTorch profiler, which leaves out the rest.
 constexpr std::size_t kMostRanksListed = 30;

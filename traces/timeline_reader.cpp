@@ -175,7 +175,7 @@ class Reader {
       of_class.refuse(
           fmt::format("{}, the class of {}", name_of(class_of(e.kind)), name_of(e.kind)));
     e.phase = named<Phase>(in.at("phase"), count_to(Phase::optimizer));
-    e.precision = named<Precision>(in.at("precision"), count_to(Precision::fp32));
+    e.precision = named<Precision>(in.at("precision"), kPrecisions);
     e.stream = static_cast<std::uint16_t>(index(in.at("stream"), t_.streams.size()));
     e.layer = in.at("layer").small_integer(-1, kMostLayers);
     e.provenance = named<Provenance>(in.at("cost"), kProvenances);

@@ -55,7 +55,7 @@ class FlopsOfGraphs : public testing::TestWithParam<Case> {};
 // What all ranks execute in a step, recomputation apart, is what the closed form credits: three
 // times the forward products, and three times the forward attention. Only MLA's down projections,
 // which every tensor-parallel rank repeats unless sp splits their rows, and vocabulary padding for
-// larger tp differ; the cases avoid both.
+// larger tp differ, and the projections of narrow embeddings likewise; the cases avoid them.
 TEST_P(FlopsOfGraphs, EqualTheClosedForm) {
   const ModelSpec m = load_model(GetParam().model);
   const Layout l = layout_of(GetParam(), m);
@@ -71,13 +71,21 @@ TEST_P(FlopsOfGraphs, EqualTheClosedForm) {
 
 INSTANTIATE_TEST_SUITE_P(
     Models, FlopsOfGraphs,
-    testing::Values(Case{"llama-2-7b", "tp=1", 1}, Case{"llama-2-7b", "tp=4,pp=2,sp=1", 16},
-                    Case{"llama-3.1-70b", "tp=8,pp=4", 64}, Case{"mixtral-8x7b", "tp=1,ep=8", 8},
-                    Case{"mixtral-8x7b", "tp=2,sp=1,ep=4,pp=4,mbs=2", 64},
-                    Case{"mixtral-8x7b", "tp=2,sp=1,etp=2,ep=2,recompute=full", 8},
-                    Case{"mixtral-8x7b", "tp=4,sp=1,etp=1,ep=8", 8},
-                    Case{"deepseek-v3", "tp=1,ep=16", 16},
-                    Case{"deepseek-v3", "tp=2,sp=1,etp=1,ep=16", 16}));
+    testing::Values(
+        Case{"llama-2-7b", "tp=1", 1}, Case{"llama-2-7b", "tp=4,pp=2,sp=1", 16},
+        Case{"llama-3.1-70b", "tp=8,pp=4", 64}, Case{"mixtral-8x7b", "tp=1,ep=8", 8},
+        Case{"mixtral-8x7b", "tp=2,sp=1,ep=4,pp=4,mbs=2", 64},
+        Case{"mixtral-8x7b", "tp=2,sp=1,etp=2,ep=2,recompute=full", 8},
+        Case{"mixtral-8x7b", "tp=4,sp=1,etp=1,ep=8", 8}, Case{"deepseek-v3", "tp=1,ep=16", 16},
+        Case{"deepseek-v3", "tp=2,sp=1,etp=1,ep=16", 16}, Case{"deepseek-v3-mtp", "tp=1,ep=16", 16},
+        Case{"deepseek-v3-mtp", "tp=2,sp=1,etp=1,ep=16", 16},
+        Case{"deepseek-v2", "tp=2,sp=1,etp=1,ep=16,pp=4", 64},
+        Case{"qwen1.5-moe-a2.7b", "tp=2,sp=1,etp=1,ep=4,pp=2", 8},
+        Case{"qwen3-30b-a3b", "tp=4,sp=1,etp=1,ep=8", 8},
+        Case{"gpt-oss-20b", "tp=2,sp=1,etp=1,ep=4", 8},
+        Case{"llama4-maverick", "tp=4,sp=1,etp=1,ep=8,pp=2", 16},
+        Case{"lina-bert-large-moe", "tp=2,sp=1,etp=1,ep=4", 8}, Case{"gpt2-s-moe", "tp=1,ep=8", 8},
+        Case{"opt-350m", "tp=1", 4}, Case{"opt-6.7b", "tp=4,sp=1,pp=2", 8}));
 
 Chunk chunk_of(const char* model, const char* layout, int devices,
                const char* runtime = "megatron-core") {
@@ -203,6 +211,129 @@ TEST(ChunkBuilder, FullRecomputationKeepsOnlyTheInputAndRunsForwardAgain) {
   EXPECT_EQ(saved, 1);
 }
 
+// Every other layer of gpt-oss sees 128 tokens; the same projections, less of the square.
+TEST(ChunkBuilder, WindowsStandInTheirLayers) {
+  const Chunk c = chunk_of("gpt-oss-20b", "tp=2,sp=1,etp=1,ep=4", 8);
+  const Work local = named(c.forward, "attention", 4).work;
+  const Work whole = named(c.forward, "attention", 5).work;
+  EXPECT_EQ(local.window, 128);
+  EXPECT_EQ(whole.window, 0);
+  EXPECT_EQ(whole.flops, 4096.0 * 4096 * 32 * (64 + 64));
+  EXPECT_EQ(local.flops, (2 * 4096.0 * 128 - 128.0 * 128) * 32 * (64 + 64));
+  EXPECT_EQ(local.bytes, whole.bytes);
+  EXPECT_EQ(named(c.backward, "attention", 4, Phase::data_grad).work.flops, 2.5 * local.flops);
+}
+
+// llama4: a layer that sees all tokens neither rotates nor norms its queries.
+TEST(ChunkBuilder, GlobalLayersOfLlama4DoNotRotate) {
+  const Chunk c = chunk_of("llama4-scout", "tp=1,ep=16", 16);
+  std::map<int, int> turned;
+  for (const OpGraph* g : {&c.forward, &c.backward})
+    each_op(*g, [&](const OpNode& n) {
+      if (n.name == "rotary" || n.name == "qk norm") ++turned[n.layer];
+    });
+  EXPECT_EQ(turned[2], 4);
+  EXPECT_EQ(turned.count(3), 0U);
+  EXPECT_EQ(turned.size(), 36U);
+  EXPECT_EQ(named(c.forward, "attention", 2).work.window, 0);  // 4096 tokens: within one chunk
+}
+
+// The module's operators on the last stage: its layer is numbered beyond the head's.
+TEST(ChunkBuilder, MultiTokenPredictionStandsBesideTheHead) {
+  const ModelSpec m = load_model("deepseek-v3-mtp");
+  const Layout l = parse_layout("tp=2,sp=1,etp=1,ep=16,pp=61", 61 * 16, true);
+  const Chunk first =
+      build_chunk(m, Workload{}, l, runtime_named("megatron-core"), stage_span(m, l, 0));
+  each_op(first.forward, [](const OpNode& n) { EXPECT_LE(n.layer, 61); });
+  const StageSpan last = stage_span(m, l, 60);
+  const Chunk c = build_chunk(m, Workload{}, l, runtime_named("megatron-core"), last);
+  const Work projection = named(c.forward, "mtp projection", 62).work;
+  EXPECT_EQ(projection.m, 4096);
+  EXPECT_EQ(projection.n, 7168 / 2);
+  EXPECT_EQ(projection.k, 2 * 7168);
+  EXPECT_EQ(named(c.forward, "experts up", 62).work.groups, 16);
+  EXPECT_EQ(named(c.forward, "head", 62).work.n, named(c.forward, "head", 61).work.n);
+  EXPECT_EQ(named(c.backward, "embedding", 62, Phase::weight_grad).work.m, 4096);
+  // Its parameters beside the last layer's and the head's, with a copy of the embedding's table.
+  const StageParameters with = stage_parameters(m, l, last);
+  const ModelSpec plain = load_model("deepseek-v3");
+  const StageParameters without = stage_parameters(plain, l, last);
+  const ParameterBuckets layer = layer_parameters(plain, 60);
+  EXPECT_EQ(with.experts - without.experts, layer.experts / 16);
+  EXPECT_EQ(with.replicated - without.replicated, layer.replicated + 3 * 7168);
+  EXPECT_EQ(with.sharded - without.sharded,
+            layer.sharded / 2 + 7168 * 7168 + padded_vocab(129280, 2) / 2 * 7168);
+  EXPECT_TRUE(shares_embedding(m, l, last));
+  EXPECT_FALSE(shares_embedding(plain, l, last));
+}
+
+TEST(ChunkBuilder, BucketsCoverModulesToo) {
+  const ModelSpec m = load_model("deepseek-v3-mtp");
+  const Layout l = parse_layout("tp=2,sp=1,etp=1,ep=16,pp=61", 61 * 32, true);
+  const StageSpan last = stage_span(m, l, 60);
+  const Chunk c = build_chunk(m, Workload{}, l, runtime_named("megatron-core"), last);
+  const StageParameters p = stage_parameters(m, l, last);
+  Bytes dense = 0, experts = 0;
+  each_op(c.last_backward, [&](const OpNode& n) {
+    if (n.group == CommGroup::dp) dense += n.work.bytes;
+    if (n.group == CommGroup::expert_dp) experts += n.work.bytes;
+  });
+  EXPECT_EQ(dense, 4 * p.dense());
+  EXPECT_EQ(experts, 4 * p.experts);
+}
+
+// The gate of qwen's shared expert is a product with one output and a scaling of the expert's.
+TEST(ChunkBuilder, ASharedExpertMayHaveAGate) {
+  const Chunk c = chunk_of("qwen1.5-moe-a2.7b", "tp=1,ep=4", 4);
+  EXPECT_EQ(named(c.forward, "shared expert gate", 3).work.n, 1);
+  EXPECT_EQ(named(c.forward, "gated shared expert", 3).work.bytes,
+            Bytes{4096} * (2 * 2048 + 1) * 2);
+  EXPECT_EQ(named(c.backward, "shared expert gate", 3, Phase::weight_grad).work.m, 2048);
+}
+
+// 8-bit operands, 16-bit results; casts before; router, attention and head in bf16.
+TEST(ChunkBuilder, Fp8IsOfTheProductsOfLayers) {
+  const ModelSpec m = load_model("mixtral-8x7b");
+  Workload w;
+  w.precision = Precision::fp8;
+  const Layout l = parse_layout("tp=1,ep=8", 8, true);
+  const Chunk c = build_chunk(m, w, l, runtime_named("megatron-core"), stage_span(m, l, 0));
+  const Work up = named(c.forward, "experts up", 3).work;
+  EXPECT_EQ(up.precision, Precision::fp8);
+  const Bytes rows = 8192, wide = 2 * 14336;
+  EXPECT_EQ(up.bytes, rows * 4096 + 4096 * wide + 2 * rows * wide);
+  EXPECT_EQ(named(c.forward, "experts up cast", 3).work.bytes, rows * 4096 * (2 + 2));
+  EXPECT_EQ(named(c.forward, "qkv", 3).work.precision, Precision::fp8);
+  for (const char* kept : {"router", "attention"})
+    EXPECT_EQ(named(c.forward, kept, 3).work.precision, Precision::bf16) << kept;
+  EXPECT_EQ(named(c.forward, "head", 32).work.precision, Precision::bf16);
+  w.precision = Precision::tf32;
+  const Chunk t = build_chunk(m, w, l, runtime_named("megatron-core"), stage_span(m, l, 0));
+  EXPECT_EQ(named(t.forward, "head", 32).work.precision, Precision::tf32);
+  EXPECT_EQ(named(t.forward, "dispatch", 3).work.bytes, rows * 4096 * 4);  // fp32 activations
+}
+
+// What an optimizer of kernel lists holds while it runs is a tensor of its block alone.
+TEST(ChunkBuilder, OptimizersMoveWhatTheyKeep) {
+  const ModelSpec m = load_model("llama-3.1-8b");
+  const Layout l = parse_layout("tp=2,sp=1", 16, false);
+  const StageSpan span = stage_span(m, l, 0);
+  const std::int64_t own = stage_parameters(m, l, span).total() / 8;  // over dp
+  Workload w;
+  const auto adam = [&](const Chunk& c) {
+    return named(c.optimizer, "adam", -1, Phase::optimizer);
+  };
+  const Chunk plain = build_chunk(m, w, l, runtime_named("megatron-core"), span);
+  EXPECT_EQ(adam(plain).work.bytes, own * 30);
+  w.optimizer = Optimizer::adamw_foreach;
+  const Chunk lists = build_chunk(m, w, l, runtime_named("megatron-core"), span);
+  const OpNode& foreach = named(lists.optimizer, "adamw-foreach", -1, Phase::optimizer);
+  EXPECT_EQ(foreach.work.bytes, own * 86);
+  ASSERT_EQ(foreach.writes.size(), 2U);
+  EXPECT_EQ(lists.tensors[foreach.writes[1]].bytes, own * 4);
+  EXPECT_EQ(lists.tensors[foreach.writes[1]].scope, TensorScope::micro_batch);
+}
+
 Bytes bytes_over(const OpGraph& g, CommGroup group, OpKind kind) {
   Bytes sum = 0;
   each_op(g, [&](const OpNode& n) {
@@ -229,7 +360,8 @@ TEST(ChunkBuilder, BucketsCoverEveryParameterOnce) {
 }
 
 TEST(ChunkBuilder, StagesHoldTheWholeModel) {
-  for (const char* model : {"llama-3.1-8b", "mixtral-8x7b", "gpt2-xl"}) {
+  for (const char* model :
+       {"llama-3.1-8b", "mixtral-8x7b", "gpt2-xl", "opt-350m", "gpt-oss-20b", "llama4-scout"}) {
     const ModelSpec m = load_model(model);
     for (const int pp : {1, 2, 4}) {
       Layout l;
@@ -237,8 +369,8 @@ TEST(ChunkBuilder, StagesHoldTheWholeModel) {
       std::int64_t sum = 0;
       for (int s = 0; s < pp; ++s) sum += stage_parameters(m, l, stage_span(m, l, s)).total();
       // Tied tables stand twice when first and last stage differ; tables are padded to 128.
-      const std::int64_t table = padded_vocab(m.vocab, 1) * m.hidden;
-      const std::int64_t padding = table - m.vocab * m.hidden;
+      const std::int64_t table = padded_vocab(m.vocab, 1) * m.table_width();
+      const std::int64_t padding = table - m.vocab * m.table_width();
       const std::int64_t copies = m.tied_embeddings && pp == 1 ? 1 : 2;
       const std::int64_t extra = m.tied_embeddings && pp > 1 ? table - padding : 0;
       EXPECT_EQ(sum, count_parameters(m).total + extra + copies * padding) << model << " pp " << pp;

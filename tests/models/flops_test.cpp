@@ -67,6 +67,65 @@ TEST(Flops, PlainActivationsHaveTwoMatricesAndLogitsArePadded) {
   expect_equal(model_flops(m, workload(1024, 8)), 6 * 1024.0 * 8 * (12 * layer + 768.0 * 50304));
 }
 
+// Of a sequence of S tokens with a window of w, the first w queries see 1..w keys (w²/2 as half
+// squares go), the other S − w see w each; in every other layer.
+TEST(Flops, WindowsCountTheirPairs) {
+  const ModelSpec m = load_model("gpt-oss-20b");
+  const double seq = 4096;
+  const double projections = 2880.0 * 64 * 64 * 2 + 2 * 2880.0 * 8 * 64;
+  const double experts = 4 * 3 * 2880.0 * 2880;
+  const double whole = 64.0 * (64 + 64) * seq / 2;
+  const double local = 64.0 * (64 + 64) * (128.0 * 128 / 2 + (seq - 128) * 128) / seq;
+  const double per_token = 24 * (projections + experts) + 12 * (whole + local) + 2880.0 * 201088;
+  expect_equal(model_flops(m, workload(4096, 64)), 6 * seq * 64 * per_token);
+  // Sequences within the window are causal throughout.
+  const double short_token = 24 * (projections + experts + 64.0 * 128 * 64) + 2880.0 * 201088;
+  expect_equal(model_flops(m, workload(128, 64)), 6 * 128.0 * 64 * short_token);
+}
+
+// llama4: chunks of 8192 in three layers of four, experts in every other layer, a shared one
+// beside.
+TEST(Flops, ChunksAndInterleavedExperts) {
+  const ModelSpec m = load_model("llama4-maverick");
+  const double seq = 20480;  // two chunks and half of one
+  const double projections = 5120.0 * 40 * 128 * 2 + 2 * 5120.0 * 8 * 128;
+  const double dense = 3 * 5120.0 * 16384;
+  const double experts = (1 + 1) * 3 * 5120.0 * 8192;
+  const double whole = 40.0 * 256 * seq / 2;
+  const double chunked = 40.0 * 256 * (2 * 8192.0 * 8192 / 2 + 4096.0 * 4096 / 2) / seq;
+  const double logits = 5120.0 * 202112;  // padded to 128
+  const double per_token =
+      48 * projections + 36 * chunked + 12 * whole + 24 * (dense + experts) + logits;
+  expect_equal(model_flops(m, workload(20480, 4)), 6 * seq * 4 * per_token);
+}
+
+// Each module is a layer with experts, a projection of two hidden states to one, the logits again,
+// and by Megatron's count its three norms.
+TEST(Flops, MultiTokenPredictionIsALayerAProjectionAndTheLogits) {
+  const Workload w = workload(4096, 64);
+  const double h = 7168;
+  const double attention = h * 1536 + 1536.0 * 128 * 192 + h * (512 + 64) + 512.0 * 128 * 256 +
+                           128.0 * 128 * h + (1536 + 512) + 128.0 * (192 + 128) * 4096 / 2;
+  const double module = attention + 9 * 3 * h * 2048 + 2 * h * h + 3 * h + h * 129280;
+  expect_equal(
+      model_flops(load_model("deepseek-v3-mtp"), w) - model_flops(load_model("deepseek-v3"), w),
+      6 * 4096.0 * 64 * module);
+}
+
+// An encoder's queries see all S tokens; one expert of two matrices, in every layer.
+TEST(Flops, BothWaysCountTheWholeSquare) {
+  const ModelSpec m = load_model("lina-bert-large-moe");
+  const double layer = 4 * 1024.0 * 1024 + 2 * 1024.0 * 512 + 2 * 1024.0 * 4096;
+  expect_equal(model_flops(m, workload(512, 8)), 6 * 512.0 * 8 * (24 * layer + 1024.0 * 30592));
+}
+
+TEST(Flops, NarrowEmbeddingsAreProjectedTwice) {
+  const ModelSpec m = load_model("opt-350m");
+  const double layer = 4 * 1024.0 * 1024 + 2 * 1024.0 * 4096 + 1024.0 * 2048;
+  const double ends = 2 * 1024.0 * 512 + 512.0 * 50304;
+  expect_equal(model_flops(m, workload(2048, 8)), 6 * 2048.0 * 8 * (24 * layer + ends));
+}
+
 TEST(Flops, BatchesScaleLinearly) {
   const ModelSpec m = load_model("mixtral-8x22b");
   EXPECT_EQ(model_flops(m, workload(2048, 64)), 2 * model_flops(m, workload(2048, 32)));

@@ -151,6 +151,14 @@ TEST(LayoutRules, TensorParallelismDividesSharedExpertWidth) {
   expect_kept(c);
 }
 
+TEST(LayoutRules, TensorParallelismDividesAPredictionModulesWidth) {
+  Case c = with_experts();
+  c.model.hidden = 7170;
+  expect_kept(c);
+  c.model.mtp_modules = 1;
+  expect_only(c, "tp divides prediction width");
+}
+
 TEST(LayoutRules, ExpertTensorParallelismDividesExpertWidth) {
   Case c = with_experts();
   c.model.moe->expert.width = 2047;

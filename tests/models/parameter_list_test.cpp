@@ -12,9 +12,10 @@
 namespace steploom {
 namespace {
 
-const char* const kModels[] = {"deepseek-v3",  "gpt2",         "gpt2-xl",
-                               "llama-2-7b",   "llama-3.1-8b", "mistral-7b",
-                               "mixtral-8x7b", "qwen2-7b",     "qwen3-8b"};
+const char* const kModels[] = {
+    "deepseek-v3-mtp",   "deepseek-v2-lite", "gpt-oss-20b",  "llama4-maverick", "opt-350m",
+    "qwen1.5-moe-a2.7b", "deepseek-v3",      "gpt2",         "gpt2-xl",         "llama-2-7b",
+    "llama-3.1-8b",      "mistral-7b",       "mixtral-8x7b", "qwen2-7b",        "qwen3-8b"};
 
 struct Degrees {
   int tp, pp, ep, etp;
@@ -28,8 +29,8 @@ TEST(ParameterList, CountsAreThoseOfTheStage) {
       Layout l;
       l.tp = m.attention.heads % d.tp == 0 && m.attention.kv_heads % d.tp == 0 ? d.tp : 1;
       if (m.has_moe()) {
-        l.ep = d.ep;
-        l.etp = d.etp;
+        l.ep = m.moe->experts % d.ep == 0 ? d.ep : 1;
+        l.etp = m.moe->expert.bias ? 1 : d.etp;
       }
       for (l.pp = 1; l.pp <= 2 && m.layers % l.pp == 0; ++l.pp)
         for (int s = 0; s < l.pp; ++s) {

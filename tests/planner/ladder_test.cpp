@@ -112,6 +112,7 @@ INSTANTIATE_TEST_SUITE_P(
                     LadderCase{"moe16", small_moe(), 2, 8, 16, "steploom"},
                     LadderCase{"moe12", small_moe(), 2, 6, 24, "megatron-core"},
                     LadderCase{"dense16", small_dense(), 2, 8, 32, "megatron-core"},
+                    LadderCase{"windows8", small_everything(), 1, 8, 16, "megatron-core"},
                     LadderCase{"dense8", small_dense(), 1, 8, 16, "steploom"},
                     LadderCase{"dense12", small_dense(), 2, 6, 24, "steploom", "h200-sxm-141gb"}),
     [](const auto& info) { return info.param.name; });

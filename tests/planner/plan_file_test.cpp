@@ -6,6 +6,8 @@
 #include <fstream>
 
 #include "models/error.h"
+#include "models/flops.h"
+#include "models/parameters.h"
 #include "planner/make_plan.h"
 #include "tests/planner/planning.h"
 #include "tests/temp_folder.h"
@@ -32,13 +34,25 @@ TEST_F(PlanFile, RoundTrips) {
     EXPECT_EQ(read.cluster.fabric, "nvlink");
     EXPECT_EQ(read.rows.front().layout, plan.rows.front().layout);
   }
-  World deep("deepseek-v3", 256, 4096, 2048);
-  Plan plan;
-  plan.model = deep.model;
-  plan.cluster = deep.cluster;
-  plan.runtime = "megatron-core";
-  save_plan(plan, file_);
-  EXPECT_EQ(to_json(load_plan(file_)), to_json(plan));
+  for (const char* model : {"deepseek-v3", "deepseek-v3-mtp", "opt-350m", "gpt-oss-20b",
+                            "llama4-scout", "qwen1.5-moe-a2.7b"}) {
+    World deep(model, 256, 4096, 2048);
+    Plan plan;
+    plan.model = deep.model;
+    plan.work.precision = Precision::fp8_block;
+    plan.work.optimizer = Optimizer::sgd;
+    plan.cluster = deep.cluster;
+    plan.runtime = "megatron-core";
+    save_plan(plan, file_);
+    const Plan read = load_plan(file_);
+    EXPECT_EQ(to_json(read), to_json(plan));
+    EXPECT_EQ(read.work.precision, Precision::fp8_block);
+    EXPECT_EQ(read.work.optimizer, Optimizer::sgd);
+    EXPECT_EQ(read.model.notes, deep.model.notes);
+    // Nothing that shapes a step is lost.
+    EXPECT_EQ(model_flops(read.model, deep.work), model_flops(deep.model, deep.work)) << model;
+    EXPECT_EQ(count_parameters(read.model).total, count_parameters(deep.model).total) << model;
+  }
 }
 
 TEST_F(PlanFile, HoldsTheFabric) {

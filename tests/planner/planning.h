@@ -77,4 +77,16 @@ inline ModelSpec small_moe(int layers = 4) {
   return m;
 }
 
+// The same with windows in every other layer, a gated shared expert and a module that predicts a
+// further token.
+inline ModelSpec small_everything() {
+  ModelSpec m = small_moe();
+  m.name = "small-everything";
+  m.attention.window = 200;
+  m.layer_is_local = {true, false, true, false};
+  m.moe->shared_gate = true;
+  m.mtp_modules = 1;
+  return m;
+}
+
 }  // namespace steploom

@@ -102,6 +102,36 @@ TEST_F(Cli, PlansSimulatesExplainsAndAnswersWhyNot) {
   EXPECT_THAT(heads.out, HasSubstr("refused by the rule \"ep needs experts\""));
 }
 
+// What is left out goes to standard error, from the config and from the plan made of it.
+TEST_F(Cli, SaysWhatOfAMultimodalModelIsLeftOut) {
+  write("config.json", R"({"model_type": "llama4", "vision_config": {"hidden_size": 1408},
+    "text_config": {"model_type": "llama4_text", "hidden_size": 512, "intermediate_size": 512,
+    "intermediate_size_mlp": 1024, "num_hidden_layers": 4, "num_attention_heads": 8,
+    "num_key_value_heads": 8, "num_local_experts": 8, "num_experts_per_tok": 1,
+    "interleave_moe_layer_step": 2, "attention_chunk_size": 1024, "vocab_size": 32000,
+    "max_position_embeddings": 8192}})");
+  const std::string note = "vision_config is left out";
+  const CliRun planned = run_cli(plan({path("config.json")}));
+  ASSERT_EQ(planned.status, 0) << planned.err;
+  EXPECT_THAT(planned.err, HasSubstr(note));
+  EXPECT_EQ(planned.out.find(note), std::string::npos);
+  const CliRun explained = run_cli({"explain", path("p.json")});
+  ASSERT_EQ(explained.status, 0) << explained.err;
+  EXPECT_THAT(explained.err, HasSubstr(note));
+}
+
+TEST_F(Cli, PrecisionAndOptimizerArePartOfThePlan) {
+  const CliRun planned =
+      run_cli(plan({"llama-3.1-8b", "--precision", "fp8", "--optimizer", "adamw-fused"}));
+  ASSERT_EQ(planned.status, 0) << planned.err;
+  EXPECT_THAT(planned.out, HasSubstr("fp8 · adamw-fused"));
+  const CliRun simulated = run_cli({"simulate", path("p.json")});
+  ASSERT_EQ(simulated.status, 0) << simulated.err;
+  EXPECT_THAT(simulated.out, HasSubstr("fp8 · adamw-fused"));
+  expect_refused(plan({"gpt2", "--precision", "fp9"}), {"--precision", "fp8"});
+  expect_refused(plan({"gpt2", "--optimizer", "adamm"}), {"--optimizer", "did you mean 'adam'?"});
+}
+
 TEST_F(Cli, PlansAreTheSameForAnyNumberOfThreads) {
   for (const char* threads : {"1", "2", "3"}) {
     const CliRun run = run_cli(Args{"plan", "mixtral-8x7b", "--cluster", "h100-sxm-80gb", "--nodes",

@@ -1,6 +1,6 @@
-// deepseek_v3: latent attention (MLA), dense layers first, then experts with a shared one beside
-// them, chosen within groups under a correction bias. The multi-token-prediction modules that hub
-// files announce (num_nextn_predict_layers) are not part of the ModelSpec.
+// deepseek_v2 and deepseek_v3: latent attention (MLA), dense layers first, then experts with shared
+// ones beside them, chosen within groups; in v3 under a correction bias. The modules of multi-token
+// prediction (num_nextn_predict_layers) come after the last layer.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,6 +11,8 @@
 
 namespace steploom {
 namespace {
+
+constexpr int kMostModules = 16;  // of multi-token prediction
 
 AttentionSpec read_latent(const Json& config) {
   AttentionSpec attention;
@@ -43,9 +45,10 @@ MoeSpec read_experts(const Json& config) {
       shared->refuse(fmt::format("shared experts of at most {} together", kMostWidth));
     }
   }
-  const auto method = config.find("topk_method");
-  moe.correction_bias = !method || method->text() == "noaux_tc";
+  return moe;
+}
 
+void read_groups(const Json& config, MoeSpec& moe) {
   const Json groups = config.at("n_group");
   moe.groups = groups.small_integer(1, moe.experts);
   if (moe.experts % moe.groups != 0) {
@@ -57,7 +60,6 @@ MoeSpec read_experts(const Json& config) {
     top_groups.refuse(
         fmt::format("groups that hold at least the {} experts of a token", moe.top_k));
   }
-  return moe;
 }
 
 // Layer i has experts from first_k_dense_replace on, where moe_layer_freq divides i.
@@ -74,9 +76,7 @@ std::vector<bool> read_layer_kinds(const Json& config, int layers) {
   return is_moe;
 }
 
-}  // namespace
-
-ModelSpec read_deepseek_v3(const Json& config) {
+ModelSpec read_deepseek(const Json& config) {
   static constexpr std::array<std::string_view, 26> kKeys{"hidden_size",
                                                           "intermediate_size",
                                                           "num_hidden_layers",
@@ -109,6 +109,25 @@ ModelSpec read_deepseek_v3(const Json& config) {
   spec.dense.width = config.at("intermediate_size").integer(1, kMostWidth);
   spec.moe = read_experts(config);
   spec.layer_is_moe = read_layer_kinds(config, spec.layers);
+  if (const auto modules = config.find("num_nextn_predict_layers"))
+    spec.mtp_modules = modules->small_integer(0, kMostModules);
+  return spec;
+}
+
+}  // namespace
+
+ModelSpec read_deepseek_v2(const Json& config) {
+  ModelSpec spec = read_deepseek(config);
+  const auto method = config.find("topk_method");
+  if (method && method->text() == "group_limited_greedy") read_groups(config, *spec.moe);
+  return spec;
+}
+
+ModelSpec read_deepseek_v3(const Json& config) {
+  ModelSpec spec = read_deepseek(config);
+  const auto method = config.find("topk_method");
+  spec.moe->correction_bias = !method || method->text() == "noaux_tc";
+  read_groups(config, *spec.moe);
   return spec;
 }
 
