@@ -89,7 +89,7 @@ const BoundModel::Digest& BoundModel::digest(Part part, const Layout& l) {
   key.pp = 1;
   key.dp = 1;
   key.zero = 0;
-  if (part != Part::moe_layer) key.ep = key.etp = 1;
+  if (part != Part::moe_layer) key.ep = key.etp = key.chunks = 1;
   const auto it = known_.find({part, key});
   if (it != known_.end()) return it->second;
   return known_.emplace(std::pair(part, key), measure(part, key)).first->second;

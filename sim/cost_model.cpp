@@ -5,6 +5,7 @@
 #include <string>
 
 #include "models/error.h"
+#include "models/shapes.h"
 #include "sim/correction.h"
 #include "sim/kernel_model.h"
 #include "sim/portable_math.h"
@@ -168,6 +169,20 @@ Cost CostModel::corrected(const CostQuery& query) const {
 }
 
 Cost CostModel::cost(const CostQuery& query) const {
+  Cost cost = whole(query);
+  if (query.parts == 1 || cost.provenance == Provenance::measured) return cost;
+  CostQuery all = query;
+  all.work = joined(query.work, query.parts);
+  all.parts = 1;
+  const Cost of_all = whole(all);
+  const Picoseconds share = (of_all.time + query.parts - 1) / query.parts;
+  if (share <= cost.time) return cost;
+  cost.time = share;
+  cost.provenance = std::max(cost.provenance, Provenance::fitted);
+  return cost;
+}
+
+Cost CostModel::whole(const CostQuery& query) const {
   const Work& work = query.work;
   if (const KernelPoint* point = points_.find(work)) {
     Cost cost = uncorrected(query);  // for its SMs

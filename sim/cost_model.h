@@ -9,6 +9,9 @@
 // and nothing else is laid over it. A grouped product that was not measured is not credited with
 // less than the measured dense product over all its rows.
 //
+// One of several equal parts of a whole that was not itself measured is not credited with less time
+// than its share of the whole, so that cutting never wins by a table's noise.
+//
 // Backward is modelled: the profile's products are forward only. A data gradient is the same
 // surface at its own shape; a weight gradient too, plus reading and writing its fp32 sum;
 // attention's backward does 2.5 times the FLOPs at a lower rate. Corrections (correction.h) come
@@ -32,6 +35,7 @@ class CostModel {
   Cost cost(const CostQuery& query) const;
 
  private:
+  Cost whole(const CostQuery& query) const;  // of a query of one part
   Cost uncorrected(const CostQuery& query) const;
   Cost corrected(const CostQuery& query) const;
   Cost product(const Work& work) const;
