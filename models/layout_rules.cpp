@@ -158,7 +158,7 @@ Broken chunks_need_exchange(const RuleContext& c) {
 
 Broken chunks_divide_expert_rows(const RuleContext& c) {
   const Layout& l = c.layout;
-  if (l.chunks == 1) return std::nullopt;
+  if (l.chunks == 1 || !c.model.has_moe()) return std::nullopt;
   const std::int64_t tokens = c.workload.seq_length * l.micro_batch / (l.sp ? l.tp : 1);
   const std::int64_t rows = tokens * c.model.moe->top_k, experts = c.model.moe->experts;
   if (rows % experts != 0)
