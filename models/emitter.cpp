@@ -1,6 +1,7 @@
 #include "models/emitter.h"
 
 #include <algorithm>
+#include <cassert>
 #include <utility>
 
 #include "models/operands.h"
@@ -10,6 +11,17 @@ namespace steploom {
 TensorId Emitter::tensor(std::string_view name, Bytes bytes, TensorScope scope) {
   chunk_.tensors.push_back({std::string(name), bytes, scope});
   return static_cast<TensorId>(chunk_.tensors.size() - 1);
+}
+
+TensorId Emitter::sliced(std::string_view name, Bytes bytes, int parts) {
+  assert(parts > 1 && bytes % parts == 0);
+  const TensorId whole = tensor(name, bytes);
+  for (int i = 0; i < parts; ++i) {
+    const TensorId slice = tensor(std::string(name) + " " + std::to_string(i), bytes / parts);
+    chunk_.tensors[slice].whole = whole;
+    chunk_.tensors[slice].offset = bytes / parts * i;
+  }
+  return whole;
 }
 
 TensorId Emitter::gradient(int layer, bool experts) {
@@ -28,12 +40,15 @@ TensorId Emitter::side(std::string_view name, Bytes bytes) {
 OpId Emitter::op(OpNode node) {
   node.layer = layer_;
   node.recompute = recompute_;
+  node.parts = parts_;
   std::erase(node.reads, kNoTensor);
   std::erase(node.writes, kNoTensor);
   producer_.resize(chunk_.tensors.size(), -1);
   const OpId id = graph_.add(node);
   for (const TensorId t : node.reads)
-    if (producer_[t] >= 0) graph_.depend(static_cast<OpId>(producer_[t]), id, t);
+    each_overlapping(chunk_.tensors, t, [&](TensorId o) {
+      if (producer_[o] >= 0) graph_.depend(static_cast<OpId>(producer_[o]), id, o);
+    });
   for (const TensorId t : node.writes) producer_[t] = id;
   return id;
 }
@@ -127,15 +142,20 @@ TensorId Emitter::stream(std::string_view name, OpKind kind, Phase phase, std::i
 TensorId Emitter::collective(std::string_view name, OpKind kind, CommGroup group, StreamKind stream,
                              Phase phase, Bytes bytes, Bytes out, TensorId input) {
   const TensorId y = tensor(name, out);
+  collective_into(y, name, kind, group, stream, phase, bytes, input);
+  return y;
+}
+
+void Emitter::collective_into(TensorId output, std::string_view name, OpKind kind, CommGroup group,
+                              StreamKind stream, Phase phase, Bytes bytes, TensorId input) {
   OpNode node;
   node.name = name;
   node.work = communication(kind, phase, bytes);
   node.group = group;
   node.stream = stream;
   node.reads = {input};
-  node.writes = {y};
+  node.writes = {output};
   op(std::move(node));
-  return y;
 }
 
 void Emitter::in_place(std::string_view name, OpKind kind, CommGroup group, StreamKind stream,

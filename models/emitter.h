@@ -16,8 +16,6 @@
 
 namespace steploom {
 
-inline constexpr TensorId kNoTensor = ~TensorId{0};
-
 // One fp32 number a row that the backward pass needs; kNoTensor without complete operands.
 struct NormSaved {
   TensorId scale = kNoTensor;
@@ -52,8 +50,12 @@ class Emitter {
   void set_layer(int layer) { layer_ = layer; }
   int layer() const { return layer_; }
   void set_recompute(bool again) { recompute_ = again; }
+  // Operators from here on are one of so many equal parts of a whole.
+  void set_parts(int parts) { parts_ = parts; }
 
   TensorId tensor(std::string_view name, Bytes bytes, TensorScope scope = TensorScope::micro_batch);
+  // The same as `parts` equal slices, each a tensor too; returns the whole.
+  TensorId sliced(std::string_view name, Bytes bytes, int parts);
   OpId op(std::string_view name, const Work& work, Ids reads, Ids writes);
   OpId op(OpNode node);  // fills layer and recompute, adds edges; kNoTensor is left out
   // A tensor that only complete operands name; kNoTensor for other runtimes.
@@ -93,6 +95,9 @@ class Emitter {
   // A collective with a fresh output of `out` bytes; `bytes` as nccl-tests counts.
   TensorId collective(std::string_view name, OpKind kind, CommGroup group, StreamKind stream,
                       Phase phase, Bytes bytes, Bytes out, TensorId input);
+  // The same into `output`.
+  void collective_into(TensorId output, std::string_view name, OpKind kind, CommGroup group,
+                       StreamKind stream, Phase phase, Bytes bytes, TensorId input);
   // In place: the tensor is its own output.
   void in_place(std::string_view name, OpKind kind, CommGroup group, StreamKind stream, Phase phase,
                 Bytes bytes, TensorId tensor);
@@ -106,6 +111,7 @@ class Emitter {
   std::vector<std::int64_t> producer_;  // by tensor: last writer in this graph, or -1
   int layer_ = -1;
   bool recompute_ = false;
+  int parts_ = 1;
 };
 
 // Tensors that a part's forward pass leaves for its backward pass; kNoTensor where unused.
@@ -119,10 +125,14 @@ struct AttentionSaved {
 struct FfnSaved {
   TensorId input = kNoTensor, hidden = kNoTensor, activated = kNoTensor;
 };
+// Rows at the experts, chunk by chunk.
+struct ExpertRows {
+  TensorId rows = kNoTensor, hidden = kNoTensor, activated = kNoTensor;
+};
 struct MoeSaved {
   TensorId scores = kNoTensor;  // without complete operands
   TensorId chosen = kNoTensor, weight = kNoTensor, position = kNoTensor, source = kNoTensor;
-  TensorId rows = kNoTensor, hidden = kNoTensor, activated = kNoTensor;
+  std::vector<ExpertRows> chunks;
   TensorId back = kNoTensor;  // the experts' outputs, home again
   FfnSaved shared;
   TensorId shared_out = kNoTensor, shared_gate = kNoTensor;  // before the gate; its logit

@@ -19,8 +19,8 @@ namespace {
 constexpr std::int64_t kMostDegree = 1'000'000;
 constexpr std::size_t kLeastGuessed = 3;  // letters; every two-letter key is near every other
 
-constexpr std::array<std::string_view, 8> kKeys{"tp",  "pp", "ep",   "etp",
-                                                "mbs", "sp", "zero", "recompute"};
+constexpr std::array<std::string_view, 9> kKeys{"tp", "pp",   "ep",        "etp",   "mbs",
+                                                "sp", "zero", "recompute", "chunks"};
 // Groups that a CTA count can be given to; "ctas.tp".
 struct CtaKey {
   std::string_view key;
@@ -112,6 +112,8 @@ void set(Layout& l, std::optional<int>& etp, std::string_view key, std::string_v
     etp = degree();
   } else if (key == "mbs") {
     l.micro_batch = degree();
+  } else if (key == "chunks") {
+    l.chunks = degree();
   } else if (key == "sp") {
     l.sp = whole_number(key, value, 0, 1) == 1;
   } else if (key == "zero") {
@@ -171,7 +173,7 @@ Layout parse_layout(std::string_view text, int devices, bool has_moe) {
 std::string to_text(const Layout& l) {
   return fmt::format("tp={},pp={},ep={},etp={},mbs={},sp={},zero={},recompute={}", l.tp, l.pp, l.ep,
                      l.etp, l.micro_batch, l.sp ? 1 : 0, l.zero, name_of(l.recompute)) +
-         ctas_text(l);
+         (l.chunks == 1 ? "" : fmt::format(",chunks={}", l.chunks)) + ctas_text(l);
 }
 
 std::string short_name(const Layout& l) {
@@ -184,6 +186,7 @@ std::string short_name(const Layout& l) {
   add("dp", l.dp);
   name += fmt::format(" zero{}", l.zero);
   if (l.sp) name += " sp";
+  add("chunks", l.chunks);
   std::string ctas = ctas_text(l);
   std::replace(ctas.begin(), ctas.end(), ',', ' ');
   return name + ctas;

@@ -1,11 +1,12 @@
 // Every decision about how a model is laid over the devices, and its text form.
 //
 // Text form: "tp=4,pp=2,ep=8,etp=1,mbs=1,sp=1,zero=1,recompute=none", any order, each key at most
-// once; keys left out keep their defaults. "ctas=8" gives every group's collectives at most 8 CTAs,
-// "ctas.tp=4" those of one group (tp, ep, etp, dp, expert_dp, pp, embedding, world). dp follows
-// from the number of devices. Expert parallelism is folded over tp·dp as Megatron-Core 0.20 does:
-// it does not multiply the devices. Rank order is Megatron's tp-cp-ep-dp-pp: tensor parallelism
-// innermost, pipeline outermost.
+// once; keys left out keep their defaults. "chunks=4" cuts the expert part of every layer
+// into as many chunks, so that one is exchanged while another is computed. "ctas=8" gives every
+// group's collectives at most 8 CTAs, "ctas.tp=4" those of one group (tp, ep, etp, dp, expert_dp,
+// pp, embedding, world). dp follows from the number of devices. Expert parallelism is folded over
+// tp·dp as Megatron-Core 0.20 does: it does not multiply the devices. Rank order is Megatron's
+// tp-cp-ep-dp-pp: tensor parallelism innermost, pipeline outermost.
 #pragma once
 
 #include <array>
@@ -31,6 +32,7 @@ struct Layout {
   bool sp = false;  // sequence parallel: norms and residuals split over tp along the sequence
   std::int64_t micro_batch = 1;           // sequences a micro-batch
   Recompute recompute = Recompute::none;  // full: keep only each layer's input, run it again
+  int chunks = 1;  // parts that an expert layer's rows are exchanged and computed in
   // By CommGroup: the most CTAs (SMs) that its collectives take; 0: the fastest number, measured.
   // A pipeline stage's four groups have one setting.
   std::array<int, kCommGroups> ctas{};

@@ -149,6 +149,32 @@ Broken zero_is_known(const RuleContext& c) {
                      c.layout.zero);
 }
 
+Broken chunks_need_exchange(const RuleContext& c) {
+  const Layout& l = c.layout;
+  if (l.chunks == 1) return std::nullopt;
+  if (!c.model.has_moe())
+    return fmt::format("chunks={}, but {} has no experts; chunks must be 1", l.chunks,
+                       c.model.name);
+  if (l.ep * l.etp > 1) return std::nullopt;
+  return fmt::format(
+      "chunks={} with ep=1 and etp=1, where experts exchange nothing; "
+      "chunks must be 1, or ep or etp more",
+      l.chunks);
+}
+
+Broken chunks_divide_expert_rows(const RuleContext& c) {
+  const Layout& l = c.layout;
+  if (l.chunks == 1 || !c.model.has_moe()) return std::nullopt;
+  const std::int64_t tokens = c.workload.seq_length * l.micro_batch / (l.sp ? l.tp : 1);
+  const std::int64_t rows = tokens * c.model.moe->top_k, experts = c.model.moe->experts;
+  if (rows % experts != 0)
+    return fmt::format(
+        "chunks={}, but {} routed rows of a rank are no equal shares for {} "
+        "experts; chunks must be 1",
+        l.chunks, rows, experts);
+  return must_divide("chunks", l.chunks, "rows of a rank for an expert", rows / experts);
+}
+
 Broken ctas_are_measured_settings(const RuleContext& c) {
   constexpr int kMost = 32;
   for (std::size_t g = 0; g < c.layout.ctas.size(); ++g) {
@@ -218,6 +244,12 @@ constexpr std::array kRules{
     LayoutRule{"zero is 0 or 1",
                "Megatron-Core 0.20, DistributedOptimizer shards the optimizer's state (ZeRO-1)",
                zero_is_known},
+    LayoutRule{"chunks need an exchange",
+               "Tutel (arXiv 2206.03382): the all-to-all is what its pipelining hides",
+               chunks_need_exchange},
+    LayoutRule{"chunks divide the rows of an expert",
+               "Tutel (arXiv 2206.03382): the capacity dimension is cut in equal parts",
+               chunks_divide_expert_rows},
     LayoutRule{
         "ctas is a power of two up to 32",
         "steploom: the settings that profiles hold; NCCL 2.28 takes minCTAs and maxCTAs up to "

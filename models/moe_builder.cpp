@@ -5,6 +5,15 @@
 // of the tokens, permutes its shard·top_k rows into expert order, exchanges them over the
 // expert-parallel group, gathers them over the expert-tensor-parallel group, and back. Routing is
 // balanced, so every rank holds shard·top_k rows after the exchange.
+//
+// In chunks (Tutel, arXiv 2206.03382; PipeMoE) the permuted rows lie chunk by chunk, each with an
+// equal part of every expert's capacity, and a chunk is exchanged while others are computed. All
+// dispatches are issued first, so that no combine holds one up on their stream; a shared expert
+// comes behind them, beside the first. The backward pass does the same the other way round and
+// issues the experts' weight gradients after the data gradients of all chunks, beside the last
+// exchange.
+#include <vector>
+
 #include "models/emitter.h"
 #include "models/operands.h"
 
@@ -12,7 +21,8 @@ namespace steploom {
 namespace {
 
 struct MoeShape {
-  std::int64_t h, rows, gathered, width, wide, experts, local, top_k;
+  std::int64_t h, rows, gathered, width, wide, experts, local, top_k;  // rows: of all chunks
+  int chunks;
 };
 
 MoeShape moe_shape(const BuildContext& c) {
@@ -26,7 +36,23 @@ MoeShape moe_shape(const BuildContext& c) {
   s.experts = moe.experts;
   s.local = moe.experts / c.layout.ep;
   s.top_k = moe.top_k;
+  s.chunks = c.layout.chunks;
   return s;
+}
+
+MoeShape one_chunk(MoeShape s) {
+  s.rows /= s.chunks;
+  s.gathered /= s.chunks;
+  return s;
+}
+
+// The rows of a rank in the order of the permutation: one tensor, in chunks a slice each.
+TensorId permuted_rows(Emitter& out, std::string_view name, const MoeShape& s) {
+  const Bytes bytes = s.rows * s.h * out.c.e;
+  return s.chunks == 1 ? out.tensor(name, bytes) : out.sliced(name, bytes, s.chunks);
+}
+TensorId chunk_of(const MoeShape& s, TensorId rows, int chunk) {
+  return s.chunks == 1 ? rows : rows + 1 + static_cast<TensorId>(chunk);
 }
 
 // `choices`: experts that a token is for.
@@ -37,12 +63,20 @@ Work choosing(OpKind kind, Phase phase, Precision p, std::int64_t m, std::int64_
   return w;
 }
 
+// The last step of a way into `to`, or into a new tensor if that is kNoTensor; its kind and group.
+TensorId move_rows(Emitter& out, std::string_view name, OpKind kind, CommGroup group, Phase phase,
+                   Bytes bytes, Bytes result, TensorId rows, TensorId to) {
+  if (to == kNoTensor)
+    return out.collective(name, kind, group, StreamKind::ep, phase, bytes, result, rows);
+  out.collective_into(to, name, kind, group, StreamKind::ep, phase, bytes, rows);
+  return to;
+}
+
 TensorId exchange(Emitter& out, std::string_view name, Phase phase, const MoeShape& s,
-                  TensorId rows) {
+                  TensorId rows, TensorId to = kNoTensor) {
   if (out.c.layout.ep == 1) return rows;
   const Bytes bytes = s.rows * s.h * out.c.e;
-  return out.collective(name, OpKind::all_to_all, CommGroup::ep, StreamKind::ep, phase, bytes,
-                        bytes, rows);
+  return move_rows(out, name, OpKind::all_to_all, CommGroup::ep, phase, bytes, bytes, rows, to);
 }
 
 // Rows come from the exchange ordered by sender; several local experts want them ordered by expert.
@@ -66,23 +100,26 @@ TensorId gather_rows(Emitter& out, std::string_view name, Phase phase, const Moe
 }
 
 TensorId scatter_rows(Emitter& out, std::string_view name, Phase phase, const MoeShape& s,
-                      TensorId rows) {
+                      TensorId rows, TensorId to) {
   if (out.c.layout.etp == 1) return rows;
   const Bytes bytes = s.gathered * s.h * out.c.e;
-  return out.collective(name, OpKind::reduce_scatter, CommGroup::etp, StreamKind::ep, phase, bytes,
-                        bytes / out.c.layout.etp, rows);
+  return move_rows(out, name, OpKind::reduce_scatter, CommGroup::etp, phase, bytes,
+                   bytes / out.c.layout.etp, rows, to);
 }
 
-TensorId to_experts(Emitter& out, Phase phase, const MoeShape& s, TensorId rows) {
+// What is exchanged on the way to the experts, and what is sorted there.
+TensorId bring(Emitter& out, Phase phase, const MoeShape& s, TensorId rows) {
   rows = exchange(out, phase == Phase::forward ? "dispatch" : "combine backward", phase, s, rows);
-  rows = gather_rows(out, "expert input gather", phase, s, rows);
-  return sort_rows(out, kSortByExpert, phase, s, rows);
+  return gather_rows(out, "expert input gather", phase, s, rows);
 }
 
-TensorId from_experts(Emitter& out, Phase phase, const MoeShape& s, TensorId rows) {
+// Back again, in the end into `to` (kNoTensor: a new tensor).
+TensorId from_experts(Emitter& out, Phase phase, const MoeShape& s, TensorId rows, TensorId to) {
   rows = sort_rows(out, kSortBySender, phase, s, rows);
-  rows = scatter_rows(out, "expert output scatter", phase, s, rows);
-  return exchange(out, phase == Phase::forward ? "combine" : "dispatch backward", phase, s, rows);
+  rows = scatter_rows(out, "expert output scatter", phase, s, rows,
+                      out.c.layout.ep == 1 ? to : kNoTensor);
+  return exchange(out, phase == Phase::forward ? "combine" : "dispatch backward", phase, s, rows,
+                  to);
 }
 
 TensorId experts(Emitter& out, std::string_view name, Phase phase, const MoeShape& s,
@@ -99,6 +136,85 @@ void experts_weight_grad(Emitter& out, std::string_view name, const MoeShape& s,
          {x, dy}, {out.expert_gradient()});
 }
 
+// From the permuted rows to those that come home, saved.back. `beside`: what is issued once all
+// dispatches are.
+template <class Beside>
+void experts_forward(Emitter& out, const MoeShape& all, TensorId permuted, const Beside& beside,
+                     MoeSaved& saved) {
+  const MoeShape s = one_chunk(all);
+  out.set_parts(s.chunks);
+  std::vector<TensorId> brought;
+  for (int i = 0; i < s.chunks; ++i)
+    brought.push_back(bring(out, Phase::forward, s, chunk_of(s, permuted, i)));
+  out.set_parts(1);
+  if (s.chunks > 1) {
+    beside();
+    saved.back = permuted_rows(out, "combine", all);
+  }
+  out.set_parts(s.chunks);
+  for (int i = 0; i < s.chunks; ++i) {
+    ExpertRows e;
+    e.rows = sort_rows(out, kSortByExpert, Phase::forward, s, brought[static_cast<std::size_t>(i)]);
+    e.hidden = experts(out, "experts up", Phase::forward, s, s.wide, s.h, e.rows);
+    e.activated = out.stream("experts activation", OpKind::activation, Phase::forward, s.gathered,
+                             s.wide, s.width, {e.hidden});
+    const TensorId y = experts(out, "experts down", Phase::forward, s, s.h, s.width, e.activated);
+    const TensorId to = s.chunks == 1 ? kNoTensor : chunk_of(s, saved.back, i);
+    const TensorId home = from_experts(out, Phase::forward, s, y, to);
+    if (s.chunks == 1) saved.back = home;
+    saved.chunks.push_back(e);
+  }
+  out.set_parts(1);
+}
+
+// From the gradients of those rows to the gradients of the permuted ones.
+template <class Beside>
+TensorId experts_backward(Emitter& out, const MoeShape& all, TensorId d_back, const Beside& beside,
+                          const MoeSaved& saved) {
+  const MoeShape s = one_chunk(all);
+  const bool cut = s.chunks > 1;
+  out.set_parts(s.chunks);
+  std::vector<TensorId> brought;
+  for (int i = 0; i < s.chunks; ++i)
+    brought.push_back(bring(out, Phase::data_grad, s, chunk_of(s, d_back, i)));
+  out.set_parts(1);
+  TensorId home = kNoTensor;
+  if (cut) {
+    beside();
+    home = permuted_rows(out, "dispatch backward", all);
+  }
+  out.set_parts(s.chunks);
+  std::vector<TensorId> dy_rows, d_hidden;
+  const auto down = [&](std::size_t i) {
+    experts_weight_grad(out, "experts down", s, s.h, s.width, saved.chunks[i].activated,
+                        dy_rows[i]);
+  };
+  const auto up = [&](std::size_t i) {
+    experts_weight_grad(out, "experts up", s, s.wide, s.h, saved.chunks[i].rows, d_hidden[i]);
+  };
+  for (std::size_t i = 0; i < brought.size(); ++i) {
+    dy_rows.push_back(sort_rows(out, kSortByExpert, Phase::data_grad, s, brought[i]));
+    const TensorId d_act =
+        experts(out, "experts down", Phase::data_grad, s, s.h, s.width, dy_rows[i]);
+    if (!cut) down(i);
+    d_hidden.push_back(out.stream("experts activation", OpKind::activation, Phase::data_grad,
+                                  s.gathered, s.wide + s.width, s.wide,
+                                  {d_act, saved.chunks[i].hidden}));
+    const TensorId d_rows =
+        experts(out, "experts up", Phase::data_grad, s, s.wide, s.h, d_hidden[i]);
+    if (!cut) up(i);
+    const TensorId to = cut ? chunk_of(s, home, static_cast<int>(i)) : kNoTensor;
+    const TensorId back = from_experts(out, Phase::data_grad, s, d_rows, to);
+    if (!cut) home = back;
+  }
+  for (std::size_t i = 0; cut && i < brought.size(); ++i) {
+    down(i);
+    up(i);
+  }
+  out.set_parts(1);
+  return home;
+}
+
 }  // namespace
 
 TensorId moe_forward(Emitter& out, TensorId normed, MoeSaved& saved) {
@@ -106,7 +222,10 @@ TensorId moe_forward(Emitter& out, TensorId normed, MoeSaved& saved) {
   const MoeSpec& moe = *c.model.moe;
   const MoeShape s = moe_shape(c);
   TensorId shared = kNoTensor;
-  if (moe.shared_width > 0) shared = shared_expert_forward(out, normed, saved);
+  const auto shared_expert = [&] {
+    if (moe.shared_width > 0) shared = shared_expert_forward(out, normed, saved);
+  };
+  if (s.chunks == 1) shared_expert();
   const TensorId logits = out.linear("router", normed, c.shard, s.experts, s.h);
   const bool complete = c.runtime.complete_operands;
   if (!complete) saved.scores = out.tensor("scores", c.shard * s.experts * 4);
@@ -123,17 +242,12 @@ TensorId moe_forward(Emitter& out, TensorId normed, MoeSaved& saved) {
   router.reads = {logits};
   router.writes = {saved.scores, saved.chosen, saved.weight, saved.position, saved.source};
   out.op(std::move(router));
-  const TensorId permuted = out.tensor("permute", s.rows * s.h * c.e);
+  const TensorId permuted = permuted_rows(out, "permute", s);
   out.op("permute",
          choosing(OpKind::permute, Phase::forward, c.work.precision, s.rows, s.h, s.top_k,
                   2 * s.rows * s.h * c.e),
          {normed, saved.scores, saved.source}, {permuted});
-  saved.rows = to_experts(out, Phase::forward, s, permuted);
-  saved.hidden = experts(out, "experts up", Phase::forward, s, s.wide, s.h, saved.rows);
-  saved.activated = out.stream("experts activation", OpKind::activation, Phase::forward, s.gathered,
-                               s.wide, s.width, {saved.hidden});
-  const TensorId y = experts(out, "experts down", Phase::forward, s, s.h, s.width, saved.activated);
-  saved.back = from_experts(out, Phase::forward, s, y);
+  experts_forward(out, s, permuted, shared_expert, saved);
   const std::int64_t extra = shared == kNoTensor ? 0 : s.h;
   const TensorId combined = out.tensor("unpermute", c.shard * s.h * c.e);
   const Work unpermute = choosing(OpKind::unpermute, Phase::forward, c.work.precision, c.shard, s.h,
@@ -149,7 +263,7 @@ TensorId moe_backward(Emitter& out, TensorId dy, TensorId normed, const MoeSaved
   const MoeShape s = moe_shape(c);
   const Precision p = c.work.precision;
   TensorId dx = kNoTensor;
-  const TensorId d_back = out.tensor("unpermute gradient", s.rows * s.h * c.e);
+  const TensorId d_back = permuted_rows(out, "unpermute gradient", s);
   const bool complete = c.runtime.complete_operands;
   const TensorId d_weight = out.side("expert weights gradient", s.rows * 4);
   const int passes = complete ? 2 : 1;  // the weights' gradient needs the experts' outputs
@@ -159,14 +273,11 @@ TensorId moe_backward(Emitter& out, TensorId dy, TensorId normed, const MoeSaved
          {dy, complete ? saved.back : kNoTensor, saved.scores, saved.position, saved.weight,
           saved.source},
          {d_back, d_weight});
-  const TensorId dy_rows = to_experts(out, Phase::data_grad, s, d_back);
-  const TensorId d_act = experts(out, "experts down", Phase::data_grad, s, s.h, s.width, dy_rows);
-  experts_weight_grad(out, "experts down", s, s.h, s.width, saved.activated, dy_rows);
-  const TensorId d_hidden = out.stream("experts activation", OpKind::activation, Phase::data_grad,
-                                       s.gathered, s.wide + s.width, s.wide, {d_act, saved.hidden});
-  const TensorId d_rows = experts(out, "experts up", Phase::data_grad, s, s.wide, s.h, d_hidden);
-  experts_weight_grad(out, "experts up", s, s.wide, s.h, saved.rows, d_hidden);
-  const TensorId home = from_experts(out, Phase::data_grad, s, d_rows);
+  TensorId d_shared = kNoTensor;
+  const auto shared_expert = [&] {
+    if (moe.shared_width > 0) d_shared = shared_expert_backward(out, dy, normed, saved);
+  };
+  const TensorId home = experts_backward(out, s, d_back, shared_expert, saved);
   dx = out.tensor("permute gradient", c.shard * s.h * c.e);
   out.op("permute",
          choosing(OpKind::permute, Phase::data_grad, p, c.shard, s.h, s.top_k,
@@ -184,7 +295,7 @@ TensorId moe_backward(Emitter& out, TensorId dy, TensorId normed, const MoeSaved
   TensorId sum = out.stream("router gradient sum", OpKind::residual, Phase::data_grad, c.shard,
                             2 * s.h, s.h, {dx, d_router});
   if (moe.shared_width > 0) {
-    const TensorId d_shared = shared_expert_backward(out, dy, normed, saved);
+    if (s.chunks == 1) shared_expert();
     sum = out.stream("shared gradient sum", OpKind::residual, Phase::data_grad, c.shard, 2 * s.h,
                      s.h, {sum, d_shared});
   }

@@ -53,6 +53,7 @@ struct OpNode {
   int layer = -1;           // model layer; -1: embedding, head, optimizer
   bool recompute = false;   // a forward operator run again in the backward pass
   bool host_waits = false;  // the host issues nothing more until this has finished
+  int parts = 1;            // equal parts that its work was cut into, of which it is one
   std::vector<TensorId> reads;
   std::vector<TensorId> writes;
 };
@@ -62,11 +63,32 @@ enum class TensorScope : std::uint8_t {
   step,  // lives through the step: gradients, parameters, optimizer state; not in the balance
 };
 
+inline constexpr TensorId kNoTensor = ~TensorId{0};
+
+// A tensor, or a slice of one: slices follow their whole in the table, do not overlap one another
+// and fill it. Memory counts the whole alone, which lives as long as it or any slice is in use.
 struct Tensor {
   std::string name;
   Bytes bytes = 0;  // on one rank
   TensorScope scope = TensorScope::micro_batch;
+  TensorId whole = kNoTensor;  // a slice: what it is a slice of
+  Bytes offset = 0;            // a slice: its first byte in the whole
 };
+
+// The tensor that owns the bytes of `t`: its whole, or itself. `table`: of Tensor or alike.
+template <class Table>
+TensorId owner_of(const Table& table, TensorId t) {
+  return table[t].whole == kNoTensor ? t : table[t].whole;
+}
+
+// Visits the tensors that share bytes with `t`: itself; of a slice its whole, of a whole its
+// slices.
+template <class Table, class Visit>
+void each_overlapping(const Table& table, TensorId t, const Visit& visit) {
+  visit(t);
+  if (table[t].whole != kNoTensor) return visit(table[t].whole);
+  for (TensorId s = t + 1; s < table.size() && table[s].whole == t; ++s) visit(s);
+}
 
 class OpGraph {
  public:

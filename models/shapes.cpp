@@ -94,6 +94,22 @@ Work streaming(OpKind kind, Phase phase, Precision p, std::int64_t m, std::int64
   return w;
 }
 
+Work joined(const Work& part, int parts) {
+  Work w = part;
+  w.flops *= parts;
+  w.bytes *= parts;
+  if (is_communication(w.kind)) return w;
+  const bool product = w.kind == OpKind::matmul || w.kind == OpKind::grouped_matmul;
+  const bool weight_grad = product && w.phase == Phase::weight_grad;
+  if (product) {  // the weights are not cut
+    const Bytes weights =
+        weight_grad ? w.groups * w.m * w.n * 8 : w.groups * w.n * w.k * bytes_of(w.precision);
+    w.bytes -= (parts - 1) * weights;
+  }
+  (weight_grad ? w.k : w.m) *= parts;
+  return w;
+}
+
 Work communication(OpKind kind, Phase phase, Bytes bytes) {
   Work w;
   w.kind = kind;

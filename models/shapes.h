@@ -45,4 +45,7 @@ Work streaming(OpKind kind, Phase phase, Precision p, std::int64_t m, std::int64
 // A collective or a message; bytes as nccl-tests counts them.
 Work communication(OpKind kind, Phase phase, Bytes bytes);
 
+// The work that `part` is one of `parts` equal parts of, cut along its rows (tokens).
+Work joined(const Work& part, int parts);
+
 }  // namespace steploom

@@ -103,17 +103,19 @@ std::uint32_t free_point(const Block& b, const std::vector<std::uint32_t>& uses)
   return at;
 }
 
-struct Uses {
+struct Uses {                                         // by whole tensor, of it and of its slices
   std::vector<std::vector<std::uint32_t>> by_tensor;  // operators that touch it, ascending
   std::vector<std::int64_t> made_by;                  // the writer that no reader precedes, or -1
 };
 
-Uses uses_in(const Block& b, std::size_t tensors) {
-  Uses u{std::vector<std::vector<std::uint32_t>>(tensors), std::vector<std::int64_t>(tensors, -1)};
+Uses uses_in(const Block& b, const std::vector<Tensor>& tensors) {
+  Uses u{std::vector<std::vector<std::uint32_t>>(tensors.size()),
+         std::vector<std::int64_t>(tensors.size(), -1)};
   for (const Access& a : b.body.accesses) {
     if (a.mode == AccessMode::free) continue;
-    if (a.mode == AccessMode::write && u.by_tensor[a.tensor].empty()) u.made_by[a.tensor] = a.op;
-    u.by_tensor[a.tensor].push_back(a.op);
+    const TensorId t = owner_of(tensors, a.tensor);
+    if (a.mode == AccessMode::write && u.by_tensor[t].empty()) u.made_by[t] = a.op;
+    u.by_tensor[t].push_back(a.op);
   }
   return u;
 }
@@ -151,7 +153,7 @@ Block lower_block(std::string name, const OpGraph& graph, const Runtime& runtime
     for (const OpGraph::Edge& e : graph.predecessors(op)) deps.push_back(e.op);
     lowering.add(node, std::move(deps),
                  costs.cost({node.work, shapes[static_cast<std::size_t>(node.group)],
-                             layout.ctas_of(node.group)}));
+                             layout.ctas_of(node.group), node.parts}));
   }
   return b;
 }
@@ -162,9 +164,9 @@ void place_tensors(const Chunk& chunk, const std::vector<Block*>& forwards,
   std::vector<bool> read_later(n, false);  // by the backward blocks
   for (const Block* b : backwards)
     for (const Access& a : b->body.accesses)
-      if (a.mode == AccessMode::read) read_later[a.tensor] = true;
+      if (a.mode == AccessMode::read) read_later[owner_of(chunk.tensors, a.tensor)] = true;
   const auto place = [&](Block& b, bool forward) {
-    const Uses u = uses_in(b, n);
+    const Uses u = uses_in(b, chunk.tensors);
     for (TensorId t = 0; t < n; ++t) {
       const Tensor& tensor = chunk.tensors[t];
       if (tensor.scope != TensorScope::micro_batch || u.by_tensor[t].empty()) continue;
@@ -178,26 +180,24 @@ void place_tensors(const Chunk& chunk, const std::vector<Block*>& forwards,
   for (Block* b : backwards) place(*b, false);
 }
 
-std::vector<BlockEdge> edges_between(const Block& from, const Block& to) {
-  std::vector<std::pair<std::uint32_t, std::uint32_t>> writer;  // tensor, last writer
+std::vector<BlockEdge> edges_between(const std::vector<Tensor>& tensors, const Block& from,
+                                     const Block& to) {
+  constexpr std::uint32_t kNone = ~std::uint32_t{0};
+  std::vector<std::uint32_t> writer(tensors.size(), kNone);  // by tensor: the last
   for (const Access& a : from.body.accesses)
-    if (a.mode == AccessMode::write) writer.push_back({a.tensor, a.op});
-  std::stable_sort(writer.begin(), writer.end(),
-                   [](const auto& a, const auto& b) { return a.first < b.first; });
-  std::vector<bool> written_here;
+    if (a.mode == AccessMode::write) writer[a.tensor] = a.op;
+  std::vector<bool> written_here(tensors.size(), false);
   std::vector<BlockEdge> edges;
   for (const Access& a : to.body.accesses) {
-    if (a.tensor >= written_here.size()) written_here.resize(a.tensor + 1, false);
     if (a.mode == AccessMode::write) written_here[a.tensor] = true;
-    if (a.mode != AccessMode::read || written_here[a.tensor]) continue;
-    auto it = std::upper_bound(writer.begin(), writer.end(), a.tensor,
-                               [](std::uint32_t t, const auto& w) { return t < w.first; });
-    if (it == writer.begin() || (--it)->first != a.tensor) continue;
-    const std::uint32_t w = it->second;
-    bool implied = false;
-    for (std::size_t s = 0; s < kStreamKinds && !implied; ++s)
-      implied = from.known_after(w, s) && to.follows_stream(a.op, s);
-    if (!implied) edges.push_back({w, a.op});
+    if (a.mode != AccessMode::read) continue;
+    each_overlapping(tensors, a.tensor, [&](TensorId t) {
+      if (written_here[t] || writer[t] == kNone) return;
+      bool implied = false;
+      for (std::size_t s = 0; s < kStreamKinds && !implied; ++s)
+        implied = from.known_after(writer[t], s) && to.follows_stream(a.op, s);
+      if (!implied) edges.push_back({writer[t], a.op});
+    });
   }
   std::sort(edges.begin(), edges.end(), [](const BlockEdge& a, const BlockEdge& b) {
     return std::pair(a.to, a.from) < std::pair(b.to, b.from);

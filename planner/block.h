@@ -46,10 +46,11 @@ void place_tensors(const Chunk& chunk, const std::vector<Block*>& forwards,
                    const std::vector<Block*>& backwards);
 
 // The operators of `to` that must wait for operators of `from` in an earlier slot, because they
-// read tensors that it wrote, and no stream implies it.
+// read tensors that it wrote, and no stream implies it. `tensors` of their chunk.
 struct BlockEdge {
   std::uint32_t from = 0, to = 0;
 };
-std::vector<BlockEdge> edges_between(const Block& from, const Block& to);
+std::vector<BlockEdge> edges_between(const std::vector<Tensor>& tensors, const Block& from,
+                                     const Block& to);
 
 }  // namespace steploom

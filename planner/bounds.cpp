@@ -44,14 +44,15 @@ Picoseconds longest_from(const Block& b, StreamKind from) {
 Bytes saved_bytes(const Chunk& chunk) {
   std::vector<int> state(chunk.tensors.size(), 0);  // 1: written forward, 2: read backward too
   for (OpId op = 0; op < chunk.forward.size(); ++op)
-    for (const TensorId t : chunk.forward.node(op).writes) state[t] = 1;
+    for (const TensorId t : chunk.forward.node(op).writes) state[owner_of(chunk.tensors, t)] = 1;
   Bytes total = 0;
   for (OpId op = 0; op < chunk.backward.size(); ++op)
-    for (const TensorId t : chunk.backward.node(op).reads)
-      if (state[t] == 1 && chunk.tensors[t].scope == TensorScope::micro_batch) {
-        state[t] = 2;
-        total += chunk.tensors[t].bytes;
-      }
+    for (const TensorId read : chunk.backward.node(op).reads) {
+      const TensorId t = owner_of(chunk.tensors, read);
+      if (state[t] != 1 || chunk.tensors[t].scope != TensorScope::micro_batch) continue;
+      state[t] = 2;
+      total += chunk.tensors[t].bytes;
+    }
   return total;
 }
 
@@ -101,7 +102,7 @@ const BoundModel::Digest& BoundModel::digest(Part part, const Layout& l) {
   key.pp = 1;
   key.dp = 1;
   key.zero = 0;
-  if (!has_experts(part)) key.ep = key.etp = 1;
+  if (!has_experts(part)) key.ep = key.etp = key.chunks = 1;
   const auto it = known_.find({part, key});
   if (it != known_.end()) return it->second;
   return known_.emplace(std::pair(part, key), measure(part, key)).first->second;

@@ -60,8 +60,10 @@ StageBlocks stage_blocks(const Setting& s, const Layout& l, const StageSpan& spa
                 {&out.block[kBackward], &out.block[kLastBackward], &out.block[kOptimizer]});
   for (std::size_t f = 0; f < 2; ++f)
     for (std::size_t b = 0; b < 2; ++b)
-      out.saved[f][b] = edges_between(out.block[kForward + f], out.block[kBackward + b]);
-  out.into_optimizer = edges_between(out.block[kLastBackward], out.block[kOptimizer]);
+      out.saved[f][b] =
+          edges_between(chunk.tensors, out.block[kForward + f], out.block[kBackward + b]);
+  out.into_optimizer =
+      edges_between(chunk.tensors, out.block[kLastBackward], out.block[kOptimizer]);
   out.tensors = chunk.tensors;
   return out;
 }
@@ -198,7 +200,8 @@ class Lowering {
                                 shapes_of(table_, rank), costs_);
     for (Block& b : entry.second.block) p.blocks.push_back(std::move(b.body));
     std::vector<ProgramTensor> tensors;
-    for (const Tensor& t : entry.second.tensors) tensors.push_back({t.name, t.bytes, t.scope});
+    for (const Tensor& t : entry.second.tensors)
+      tensors.push_back({t.name, t.bytes, t.scope, t.whole, t.offset});
     table_of_kind_[kind] = static_cast<std::uint32_t>(p.tensor_tables.size());
     p.tensor_tables.push_back(std::move(tensors));
     return entry.second;

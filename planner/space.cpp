@@ -1,11 +1,14 @@
 #include "planner/space.h"
 
 #include <algorithm>
+#include <array>
 
 #include "models/layout_rules.h"
 
 namespace steploom {
 namespace {
+
+constexpr std::array kChunks{2, 4, 8};  // Tutel's degrees of pipelining (arXiv 2206.03382)
 
 std::vector<std::int64_t> divisors(std::int64_t n) {
   std::vector<std::int64_t> low, high;
@@ -30,10 +33,21 @@ Space enumerate_layouts(const Setting& s) {
   Layout l;
   const auto consider = [&] {
     ++space.enumerated;
-    if (const auto refusal = refuse({s.model, s.work, l, devices}))
+    const auto refusal = refuse({s.model, s.work, l, devices});
+    if (refusal)
       ++space.refused[refusal->rule];
     else
       space.valid.push_back(l);
+    return !refusal;
+  };
+  // What is refused whole is refused in chunks too.
+  const auto consider_chunks = [&] {
+    l.chunks = 1;
+    if (!consider() || l.ep * l.etp == 1) return;
+    for (const int chunks : kChunks) {
+      l.chunks = chunks;
+      consider();
+    }
   };
   for (const std::int64_t tp : degrees)
     for (const std::int64_t pp : divisors(devices / tp)) {
@@ -52,7 +66,7 @@ Space enumerate_layouts(const Setting& s) {
                   l.zero = zero;
                   l.micro_batch = batch;
                   l.recompute = recompute;
-                  consider();
+                  consider_chunks();
                 }
     }
   std::sort(space.valid.begin(), space.valid.end());

@@ -104,7 +104,7 @@ class Binder {
       const Slot& slot = p_.slots[s];
       for (const Access& a : p_.blocks[slot.block].accesses) {
         if (!micro_batch_tensor(a.tensor)) continue;
-        const std::pair key{a.tensor, slot.micro_batch};
+        const std::pair key{c_.owner(a.tensor), slot.micro_batch};
         const std::uint32_t me = clocks_.number(slot.first_op + a.op);
         auto found = open.find(key);
         if (found == open.end()) {
@@ -112,9 +112,14 @@ class Binder {
             cannot(describe_op(p_, slot.first_op + a.op), "tensors written before they are read",
                    p_.tensor_tables[c_.device.tensor_table][a.tensor].name);
           found = open.emplace(key, lives_.size()).first;
-          lives_.push_back({c_.tensor_bytes(a.tensor), me, 0});
+          lives_.push_back({c_.tensor_bytes(key.first), me, 0});
           names_.push_back(key);
         }
+        const std::uint32_t first = lives_[found->second].begin;
+        if (a.mode == AccessMode::write && me != first && !clocks_.knows(me, first))
+          cannot(describe_op(p_, slot.first_op + a.op),
+                 "slices of '" + c_.tensor_name(key.first) + "' written after its first write",
+                 "writes in any order");
         if (a.mode == AccessMode::free) lives_[found->second].end = me;
       }
     }

@@ -108,9 +108,11 @@ void BindContext::set_offset(std::uint32_t tensor, std::int32_t micro_batch, Byt
 }
 
 TensorRef BindContext::arena(std::uint32_t tensor, std::int32_t micro_batch) const {
-  const auto found = offsets_.find({tensor, micro_batch});
+  const auto found = offsets_.find({owner(tensor), micro_batch});
   if (found == offsets_.end()) return {};
-  return {number(MemoryKind::arena), found->second, ElementType::bf16, tensor_bytes(tensor) / 2, 1};
+  const Bytes inside = in.program.tensor_tables[device.tensor_table][tensor].offset;
+  return {number(MemoryKind::arena), found->second + inside, ElementType::bf16,
+          tensor_bytes(tensor) / 2, 1};
 }
 
 TensorRef BindContext::read(const Operator& op, std::size_t operand, ElementType type,
@@ -140,7 +142,7 @@ TensorRef BindContext::write(const Operator& op, std::size_t operand, ElementTyp
 
 TensorRef BindContext::flat(const Operator& op, std::uint32_t tensor) {
   TensorRef ref = arena(tensor, op.micro_batch);
-  const auto type = types_.find(tensor);
+  const auto type = types_.find(owner(tensor));
   if (!ref || type == types_.end())
     refuse(op, "a tensor that an operator before it writes", tensor_name(tensor));
   ref.type = type->second;

@@ -61,8 +61,13 @@ class BindContext {
                   std::int64_t width);
   // As it was written, without a shape of its own: for communication.
   TensorRef flat(const Operator& op, std::uint32_t tensor);
-  void set_type(std::uint32_t tensor, ElementType type) { types_[tensor] = type; }
+  // A slice has the type of its whole.
+  void set_type(std::uint32_t tensor, ElementType type) { types_[owner(tensor)] = type; }
+  std::uint32_t owner(std::uint32_t tensor) const {
+    return owner_of(in.program.tensor_tables[device.tensor_table], tensor);
+  }
   Bytes tensor_bytes(std::uint32_t tensor) const;
+  // Of a whole tensor; its slices lie in it.
   void set_offset(std::uint32_t tensor, std::int32_t micro_batch, Bytes offset);
   TensorRef arena(std::uint32_t tensor, std::int32_t micro_batch) const;  // as bytes / 2 of bf16
 

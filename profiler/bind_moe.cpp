@@ -29,6 +29,7 @@ KernelCall router(BindContext& c, const Operator& op) {
   call.position = c.write(op, 2, kIndex, w.m, k);
   call.source = c.write(op, 3, kIndex, rows, 1);
   call.capacity = rows / w.n;
+  call.chunks = c.in.layout.chunks;
   call.mode = c.options.tape;
   for (const RoutingEntry& e : c.out.routing)
     if (e.layer == op.info.layer && e.micro_batch == op.micro_batch) call.tape = e.tape;

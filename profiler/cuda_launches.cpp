@@ -90,7 +90,7 @@ void CudaKernels::launch(const Router& c, int stream) {
   const auto n = static_cast<int>(c.logits.width);
   const auto k = static_cast<int>(c.chosen.width);
   kernels::Placing placing{words(c.position), words(c.source), nullptr, words(c.chosen), m * k, n,
-                           c.capacity};
+                           c.capacity,        c.chunks};
   if (c.mode == TapeMode::replay) {
     kernels::router_again(words(c.chosen), floats(c.weight), words(c.source), values(c.logits),
                           words(c.tape), m, n, k, on(stream));

@@ -12,7 +12,8 @@
 //   - q, k and v of a token lie in one row: heads·d | kv_heads·d | kv_heads·d_v. A gated hidden row
 //     is gate | up, each half the width.
 //   - Routing has fixed capacity: a rank's routed rows lie expert by expert, `capacity` rows each,
-//     experts·capacity = tokens·top_k. An empty place is a row of zeros.
+//     experts·capacity = tokens·top_k. In chunks: chunk by chunk, in each expert by expert,
+//     capacity/chunks rows each. An empty place is a row of zeros.
 //   - A default-constructed TensorRef means "absent" where a comment says optional.
 //
 // Sizes are elements unless they say bytes. Nothing here owns memory.
@@ -148,13 +149,16 @@ enum class TapeMode : std::uint8_t { off, record, replay };
 // or is dropped when the expert's `capacity` places are full.
 //   chosen   [m, k] int32  experts, largest first
 //   weight   [m, k] fp32   also of dropped choices
-//   position [m, k] int32  row expert·capacity + place, or −1: dropped
+//   position [m, k] int32  the row of (expert, place), or −1: dropped
 //   source   [n·capacity, 1] int32  token·k + choice of the row, or −1: empty
 // Replaying, chosen and the drops come from the tape and the weights are those of its experts;
 // a tape that does not fit the capacity is a fault of the caller.
+// With c = capacity/chunks, the row is (place/c·n + expert)·c + place mod c; unchunked that is
+// expert·capacity + place.
 struct Router {
   TensorRef chosen, weight, position, source, logits;
-  std::int64_t capacity = 0;
+  std::int64_t capacity = 0;  // rows of an expert, in all chunks
+  std::int64_t chunks = 1;    // a divisor of the capacity
   TapeMode mode = TapeMode::off;
   TensorRef tape;  // optional
 };

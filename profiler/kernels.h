@@ -135,7 +135,8 @@ struct Placing {
   const std::int32_t* choice;  // experts; negative: dropped, takes no place
   std::int64_t choices;
   int experts;
-  std::int64_t capacity;  // of each expert
+  std::int64_t capacity;    // of each expert
+  std::int64_t chunks = 1;  // rows lie chunk by chunk, in each expert by expert (kernel_calls.h)
 };
 std::int64_t place_scratch(std::int64_t choices, int n);
 void place(const Placing& placing, std::int32_t* scratch, Stream stream);

@@ -162,10 +162,11 @@ __global__ void count_choices(std::int32_t* counts, const std::int32_t* choice, 
   }
 }
 
-// `choice`: experts, negative where dropped before. Writes the tape if there is one to record.
+// `chunk`: rows of an expert in one chunk. `choice`: experts, negative where dropped before. Writes
+// the tape if there is one to record.
 __global__ void place_choices(std::int32_t* position, std::int32_t* source, std::int32_t* record,
                               const std::int32_t* choice, const std::int32_t* counts,
-                              std::int64_t all, int n, std::int64_t capacity) {
+                              std::int64_t all, int n, std::int64_t capacity, std::int64_t chunk) {
   __shared__ std::int32_t before[kMostExperts];                 // this block
   __shared__ std::uint16_t of_warp[kPlaceWarps][kMostExperts];  // then: before the warp
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
@@ -199,7 +200,7 @@ __global__ void place_choices(std::int32_t* position, std::int32_t* source, std:
   std::int64_t place = capacity;
   if (expert >= 0) place = before[expert] + of_warp[warp][expert] + earlier;
   const bool kept = expert >= 0 && place < capacity;
-  const std::int64_t row = expert * capacity + place;
+  const std::int64_t row = (place / chunk * n + expert) * chunk + place % chunk;
   position[at] = kept ? static_cast<std::int32_t>(row) : -1;
   if (kept) source[row] = static_cast<std::int32_t>(at);
   if (record != nullptr) record[at] = kept ? expert : -1 - expert;
@@ -261,7 +262,8 @@ void place(const Placing& p, std::int32_t* scratch, Stream stream) {
   count_choices<<<blocks, kPlaceThreads, 0, stream>>>(scratch, p.choice, p.choices, p.experts);
   check_launch("place");
   place_choices<<<blocks, kPlaceThreads, 0, stream>>>(p.position, p.source, p.record, p.choice,
-                                                      scratch, p.choices, p.experts, p.capacity);
+                                                      scratch, p.choices, p.experts, p.capacity,
+                                                      p.capacity / p.chunks);
   check_launch("place");
 }
 

@@ -55,7 +55,9 @@ void ReferenceKernels::launch(const Router& c, int) {
       if (c.mode != TapeMode::replay) drop = place >= c.capacity;
       chosen(t, j) = static_cast<double>(e);
       weight(t, j) = std::exp(logits(t, e) - most) / sum;
-      const std::int64_t row = drop ? -1 : e * c.capacity + place++;
+      const std::int64_t each = c.capacity / c.chunks;
+      const std::int64_t row = drop ? -1 : (place / each * n + e) * each + place % each;
+      if (!drop) ++place;
       position(t, j) = static_cast<double>(row);
       if (!drop) source[row] = static_cast<double>(t * k + j);
       if (c.mode == TapeMode::record) view(c.tape)(t, j) = static_cast<double>(drop ? -1 - e : e);

@@ -36,6 +36,7 @@ struct CostQuery {
   Work work;
   GroupShape group;  // collectives only
   int ctas = 0;      // collectives only: NCCL's setting of CTAs; 0: the fastest
+  int parts = 1;     // the work is one of so many equal parts of a whole, run one after the other
 };
 
 struct Cost {

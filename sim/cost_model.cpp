@@ -232,6 +232,20 @@ Cost CostModel::cost(const CostQuery& query) const {
 }
 
 Cost CostModel::duration(const CostQuery& query) const {
+  Cost cost = whole(query);
+  if (query.parts == 1 || cost.provenance == Provenance::measured) return cost;
+  CostQuery all = query;
+  all.work = joined(query.work, query.parts);
+  all.parts = 1;
+  const Cost of_all = whole(all);
+  const Picoseconds share = (of_all.time + query.parts - 1) / query.parts;
+  if (share <= cost.time) return cost;
+  cost.time = share;
+  cost.provenance = std::max(cost.provenance, Provenance::fitted);
+  return cost;
+}
+
+Cost CostModel::whole(const CostQuery& query) const {
   const Work& work = query.work;
   const OpClass group = class_of(work.kind);
   const bool computes =

@@ -9,6 +9,9 @@
 // and nothing else is laid over it. A grouped product that was not measured is not credited with
 // less than the measured dense product over all its rows.
 //
+// One of several equal parts of a whole that was not itself measured is not credited with less time
+// than its share of the whole, so that cutting never wins by a table's noise.
+//
 // What passes on the device before a kernel or a collective is the profile's (Gaps), beside its
 // duration and not in it.
 //
@@ -41,6 +44,7 @@ class CostModel {
 
  private:
   Cost duration(const CostQuery& query) const;  // all but the gaps
+  Cost whole(const CostQuery& query) const;  // of a query of one part
   Cost uncorrected(const CostQuery& query) const;
   Cost corrected(const CostQuery& query) const;
   Cost other_precision(const CostQuery& query) const;

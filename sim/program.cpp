@@ -62,6 +62,22 @@ Picoseconds validate_block(const BlockTemplate& block) {
   return total;
 }
 
+void validate_slices(const std::vector<ProgramTensor>& table) {
+  for (TensorId t = 0; t < table.size(); ++t) {
+    const TensorId whole = table[t].whole;
+    if (whole == kNoTensor) continue;
+    const std::string place = "tensor " + table[t].name;
+    if (whole >= t || table[whole].whole != kNoTensor ||
+        (t - 1 != whole && table[t - 1].whole != whole))
+      refuse(place, "a slice that follows its whole or another slice of it", "one elsewhere");
+    const Bytes least = t - 1 == whole ? 0 : table[t - 1].offset + table[t - 1].bytes;
+    if (table[t].offset < least || table[t].offset + table[t].bytes > table[whole].bytes)
+      refuse(place,
+             "bytes " + number(least) + " to " + number(table[whole].bytes) + " of its whole",
+             number(table[t].offset) + " to " + number(table[t].offset + table[t].bytes));
+  }
+}
+
 // What holds of a template on the device that runs it.
 void validate_placed(const Program& program, const Device& device, const BlockTemplate& block) {
   for (std::size_t i = 0; i < block.ops.size(); ++i) {
@@ -272,6 +288,7 @@ void index_rendezvous(Program& p) {
 }  // namespace
 
 void validate(const Program& program) {
+  for (const std::vector<ProgramTensor>& table : program.tensor_tables) validate_slices(table);
   validate_communicators(program);
   const std::vector<std::uint32_t> device_of_slot = devices_of_slots(program);
   std::vector<Picoseconds> time_of_block;

@@ -102,6 +102,8 @@ struct ProgramTensor {
   std::string name;
   Bytes bytes = 0;
   TensorScope scope = TensorScope::micro_batch;
+  TensorId whole = kNoTensor;  // a slice, as models/op_graph.h has it: what it is a slice of
+  Bytes offset = 0;            // a slice: its first byte in the whole
 };
 
 struct Device {

@@ -143,7 +143,7 @@ class Parser {
     static constexpr Row kStatements[] = {
         {"device", &Parser::device}, {"comm", &Parser::comm},     {"class", &Parser::kernel_class},
         {"share", &Parser::share},   {"beside", &Parser::beside}, {"tensor", &Parser::tensor},
-        {"slot", &Parser::slot},     {"op", &Parser::op}};
+        {"slice", &Parser::slice},   {"slot", &Parser::slot},     {"op", &Parser::op}};
     for (const Row& row : kStatements)
       if (row.name == words[0]) return (this->*row.read)(words);
     Words known;
@@ -246,6 +246,19 @@ class Parser {
       refuse("a new tensor", words[2]);
     table.push_back({std::string(words[2]), bytes(words[3]),
                      words.size() > 4 ? TensorScope::step : TensorScope::micro_batch});
+  }
+
+  void slice(const Words& words) {
+    need(words, 5, "slice DEVICE NAME WHOLE BYTES");
+    const std::uint32_t d = look_up(device_index_, words[1], "a device");
+    std::vector<ProgramTensor>& table = program_.tensor_tables[d];
+    const TensorId whole = look_up(devices_[d].tensors, words[3], "a tensor");
+    if (table[whole].whole != kNoTensor) refuse("a tensor that is no slice", words[3]);
+    if (!devices_[d].tensors.try_emplace(words[2], table.size()).second)
+      refuse("a new tensor", words[2]);
+    const ProgramTensor& before = table.back();
+    const Bytes offset = before.whole == whole ? before.offset + before.bytes : 0;
+    table.push_back({std::string(words[2]), bytes(words[4]), table[whole].scope, whole, offset});
   }
 
   void slot(const Words& words) {

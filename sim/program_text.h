@@ -22,6 +22,8 @@
 //     beside CLASS/OWN OTHER CTAS:RATE ...                    where CLASS itself has OWN CTAs: one
 //                                                             statement an OWN, all of equal CTAS
 //     tensor DEVICE NAME BYTES [step]                         scope step instead of micro-batch
+//     slice DEVICE NAME WHOLE BYTES                           the next slice of a tensor, stated
+//                                                             right behind it
 //     slot DEVICE NAME [MICRO_BATCH]                          what follows on DEVICE is a new slot
 //     op NAME on DEVICE STREAM TIME [KEY=VALUE | FLAG ...]
 //

@@ -28,23 +28,26 @@ class Lifetimes {
   }
 
  private:
-  // One copy of a tensor: the latest write and the latest use on every stream (0: none).
+  using Latest = std::vector<std::uint32_t>;  // by stream (0: none)
+
+  // One copy of a tensor with its slices: the latest use, and the latest write of it and of each
+  // slice by its place behind it (empty: none).
   struct Copy {
-    std::vector<std::uint32_t> write, use;
+    Latest use;
+    std::vector<Latest> write;
     std::uint32_t freed_by = 0;
-    bool written = false;
   };
 
   void access(const Slot& slot, const Access& access) {
     const ProgramTensor& tensor = table_[access.tensor];
     const bool step = tensor.scope == TensorScope::step;
-    const std::uint64_t key = std::uint64_t{access.tensor} << 32 |
-                              static_cast<std::uint32_t>(step ? -1 : slot.micro_batch);
+    const TensorId owner = owner_of(table_, access.tensor);
+    const std::uint64_t key =
+        std::uint64_t{owner} << 32 | static_cast<std::uint32_t>(step ? -1 : slot.micro_batch);
     Copy& copy = copies_[key];
     const std::uint32_t me = clocks_.number(slot.first_op + access.op);
     if (copy.use.empty() || (access.mode == AccessMode::write && copy.freed_by != 0)) {
       copy = Copy{};
-      copy.write.assign(clocks_.streams(), 0);
       copy.use.assign(clocks_.streams(), 0);
     }
     const bool frees = access.mode == AccessMode::free;
@@ -54,18 +57,48 @@ class Lifetimes {
       return;
     }
     if (access.mode == AccessMode::write) {
-      copy.written = true;
-      copy.write[clocks_.stream(me)] = me;
-    } else if (!copy.written && !step) {
+      write_of(copy, access.tensor - owner)[clocks_.stream(me)] = me;
+    } else if (!written(copy, access.tensor) && !step) {
       report(me, what + ", which nothing has written before");
+    } else if (frees) {
+      expect_known(me, copy.use, what + ", which ", " may still use");
     } else {
-      for (const std::uint32_t other : frees ? copy.use : copy.write)
-        if (other != 0 && other != me && !clocks_.knows(me, other))
-          report(me, what + (frees ? ", which " + name(other) + " may still use"
-                                   : ", but " + name(other) + " may not have written it yet"));
+      each_overlapping(table_, access.tensor, [&](TensorId t) {
+        if (t - owner < copy.write.size())
+          expect_known(me, copy.write[t - owner], what + ", but ", " may not have written it yet");
+      });
     }
     copy.use[clocks_.stream(me)] = me;
     if (frees) copy.freed_by = me;
+  }
+
+  Latest& write_of(Copy& copy, std::uint32_t part) const {
+    if (part >= copy.write.size()) copy.write.resize(part + 1);
+    if (copy.write[part].empty()) copy.write[part].assign(clocks_.streams(), 0);
+    return copy.write[part];
+  }
+
+  // Has it been, all of it? A whole may be by its slices.
+  bool written(const Copy& copy, TensorId t) const {
+    const TensorId owner = owner_of(table_, t);
+    const auto part = [&](TensorId i) {
+      return i - owner < copy.write.size() && !copy.write[i - owner].empty();
+    };
+    if (part(t) || part(owner)) return true;
+    bool slices = t == owner, any = false;
+    each_overlapping(table_, t, [&](TensorId i) {
+      if (i == owner) return;
+      any = true;
+      slices = slices && part(i);
+    });
+    return slices && any;
+  }
+
+  void expect_known(std::uint32_t me, const Latest& others, const std::string& before,
+                    const std::string& after) const {
+    for (const std::uint32_t other : others)
+      if (other != 0 && other != me && !clocks_.knows(me, other))
+        report(me, before + name(other) + after);
   }
 
   std::string name(std::uint32_t number) const {

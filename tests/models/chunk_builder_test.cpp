@@ -50,6 +50,83 @@ Counted count(const ModelSpec& m, const Workload& w, const Layout& l) {
   return sum;
 }
 
+// "name, name, ..." of the operators of a layer from the first `from` to the last `to`.
+std::string names_of(const OpGraph& g, int layer, const std::string& from, const std::string& to) {
+  std::string all, upto;
+  each_op(g, [&](const OpNode& n) {
+    if (n.layer != layer || (all.empty() && n.name != from)) return;
+    all += (all.empty() ? "" : ", ") + n.name;
+    if (n.work.phase == Phase::weight_grad) all += " W";
+    if (n.name == to) upto = all;
+  });
+  return upto;
+}
+
+Chunk layer_in_chunks(int chunks, const char* layout = "tp=1,ep=16") {
+  ModelSpec m = load_model("deepseek-v3");
+  m.layers = 4;  // of which the last has experts
+  m.layer_is_moe.resize(4);
+  Layout l = parse_layout(layout, 16, true);
+  l.chunks = chunks;
+  Workload w;
+  w.seq_length = 4096;
+  return build_chunk(m, w, l, runtime_named("steploom"), stage_span(m, l, 0));
+}
+
+// Every dispatch is issued before the first combine, a shared expert in between; the experts'
+// weight gradients after all of their data gradients.
+TEST(ExpertsInChunks, OrderOfIssue) {
+  const Chunk whole = layer_in_chunks(1), two = layer_in_chunks(2);
+  const std::string experts =
+      "sort rows by expert, experts up, experts activation, experts down, sort rows by sender, "
+      "combine, ";
+  EXPECT_EQ(names_of(whole.forward, 3, "shared expert up", "unpermute"),
+            "shared expert up, shared expert activation, shared expert down, router, "
+            "router scores and top-k, permute, dispatch, " +
+                experts + "unpermute");
+  EXPECT_EQ(names_of(two.forward, 3, "router", "unpermute"),
+            "router, router scores and top-k, permute, dispatch, dispatch, shared expert up, "
+            "shared expert activation, shared expert down, " +
+                experts + experts + "unpermute");
+  const std::string home = "sort rows by sender, dispatch backward, ";
+  EXPECT_EQ(names_of(whole.backward, 3, "unpermute", "permute"),
+            "unpermute, combine backward, sort rows by expert, experts down, experts down W, "
+            "experts activation, experts up, experts up W, " +
+                home + "permute");
+  const std::string data =
+      "sort rows by expert, experts down, experts activation, experts up, " + home;
+  const std::string weights = "experts down W, experts up W, ";
+  const std::string backward = names_of(two.backward, 3, "unpermute", "permute");
+  EXPECT_EQ(backward.substr(0, 63),
+            "unpermute, combine backward, combine backward, shared expert do");
+  const std::string end = data + data + weights + weights + "permute";
+  EXPECT_EQ(backward.substr(backward.size() - end.size()), end);
+}
+
+// The parts of an operator add up to the whole, weights and their gradients' sums apart.
+TEST(ExpertsInChunks, PartsAddUp) {
+  for (const char* layout : {"tp=1,ep=16", "tp=2,sp=1,etp=2,ep=8"}) {
+    const Chunk whole = layer_in_chunks(1, layout), four = layer_in_chunks(4, layout);
+    for (const auto graph : {&Chunk::forward, &Chunk::backward}) {
+      std::map<std::string, double> flops[2];
+      std::map<std::string, Bytes> exchanged[2];
+      for (const int i : {0, 1})
+        each_op((i == 0 ? whole : four).*graph, [&](const OpNode& n) {
+          EXPECT_EQ(n.parts == 4,
+                    i == 1 && n.name != "shared expert up" &&
+                        (n.name.starts_with("expert") || n.name == "dispatch" ||
+                         n.name.starts_with("combine") || n.name == "dispatch backward" ||
+                         n.name.starts_with("sort rows")))
+              << n.name;
+          flops[i][n.name + std::string(name_of(n.work.phase))] += n.work.flops;
+          if (is_communication(n.work.kind)) exchanged[i][n.name] += n.work.bytes;
+        });
+      EXPECT_EQ(flops[0], flops[1]);
+      EXPECT_EQ(exchanged[0], exchanged[1]);
+    }
+  }
+}
+
 class FlopsOfGraphs : public testing::TestWithParam<Case> {};
 
 // What all ranks execute in a step, recomputation apart, is what the closed form credits: three
@@ -76,6 +153,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"llama-3.1-70b", "tp=8,pp=4", 64}, Case{"mixtral-8x7b", "tp=1,ep=8", 8},
         Case{"mixtral-8x7b", "tp=2,sp=1,ep=4,pp=4,mbs=2", 64},
         Case{"mixtral-8x7b", "tp=2,sp=1,etp=2,ep=2,recompute=full", 8},
+        Case{"mixtral-8x7b", "tp=2,sp=1,etp=2,ep=2,chunks=4", 8},
         Case{"mixtral-8x7b", "tp=4,sp=1,etp=1,ep=8", 8}, Case{"deepseek-v3", "tp=1,ep=16", 16},
         Case{"deepseek-v3", "tp=2,sp=1,etp=1,ep=16", 16}, Case{"deepseek-v3-mtp", "tp=1,ep=16", 16},
         Case{"deepseek-v3-mtp", "tp=2,sp=1,etp=1,ep=16", 16},

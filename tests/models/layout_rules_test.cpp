@@ -89,6 +89,30 @@ TEST(LayoutRules, ExpertParallelismNeedsExperts) {
   expect_kept(c);
 }
 
+TEST(LayoutRules, ChunksNeedAnExchange) {
+  Case c = dense();
+  c.layout.chunks = 2;
+  expect_only(c, "chunks need an exchange");
+  c = with_experts();
+  c.workload.seq_length = 4096;  // 1024 tokens of a rank, 8 choices each: 32 rows for an expert
+  c.layout.chunks = 8;
+  expect_kept(c);
+  c.layout.ep = c.layout.etp = 1;
+  expect_only(c, "chunks need an exchange");
+}
+
+TEST(LayoutRules, ChunksDivideTheRowsOfAnExpert) {
+  Case c = with_experts();
+  c.workload.seq_length = 4096;
+  c.layout.chunks = 3;
+  expect_only(c, "chunks divide the rows of an expert");
+  EXPECT_THAT(refuse({c.model, c.workload, c.layout, c.devices})->message,
+              testing::HasSubstr("chunks=3 does not divide 32 rows of a rank for an expert"));
+  c.workload.seq_length = 4096 - 16;  // 8160 rows for 256 experts
+  c.layout.chunks = 2;
+  expect_only(c, "chunks divide the rows of an expert");
+}
+
 TEST(LayoutRules, ExpertTensorParallelismNeedsExperts) {
   Case c = dense();
   c.layout.etp = 2;

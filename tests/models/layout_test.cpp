@@ -47,7 +47,8 @@ TEST(Layout, ExpertsAreCutLikeTheRestUnlessSaid) {
 TEST(Layout, RefusesUnknownKeys) {
   EXPECT_EQ(parse_refusal("recompue=full").hint, "did you mean 'recompute'?");
   EXPECT_EQ(parse_refusal("tpp=2").hint, "did you mean 'tp'?");
-  EXPECT_EQ(parse_refusal("cp=2").hint, "known: tp, pp, ep, etp, mbs, sp, zero, recompute, ctas");
+  EXPECT_EQ(parse_refusal("cp=2").hint,
+            "known: tp, pp, ep, etp, mbs, sp, zero, recompute, chunks, ctas");
   EXPECT_EQ(parse_refusal("dp=2").hint, "dp follows from the devices, tp and pp");
   EXPECT_EQ(parse_refusal("=2").expected, "a known key");
 }
@@ -69,6 +70,20 @@ TEST(Layout, CtasOfAllGroupsOrOfOne) {
   EXPECT_EQ(parse_refusal("ctas=0").expected, "an integer from 1 to 1024");
   EXPECT_EQ(parse_refusal("ctas.dp=4,ctas.dp=4").expected, "each key once");
   EXPECT_EQ(parse_refusal("ctas.dpp=4").hint, "did you mean 'ctas.dp'?");
+}
+
+TEST(Layout, ChunksAreNamedWhereThereAreSeveral) {
+  const Layout l = parse_layout("ep=8,chunks=4,ctas=8", 64, true);
+  EXPECT_EQ(l.chunks, 4);
+  EXPECT_EQ(parse_layout(to_text(l), 64, true), l);
+  EXPECT_THAT(to_text(l), testing::EndsWith("recompute=none,chunks=4,ctas=8"));
+  EXPECT_THAT(short_name(l), HasSubstr(" chunks4"));
+  EXPECT_EQ(to_text(Layout{}).find("chunks"), std::string::npos);
+  EXPECT_EQ(short_name(Layout{}).find("chunks"), std::string::npos);
+  const auto bad = parse_refusal("ep=8,chunks=0");
+  EXPECT_EQ(bad.place, "chunks");
+  EXPECT_EQ(bad.expected, "an integer from 1 to 1000000");
+  EXPECT_EQ(parse_refusal("chunk=2").hint, "did you mean 'chunks'?");
 }
 
 TEST(Layout, RefusesBadItems) {

@@ -32,6 +32,7 @@ void expect_ladder(const Setting& setting, CostCache& cache) {
   const Space space = enumerate_layouts(setting);
   ASSERT_GT(space.valid.size(), 50U);
   for (const Layout& l : space.valid) {
+    if (l.chunks == 2 || l.chunks == 8) continue;  // for time; 1 and 4 stay
     const Bound bound = bounds.bound(l);
     const Lowered lowered = lower(setting, l, cache);
     const Picoseconds relaxed = relax(lowered.program).makespan;

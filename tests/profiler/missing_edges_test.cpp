@@ -164,10 +164,11 @@ TEST_P(MissingEdges, OfFlowControlAreFoundInTheArena) {
   EXPECT_GT(faults, 0U);
 }
 
-INSTANTIATE_TEST_SUITE_P(Execution, MissingEdges,
-                         testing::Values(Case{tiny_dense, "tp=2,sp=1,pp=2,zero=0"},
-                                         Case{tiny_deepseek,
-                                              "tp=2,sp=1,etp=1,ep=2,mbs=2,pp=2,zero=0"}));
+INSTANTIATE_TEST_SUITE_P(
+    Execution, MissingEdges,
+    testing::Values(Case{tiny_dense, "tp=2,sp=1,pp=2,zero=0"},
+                    Case{tiny_deepseek, "tp=2,sp=1,etp=1,ep=2,mbs=2,pp=2,zero=0"},
+                    Case{tiny_deepseek, "tp=2,sp=1,etp=1,ep=2,mbs=2,pp=2,zero=0,chunks=3"}));
 
 }  // namespace
 }  // namespace steploom

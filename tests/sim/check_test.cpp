@@ -5,6 +5,7 @@
 
 #include <array>
 
+#include "models/error.h"
 #include "sim/program_text.h"
 #include "tests/sim/pipeline_programs.h"
 #include "tests/sim/random_programs.h"
@@ -31,6 +32,64 @@ TEST(Check, SoundPrograms) {
     op drop on gpu one 1us frees=x after=use
   )"),
               IsEmpty());
+}
+
+// A slice is there once it or its whole is written, a whole once all of its slices are; a slice's
+// reader waits for no other slice's writer, the free of the whole for every use of a slice.
+TEST(Check, SlicesAndTheirWhole) {
+  const std::string head = R"(
+    device gpu
+    tensor gpu x 1K
+    slice gpu x0 x 512
+    slice gpu x1 x 512 )";
+  EXPECT_THAT(faults(head + R"(
+    op make0 on gpu one 1us writes=x0
+    op make1 on gpu one 1us writes=x1
+    op use0 on gpu two 1us reads=x0 after=make0
+    op use on gpu three 1us reads=x after=make1
+    op drop on gpu one 1us frees=x after=use0,use)"),
+              IsEmpty());
+  EXPECT_THAT(faults(head + R"(
+    op make on gpu one 1us writes=x
+    op use on gpu one 1us reads=x1)"),
+              IsEmpty());
+  EXPECT_THAT(faults(head + R"(
+    op make0 on gpu one 1us writes=x0
+    op use on gpu one 1us reads=x)"),
+              ElementsAre("'gpu · step 0 · use' reads 'x', which nothing has written before"));
+  EXPECT_THAT(faults(head + R"(
+    op make0 on gpu one 1us writes=x0
+    op make1 on gpu one 1us writes=x1
+    op use on gpu two 1us reads=x after=make0)"),
+              ElementsAre("'gpu · step 0 · use' reads 'x', but 'gpu · step 0 · make1' may not have "
+                          "written it yet"));
+  EXPECT_THAT(faults(head + R"(
+    op make on gpu one 1us writes=x
+    op use on gpu two 1us reads=x1)"),
+              ElementsAre("'gpu · step 0 · use' reads 'x1', but 'gpu · step 0 · make' may not have "
+                          "written it yet"));
+  EXPECT_THAT(faults(head + R"(
+    op make on gpu one 1us writes=x
+    op use on gpu two 1us reads=x1 after=make
+    op drop on gpu one 1us frees=x)"),
+              ElementsAre("'gpu · step 0 · drop' frees 'x', which 'gpu · step 0 · use' may still "
+                          "use"));
+  EXPECT_THAT(faults(head + R"(
+    op make on gpu one 1us writes=x
+    op drop on gpu one 1us frees=x
+    op use on gpu one 1us reads=x0)"),
+              ElementsAre("'gpu · step 0 · use' reads 'x0', which 'gpu · step 0 · drop' has "
+                          "freed"));
+}
+
+TEST(Check, SlicesLieInTheirWhole) {
+  EXPECT_THROW(parse_program("device gpu\n tensor gpu x 1K\n slice gpu y x 2K"), Error);
+  EXPECT_THROW(parse_program("device gpu\n tensor gpu x 1K\n slice gpu y x 600\n"
+                             "slice gpu z x 600"),
+               Error);
+  EXPECT_THROW(parse_program("device gpu\n tensor gpu x 1K\n tensor gpu w 1K\n"
+                             "slice gpu y x 600"),
+               Error);
 }
 
 // Streams run side by side: without a dependency the read may come before the write.

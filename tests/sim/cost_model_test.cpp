@@ -6,6 +6,7 @@
 #include <chrono>
 
 #include "models/error.h"
+#include "models/shapes.h"
 #include "sim/fabric_tables.h"
 #include "sim/kernel_model.h"
 
@@ -296,6 +297,36 @@ TEST(CostsByCtas, FabricsDiffer) {
   };
   EXPECT_GT(seconds("host"), 5 * seconds("nvlink"));
   EXPECT_GT(seconds("sockets"), 5 * seconds("host"));
+}
+
+// A part takes no less than its share of the whole, unless it was itself measured.
+TEST_F(Costs, CuttingNeverWinsByTheFit) {
+  for (const Phase phase : {Phase::forward, Phase::data_grad, Phase::weight_grad})
+    for (const std::int64_t rows : {512, 3000, 8192, 65536})
+      for (const std::int64_t experts : {1, 4, 32})
+        for (const int parts : {2, 4, 8}) {
+          const std::int64_t n = 4096 / parts * parts;
+          const Work whole = grouped_product(phase, Precision::bf16, experts,
+                                             rows / parts * parts * experts, 2048, n);
+          const Work part =
+              grouped_product(phase, Precision::bf16, experts, rows / parts * experts, 2048, n);
+          EXPECT_EQ(joined(part, parts).m, whole.m);
+          EXPECT_EQ(joined(part, parts).k, whole.k);
+          EXPECT_EQ(joined(part, parts).bytes, whole.bytes);
+          EXPECT_DOUBLE_EQ(joined(part, parts).flops, whole.flops);
+          const Picoseconds alone = model_.cost({part, {}, 0, 1}).time;
+          const Picoseconds of_whole = model_.cost({part, {}, 0, parts}).time;
+          EXPECT_GE(of_whole, alone);
+          EXPECT_GE(of_whole * parts, cost(whole).time);
+          EXPECT_EQ(of_whole, std::max(alone, (cost(whole).time + parts - 1) / parts));
+        }
+  // A measured part is what it was measured to be.
+  const Work part = grouped_product(Phase::forward, Precision::bf16, 4, 4096, 2048, 4096);
+  Profile profile = profile_;
+  profile.points.kernels.push_back({part, "grouped", 1, 1, 1, 9});
+  const CostModel measured(profile, cluster_);
+  EXPECT_EQ(measured.cost({part, {}, 0, 4}).time, 1'000'000);
+  EXPECT_EQ(measured.cost({part, {}, 0, 4}).provenance, Provenance::measured);
 }
 
 TEST_F(Costs, RefusesAProfileOfAnotherDevice) {

@@ -1,0 +1,187 @@
+// Experts in chunks: what overlaps, by hand, and that cutting alone never helps.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <string>
+
+#include "models/layout_rules.h"
+#include "planner/lower.h"
+#include "planner/search.h"
+#include "planner/space.h"
+#include "sim/engine.h"
+#include "tests/planner/planning.h"
+
+namespace steploom {
+namespace {
+
+constexpr Picoseconds kUs = 1'000'000;
+
+struct Span {
+  Picoseconds start = 0, end = 0;
+  bool operator==(const Span&) const = default;
+};
+void PrintTo(const Span& s, std::ostream* out) {
+  *out << s.start / kUs << " to " << s.end / kUs << " us";
+}
+
+// A step of one layer whose expert part alone takes time: an all-to-all of all rows 8 us, each of
+// the two products 6 us forward and for the data gradients, 4 us for the weight gradients.
+class ChunkedLayer {
+ public:
+  explicit ChunkedLayer(int chunks, std::int64_t shared = 0)
+      : world_(one_layer(shared), 1, 1024, 8, "steploom") {
+    Lowered lowered =
+        lower(world_.setting, world_.layout("ep=8,zero=0,chunks=" + std::to_string(chunks)),
+              world_.cache);
+    Program& p = lowered.program;
+    for (BlockTemplate& b : p.blocks)
+      for (std::size_t i = 0; i < b.ops.size(); ++i) {
+        b.ops[i].launch = 0;
+        const OpInfo& info = b.infos[i];
+        const bool experts = info.name == "experts up" || info.name == "experts down";
+        const bool shares = info.name == "shared expert up" && info.work.phase == Phase::forward;
+        b.ops[i].duration = info.work.kind == OpKind::all_to_all               ? 8 * kUs / chunks
+                            : experts && info.work.phase == Phase::weight_grad ? 4 * kUs / chunks
+                            : experts                                          ? 6 * kUs / chunks
+                            : shares                                           ? 3 * kUs
+                                                                               : 0;
+      }
+    const Replay r = replay(p);
+    step_ = r.makespan;
+    std::map<std::string, int> seen;
+    for (std::uint32_t s = 0; s < p.devices[0].slot_count; ++s) {
+      const BlockTemplate& b = p.blocks[p.slots[s].block];
+      for (std::size_t i = 0; i < b.ops.size(); ++i) {
+        const std::uint32_t id = p.slots[s].first_op + static_cast<std::uint32_t>(i);
+        const std::string name =
+            b.infos[i].name + " " + std::string(name_of(b.infos[i].work.phase));
+        spans_[name + " " + std::to_string(seen[name]++)] = {r.start[id], r.end[id]};
+      }
+    }
+    forward_ = spans_.at("combine forward " + std::to_string(chunks - 1)).end;
+  }
+
+  // Of the n-th such operator, from the start of its pass, in us.
+  Span at(const std::string& name, bool backward = false) const {
+    const Span s = spans_.at(name);
+    const Picoseconds zero = backward ? forward_ : 0;
+    return {(s.start - zero) / kUs, (s.end - zero) / kUs};
+  }
+  Picoseconds forward() const { return forward_ / kUs; }
+  Picoseconds backward() const { return (step_ - forward_) / kUs; }
+
+ private:
+  static ModelSpec one_layer(std::int64_t shared) {
+    ModelSpec m = small_moe(1);
+    m.layer_is_moe[0] = true;
+    m.moe->shared_width = shared;
+    return m;
+  }
+
+  World world_;
+  std::map<std::string, Span> spans_;
+  Picoseconds forward_ = 0, step_ = 0;
+};
+
+// One behind the other: 8 + 12 + 8 forward. Backward the up weight gradient alone is beside the
+// last all-to-all: 8 + 6 + 4 + 6 + max(4, 8).
+TEST(Chunks, WholeAnExpertPartOverlapsNothing) {
+  const ChunkedLayer one(1);
+  EXPECT_EQ(one.forward(), 28);
+  EXPECT_EQ(one.backward(), 32);
+}
+
+// Two chunks of 4, 3 + 3 and 4 us. Forward: the second dispatch and the first combine lie under
+// products. Backward: both weight gradients, 8 us, begin under the last all-to-all, at 16.
+TEST(Chunks, TimelineByHand) {
+  const ChunkedLayer two(2);
+  EXPECT_EQ(two.at("dispatch forward 0"), (Span{0, 4}));
+  EXPECT_EQ(two.at("dispatch forward 1"), (Span{4, 8}));
+  EXPECT_EQ(two.at("experts up forward 0"), (Span{4, 7}));
+  EXPECT_EQ(two.at("experts down forward 0"), (Span{7, 10}));
+  EXPECT_EQ(two.at("combine forward 0"), (Span{10, 14}));
+  EXPECT_EQ(two.at("experts up forward 1"), (Span{10, 13}));
+  EXPECT_EQ(two.at("experts down forward 1"), (Span{13, 16}));
+  EXPECT_EQ(two.at("combine forward 1"), (Span{16, 20}));
+  EXPECT_EQ(two.forward(), 20);
+  EXPECT_EQ(two.at("combine backward data_grad 1", true), (Span{4, 8}));
+  EXPECT_EQ(two.at("experts down data_grad 0", true), (Span{4, 7}));
+  EXPECT_EQ(two.at("dispatch backward data_grad 0", true), (Span{10, 14}));
+  EXPECT_EQ(two.at("experts up data_grad 1", true), (Span{13, 16}));
+  EXPECT_EQ(two.at("dispatch backward data_grad 1", true), (Span{16, 20}));
+  EXPECT_EQ(two.at("experts down weight_grad 0", true), (Span{16, 18}));
+  EXPECT_EQ(two.at("experts up weight_grad 1", true), (Span{22, 24}));
+  EXPECT_EQ(two.backward(), 24);
+}
+
+// n chunks of 8/n, 12/n and 8/n: the products, and one chunk's exchanges before and after.
+TEST(Chunks, TheExposedPartIsOneChunk) {
+  for (const int n : {2, 4}) {
+    EXPECT_EQ(ChunkedLayer(n).forward(), 8 / n + 12 + 8 / n);
+    EXPECT_EQ(ChunkedLayer(n).backward(), 8 / n + 12 + std::max(8 / n, 8));
+  }
+}
+
+// A shared expert of 3 us comes before the router; in chunks beside the first dispatch.
+TEST(Chunks, ASharedExpertIsBesideTheFirstDispatch) {
+  EXPECT_EQ(ChunkedLayer(1, 2048).at("dispatch forward 0"), (Span{3, 11}));
+  const ChunkedLayer two(2, 2048);
+  EXPECT_EQ(two.at("dispatch forward 0"), (Span{0, 4}));
+  EXPECT_EQ(two.at("shared expert up forward 0"), (Span{0, 3}));
+  EXPECT_EQ(two.forward(), 20);
+}
+
+Picoseconds with_free_communication(const World& world, const Layout& l, CostCache& cache) {
+  Lowered lowered = lower(world.setting, l, cache);
+  for (BlockTemplate& b : lowered.program.blocks)
+    for (OpTemplate& op : b.ops)
+      if (op.role != kNoRole) op.duration = 0;
+  return replay(lowered.program).makespan;
+}
+
+// Nothing is left to hide, so no plan gains: what a fit says of smaller products is no gain.
+TEST(Chunks, NoPlanGainsFromCuttingWhenCommunicationIsFree) {
+  for (const char* cluster : {"h100-sxm-80gb", "h200-sxm-141gb"}) {
+    World world(small_moe(), 1, 1024, 8, "steploom", cluster);
+    int tried = 0;
+    for (Layout l : enumerate_layouts(world.setting).valid) {
+      if (l.chunks == 1 || l.zero == 1 || l.micro_batch > 1) continue;
+      const Picoseconds cut = with_free_communication(world, l, world.cache);
+      const std::string text = to_text(l);
+      l.chunks = 1;
+      EXPECT_GE(cut, with_free_communication(world, l, world.cache)) << cluster << " " << text;
+      ++tried;
+    }
+    EXPECT_GT(tried, 10);
+  }
+}
+
+// In the space wherever experts exchange rows and the rules allow it, and nowhere else.
+TEST(Chunks, AreADimensionOfTheSpace) {
+  World world(small_moe(), 1, 1024, 8);
+  std::map<int, int> count;
+  for (const Layout& l : enumerate_layouts(world.setting).valid) {
+    ++count[l.chunks];
+    EXPECT_TRUE(l.chunks == 1 || l.ep * l.etp > 1) << to_text(l);
+  }
+  for (const int n : {1, 2, 4, 8}) EXPECT_GT(count[n], 0) << n;
+}
+
+// A chunk's slices are not counted beside their whole: rows of a rank before and after the experts
+// take the same memory in any number of chunks, and so does what the backward pass reads.
+TEST(Chunks, MemoryIsThatOfTheWhole) {
+  World world(small_moe(), 1, 1024, 8, "steploom");
+  Bytes whole = 0;
+  for (const int n : {1, 2, 4}) {
+    const Layout l = world.layout("ep=8,zero=0,chunks=" + std::to_string(n));
+    const Lowered lowered = lower(world.setting, l, world.cache);
+    const Replay r = replay(lowered.program);
+    const Bytes peak = *std::max_element(r.peak_memory.begin(), r.peak_memory.end());
+    if (n == 1) whole = peak;
+    EXPECT_LE(peak, whole + whole / 50) << n;
+  }
+}
+
+}  // namespace
+}  // namespace steploom
