@@ -120,10 +120,9 @@ Table contention(const Profile& p) {
       std::string half = "no row";
       for (const ProfiledFabric::Share& s : f.shares)
         if (s.of == row) half = fmt::format("{:.2f}", static_cast<double>(s.rates[8]) / kFullRate);
-      if (is_copy(c)) {
-        rows = !f.measures_copy(c) ? "not measured"
-               : f.needs_sms(c)    ? fmt::format("on SMs, as {}", name_of(row))
-                                   : "by an engine";
+      if (is_copy(c) && f.needs_sms(c)) rows = fmt::format("on SMs, as {}", name_of(row));
+      if (is_copy(c) && !f.needs_sms(c)) {
+        rows = f.measures_copy(c) ? "by an engine" : "not measured";
         const auto kernels = [](KernelClass k) { return !is_collective(k) && !is_copy(k); };
         t.add({f.name, std::string(name_of(c)), rows, half, "no row", "no row",
                lowest(f, kernels, [c](KernelClass k) { return k == c; }),
