@@ -26,11 +26,11 @@ target_link_libraries(steploom_trace PUBLIC steploom_profiler
 
 add_library(steploom_collectives STATIC
   profiler/measure_run.cpp profiler/measure_sweep.cpp profiler/measure_interference.cpp
-  profiler/measure_admission.cpp profiler/stamped_loop.cpp profiler/collectives.cu
-  profiler/side_kernels.cu)
+  profiler/measure_admission.cpp profiler/measure_copies.cpp profiler/side_attention.cpp
+  profiler/stamped_loop.cpp profiler/collectives.cu profiler/side_copies.cu profiler/side_kernels.cu)
 target_include_directories(steploom_collectives SYSTEM PRIVATE
   ${NCCL_INCLUDE_DIR} ${CUDAToolkit_INCLUDE_DIRS})
 target_compile_options(steploom_collectives PRIVATE
   $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra,-Wconversion>)
-target_link_libraries(steploom_collectives PUBLIC steploom_trace
+target_link_libraries(steploom_collectives PUBLIC steploom_trace steploom_measure
   PRIVATE ${NCCL_LIBRARY} CUDA::cudart_static CUDA::cublas CUDA::cupti)

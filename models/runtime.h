@@ -33,6 +33,9 @@ struct Runtime {
   int sends_under_way = 0;
   // The host reads how many tokens each expert got before it can issue the expert products.
   bool host_waits_for_routing = false;
+  // Can run the experts of a layer in chunks, beside their all-to-all (Layout::chunks); off: `plan`
+  // tries none.
+  bool chunks_experts = false;
   // Operators name everything that their kernels touch, statistics and routing included, in the
   // order of operands.h: what can be executed. Off: only what fixes order and most of the memory.
   bool complete_operands = false;

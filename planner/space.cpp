@@ -43,7 +43,7 @@ Space enumerate_layouts(const Setting& s) {
   // What is refused whole is refused in chunks too.
   const auto consider_chunks = [&] {
     l.chunks = 1;
-    if (!consider() || l.ep * l.etp == 1) return;
+    if (!consider() || l.ep * l.etp == 1 || !s.runtime.chunks_experts) return;
     for (const int chunks : kChunks) {
       l.chunks = chunks;
       consider();

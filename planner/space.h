@@ -2,7 +2,7 @@
 //
 // Every combination of divisors: tp·pp of the devices, ep and etp of the devices (1 in a dense
 // model), sequence parallelism, ZeRO 0 or 1, every micro-batch that divides the global batch,
-// recompute none or full, and 1, 2, 4 or 8 chunks where experts exchange rows. Nothing is left out
+// recompute none or full, and 1, 2, 4 or 8 chunks where experts exchange rows and the runtime can. Nothing is left out
 // by a rule of thumb, so "best" means best of all.
 #pragma once
 

@@ -48,6 +48,7 @@ struct Bench {
   std::byte* send = nullptr;  // pools of kPoolBytes and a guard
   std::byte* receive = nullptr;
   SideKernels kernels;
+  std::vector<SideKernel> side_kernels;  // those that are measured
   std::vector<ncclComm_t> comms;         // by kAsked
   std::vector<ncclComm_t> second_comms;  // by kAskedSecond
 
@@ -113,5 +114,6 @@ void measure_sweep(Bench& bench, const std::vector<SweepPoint>& points);
 void measure_share(Bench& bench);
 void measure_beside(Bench& bench, const Settings& settings);
 void measure_pairs(Bench& bench, const Settings& settings, const Settings& seconds);
+void measure_copies(Bench& bench);
 
 }  // namespace steploom

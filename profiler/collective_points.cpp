@@ -18,7 +18,6 @@ constexpr int kVersion = 1;
 constexpr double kLongestUs = 1e9;
 constexpr std::array<std::string_view, 6> kCollectives{
     "all_reduce", "all_gather", "reduce_scatter", "all_to_all", "all_to_all_uneven", "send_recv"};
-constexpr std::array<std::string_view, 4> kKernels{"matmul", "matmul_small", "memory", "spin"};
 constexpr std::array<std::string_view, 3> kFabrics{"nvlink", "host", "sockets"};
 
 std::string one_of(const Json& json, std::span<const std::string_view> known) {
@@ -35,7 +34,7 @@ std::string collective(const Json& json) {
   return one_of(json, kCollectives);
 }
 std::string kernel(const Json& json) {
-  return one_of(json, kKernels);
+  return one_of(json, kSideKernels);
 }
 Bytes bytes(const Json& json) {
   return json.integer(1, Bytes{1} << 40);
@@ -154,6 +153,40 @@ AdmissionPoint admission_point(const Json& line) {
   return p;
 }
 
+std::string copy(const Json& json) {
+  return one_of(json, kSideCopies);
+}
+
+CopyPoint copy_point(const Json& line) {
+  keys(line, {"table", "copy", "bytes", "us", "samples", "needs_sms", "us_without_sms", "wrong"});
+  CopyPoint p;
+  p.copy = copy(line.at("copy"));
+  p.bytes = bytes(line.at("bytes"));
+  p.us = quartiles(line.at("us"));
+  p.needs_sms = line.at("needs_sms").boolean();
+  p.us_without_sms = line.at("us_without_sms").number(0, kLongestUs);
+  line.at("samples").integer(1);
+  refuse_wrong(line);
+  return p;
+}
+
+CopyBesidePoint copy_beside_point(const Json& line) {
+  keys(line, {"table", "kernel", "copy", "bytes", "kernel_us", "kernel_alone_us", "copy_us",
+              "copy_alone_us", "window_ms", "samples", "wrong"});
+  CopyBesidePoint p;
+  p.kernel = kernel(line.at("kernel"));
+  p.copy = copy(line.at("copy"));
+  p.bytes = bytes(line.at("bytes"));
+  p.kernel_us = quartiles(line.at("kernel_us"));
+  p.kernel_alone_us = quartiles(line.at("kernel_alone_us"));
+  p.copy_us = quartiles(line.at("copy_us"));
+  p.copy_alone_us = quartiles(line.at("copy_alone_us"));
+  p.window_ms = line.at("window_ms").number(0, kLongestUs);
+  line.at("samples").integer(1);
+  refuse_wrong(line);
+  return p;
+}
+
 void read_header(CollectivePoints& points, const Json& line) {
   if (!line.is_object() || !line.has("steploom_collective_points")) {
     line.refuse("the header of a file of collectives that steploom profile wrote");
@@ -164,7 +197,7 @@ void read_header(CollectivePoints& points, const Json& line) {
   }
   keys(line,
        {"steploom_collective_points", "date", "command", "fabric", "ranks", "gpu", "sms", "driver",
-        "cuda_driver", "cuda_runtime", "nccl", "cublas", "environment", "precision"});
+        "cuda_driver", "cuda_runtime", "nccl", "cublas", "cudnn", "environment", "precision"});
   points.date = line.at("date").text();
   points.command = line.at("command").text();
   points.fabric = one_of(line.at("fabric"), kFabrics);
@@ -176,6 +209,7 @@ void read_header(CollectivePoints& points, const Json& line) {
   points.cuda_runtime = line.at("cuda_runtime").text();
   points.nccl = line.at("nccl").text();
   points.cublas = line.at("cublas").text();
+  if (const auto cudnn = line.find("cudnn")) points.cudnn = cudnn->text();
   const Json environment = line.at("environment");
   for (std::size_t i = 0; i < environment.size(); ++i) {
     points.environment.push_back(environment.at(i).text());
@@ -186,14 +220,16 @@ void read_header(CollectivePoints& points, const Json& line) {
 
 // True if the line is the file's end.
 bool read_line(CollectivePoints& points, const Json& line) {
-  constexpr std::array<std::string_view, 6> tables{"collective", "share",     "beside",
-                                                   "pair",       "admission", "end"};
+  constexpr std::array<std::string_view, 8> tables{"collective", "share", "beside",      "pair",
+                                                   "admission",  "copy",  "copy_beside", "end"};
   const std::string table = one_of(line.at("table"), tables);
   if (table == "collective") points.collectives.push_back(collective_point(line));
   if (table == "share") points.shares.push_back(share_point(line));
   if (table == "beside") points.besides.push_back(beside_point(line));
   if (table == "pair") points.pairs.push_back(pair_point(line));
   if (table == "admission") points.admissions.push_back(admission_point(line));
+  if (table == "copy") points.copies.push_back(copy_point(line));
+  if (table == "copy_beside") points.copy_besides.push_back(copy_beside_point(line));
   if (table != "end") return false;
   keys(line, {"table", "seconds", "complete"});
   line.at("seconds").number(0, kLongestUs);

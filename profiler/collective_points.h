@@ -8,6 +8,7 @@
 // kernel run on: its CTA count.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -18,6 +19,12 @@
 #include "sim/profile.h"
 
 namespace steploom {
+
+// Kernels that are measured beside collectives and copies; copies.
+inline constexpr std::array<std::string_view, 6> kSideKernels{
+    "matmul", "matmul_small", "attention", "attention_backward", "memory", "spin"};
+inline constexpr std::array<std::string_view, 3> kSideCopies{"copy_on_device", "copy_to_device",
+                                                             "copy_to_host"};
 
 struct Quartiles {
   double first = 0, median = 0, third = 0;
@@ -73,9 +80,28 @@ struct AdmissionPoint {
   Quartiles run_us;   // from there to the last member's end
 };
 
+// A copy alone.
+struct CopyPoint {
+  std::string copy;  // "copy_to_host"
+  Bytes bytes = 0;
+  Quartiles us;
+  bool needs_sms = false;     // a blocker of all SMs' shared memory keeps it waiting
+  double us_without_sms = 0;  // else: what it takes then
+};
+
+// A kernel and a copy in saturated loops beside each other.
+struct CopyBesidePoint {
+  std::string kernel, copy;
+  Bytes bytes = 0;
+  Quartiles kernel_us, kernel_alone_us;
+  Quartiles copy_us, copy_alone_us;
+  double window_ms = 0;
+};
+
 struct CollectivePoints {
   std::string reading;  // the file
   std::string date, command, fabric, gpu, driver, cuda_driver, cuda_runtime, nccl, cublas;
+  std::string cudnn;                     // empty: of a file from before attention was measured here
   std::vector<std::string> environment;  // of NCCL
   int ranks = 0;
   int sms = 0;
@@ -84,6 +110,8 @@ struct CollectivePoints {
   std::vector<BesidePoint> besides;
   std::vector<PairPoint> pairs;
   std::vector<AdmissionPoint> admissions;
+  std::vector<CopyPoint> copies;
+  std::vector<CopyBesidePoint> copy_besides;
   bool complete = false;  // the run reached its end within its budget
 };
 

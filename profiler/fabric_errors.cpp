@@ -170,6 +170,20 @@ SideRates replayed(const PairPoint& p, const Profile& profile, const Cluster& cl
       kRanks, profile, cluster);
 }
 
+SideRates replayed(const CopyBesidePoint& p, const Profile& profile, const Cluster& cluster) {
+  const KernelClass copy = *kernel_class_named(p.copy);
+  const ProfiledFabric* const fabric = fabric_of(profile, cluster);
+  const auto sms = static_cast<std::uint16_t>(profile.device.sms);
+  const bool needs_sms = fabric != nullptr && fabric->needs_sms(copy);
+  return replay_of({*kernel_class_named(p.kernel), p.kernel_alone_us.median, sms, 0, false},
+                   {copy, p.copy_alone_us.median, needs_sms ? sms : std::uint16_t{0}, 0, false},
+                   kRanks, profile, cluster);
+}
+
+SideRates measured(const CopyBesidePoint& p) {
+  return {p.kernel_alone_us.median / p.kernel_us.median, p.copy_alone_us.median / p.copy_us.median};
+}
+
 SideRates measured(const BesidePoint& p) {
   return {p.kernel_alone_us.median / p.kernel_us.median,
           p.collective_alone_us.median / p.collective_us.median};
@@ -200,7 +214,9 @@ std::vector<FabricError> fabric_errors(const CollectivePoints& points, const Pro
     all_errors.report(rows, std::string(name_of(kind)) + ", all settings");
   }
   const Contention tables = contention_of(profile, cluster);
-  constexpr std::array kernels{KernelClass::matmul, KernelClass::matmul_small, KernelClass::memory};
+  constexpr std::array kernels{KernelClass::matmul, KernelClass::matmul_small,
+                               KernelClass::attention, KernelClass::attention_backward,
+                               KernelClass::memory};
   for (const KernelClass kernel : kernels) {
     Errors errors;
     double whole = 0;
@@ -226,6 +242,15 @@ std::vector<FabricError> fabric_errors(const CollectivePoints& points, const Pro
     kernel_errors.report(rows, std::string(name_of(kernel)) + " beside collectives");
     collective_errors.report(rows, "collectives beside " + std::string(name_of(kernel)));
   }
+  Errors beside_copies, copies;
+  for (const CopyBesidePoint& p : points.copy_besides) {
+    if (p.kernel == "spin") continue;
+    const SideRates predicted = replayed(p, profile, cluster);
+    beside_copies.add(predicted.first, measured(p).first);
+    copies.add(predicted.second, measured(p).second);
+  }
+  beside_copies.report(rows, "kernels beside copies");
+  copies.report(rows, "copies beside kernels");
   Errors pairs;
   for (const PairPoint& p : points.pairs) {
     const SideRates predicted = replayed(p, profile, cluster);

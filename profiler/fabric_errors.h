@@ -22,8 +22,10 @@ struct SideRates {
 // The replay of the measurement of a point: `kernel` is first.
 SideRates replayed(const BesidePoint& point, const Profile& profile, const Cluster& cluster);
 SideRates replayed(const PairPoint& point, const Profile& profile, const Cluster& cluster);
+SideRates replayed(const CopyBesidePoint& point, const Profile& profile, const Cluster& cluster);
 SideRates measured(const BesidePoint& point);
 SideRates measured(const PairPoint& point);
+SideRates measured(const CopyBesidePoint& point);
 
 struct FabricError {
   std::string what;  // "all_reduce, fastest setting"
@@ -34,7 +36,7 @@ struct FabricError {
 };
 
 // One row a table and class: collectives of `least_bytes` and more, g, kernels and collectives
-// beside each other, two collectives. What a file does not hold gives no row.
+// beside each other, kernels and copies, two collectives. What a file does not hold gives no row.
 std::vector<FabricError> fabric_errors(const CollectivePoints& points, const Profile& profile,
                                        const Cluster& cluster, Bytes least_bytes);
 

@@ -18,6 +18,10 @@
 // grid) · weight of it; the weight is such that two of a kind fill it when they slow each other. h
 // is left to what that does not explain: 1, unless one of the two is slower than its fair part.
 //
+// A copy that slows the kernel `spin`, which moves no data, runs on SMs and takes the rows of the
+// memory kernel; the others are an engine's, and h of both sides is time alone over time side by
+// side.
+//
 // All h are clamped to 1. What was not measured is assumed (kAssumed).
 #pragma once
 
@@ -28,8 +32,10 @@
 
 namespace steploom {
 
-// One fabric a file, sorted by name. g comes from the file itself or, where it has none, from the
-// first that has. Throws Error if a table is missing or two files are of one fabric.
+// The fabrics of the files, sorted by name. One file of a fabric has the collectives alone; kernels
+// beside them come from the first of its files that has the kernel. g and copies come from there
+// or, where the fabric has none, from the first file that has. Throws Error if a table is missing
+// or two files of one fabric have collectives alone.
 std::vector<ProfiledFabric> fit_fabrics(const std::vector<CollectivePoints>& files);
 
 // Puts them into a profile in place of those of the same names. Throws Error if the files were

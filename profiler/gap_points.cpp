@@ -32,7 +32,7 @@ void read_header(GapPoints& points, const Json& line) {
   if (version.integer() != kVersion)
     version.refuse("version " + std::to_string(kVersion), "measure again: steploom profile gaps");
   keys(line, {"steploom_gaps", "date", "command", "fabric", "ranks", "gpu", "sms", "driver",
-              "cuda_driver", "cuda_runtime", "nccl", "cublas", "environment", "precision"});
+              "cuda_driver", "cuda_runtime", "nccl", "cublas", "cudnn", "environment", "precision"});
   points.date = line.at("date").text();
   points.command = line.at("command").text();
   points.fabric = line.at("fabric").text();

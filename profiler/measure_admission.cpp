@@ -90,7 +90,7 @@ Samples admit(Bench& bench, const NcclCollective& collective, std::int64_t bytes
 
 void measure_admission(Bench& bench, const Settings& settings) {
   std::vector<Mode> modes{{nullptr, false}};
-  for (const SideKernel& kernel : side_kernels()) {
+  for (const SideKernel& kernel : bench.side_kernels) {
     modes.push_back({&kernel, false});
     modes.push_back({&kernel, true});
   }

@@ -2,7 +2,9 @@
 // docs/interference.md says what is measured and how.
 #pragma once
 
+#include <array>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "profiler/collective_asks.h"
@@ -12,10 +14,16 @@ namespace steploom {
 
 inline constexpr double kMeasurePatienceSeconds = 30;
 
+// What can be measured: the sweep of collectives alone, waits behind kernels, kernels on part of
+// the SMs, kernels beside collectives, two collectives, and copies beside kernels.
+inline constexpr std::array<std::string_view, 6> kMeasureParts{"sweep",  "admission", "share",
+                                                               "beside", "pairs",     "copies"};
+
 struct MeasureOptions {
-  std::string fabric;              // "nvlink", "host" or "sockets"
-  std::string out;                 // the file to write
-  std::vector<std::string> parts;  // of sweep, admission, share, beside, pairs
+  std::string fabric;  // "nvlink", "host" or "sockets"
+  std::string out;     // the file to write
+  std::vector<std::string> parts{kMeasureParts.begin(), kMeasureParts.end()};
+  std::vector<std::string> kernels;  // of kSideKernels; empty: all that this build has
   double budget_seconds = 0;
   int every = 1;                      // every n-th size only: for a quick trial
   std::vector<CollectiveAsk> points;  // the sweep's own; empty: all collectives at all sizes

@@ -10,17 +10,7 @@ namespace steploom {
 namespace {
 
 constexpr double kWindowMs = 25;  // of each sample, at least
-constexpr double kLeadMs = 75;    // before the first sample: the clock falls under load
 constexpr int kShares = 16;       // g at held/wanted = i/16
-
-Loop loop_of(Bench& bench, const SideKernel& kernel, double us, double ms) {
-  return loop_for(bench.side, us, ms, [&](int) { kernel.launch(bench.kernels, bench.side); });
-}
-
-// How long loops have to be, beside a collective of so many microseconds.
-double loop_ms(double collective_us) {
-  return kLeadMs + kWindows * std::max(kWindowMs, 2e-3 * collective_us);
-}
 
 // A loop of a collective; it uses one half of the pools, or both.
 struct CollectiveLoop {
@@ -51,20 +41,31 @@ void poison_pool(Bench& bench) {
 
 }  // namespace
 
+Loop loop_of(Bench& bench, const SideKernel& kernel, double us, double ms) {
+  return loop_for(bench.side, us, ms, [&](int) { kernel.launch(bench.kernels, bench.side); });
+}
+
+double loop_ms(double collective_us) {
+  return kLeadMs + kWindows * std::max(kWindowMs, 2e-3 * collective_us);
+}
+
 void measure_share(Bench& bench) {
   const int sms = bench.kernels.sms;
-  for (const SideKernel& kernel : side_kernels()) {
+  for (const SideKernel& kernel : bench.side_kernels) {
     bench.peers.doing(std::string(kernel.name) + " on part of the SMs");
     const double error = bench.peers.most(error_of(bench.kernels, kernel, bench.side));
     if (error > 0.01) fail(std::string("wrong results of ") + kernel.name);
     run_alone(bench, loop_of(bench, kernel, kernel.least_us, 200));
     for (int i = kShares; i >= 1; --i) {
       const int held = static_cast<int>(std::lround(static_cast<double>(sms) * i / kShares));
+      const double since = bench.peers.seconds();
       take_sms(bench.kernels, sms - held, bench.blocker);
       const int free = count_free_sms(bench.kernels, bench.side);
       const double estimate = kernel.least_us * sms / held;
       const Spread us = spread_of(run_alone(bench, loop_of(bench, kernel, estimate, 50)));
       release_sms(bench.kernels, bench.blocker, bench.side);
+      // A kernel that cannot start on so few SMs (clusters) waits until the blocker has left.
+      if (bench.peers.most(bench.peers.seconds() - since) > kBlockedSeconds) break;
       bench.write(JsonLine()
                       .add("table", "share")
                       .add("kernel", kernel.name)
@@ -85,7 +86,7 @@ void measure_beside(Bench& bench, const Settings& settings) {
       const double ms = loop_ms(setting.kernel_us);
       const Loop collective = one.loop(bench, setting.kernel_us, ms);
       const Spread collective_alone = spread_of(run_steady(bench, collective, kLeadMs));
-      for (const SideKernel& kernel : side_kernels()) {
+      for (const SideKernel& kernel : bench.side_kernels) {
         if (bench.out_of_time()) return;
         bench.peers.doing(std::string(kernel.name) + " beside " + name + " on " +
                           std::to_string(setting.grid) + " CTAs");

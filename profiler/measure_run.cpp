@@ -9,6 +9,7 @@
 #include <cstring>
 #include <optional>
 
+#include "profiler/attention.h"
 #include "profiler/bench.h"
 #include "profiler/fork_local.h"
 #include "profiler/kernel_trace.h"
@@ -80,7 +81,7 @@ int take_gpu(Peers& peers) {
 }
 
 Bench set_up(const MeasureOptions& options, Peers& peers, int device, JsonLines* lines) {
-  Bench bench{options, peers, lines, device, {}, {}, {}, {}, nullptr, nullptr, {}, {}, {}};
+  Bench bench{options, peers, lines, device, {}, {}, {}, {}, nullptr, nullptr, {}, {}, {}, {}};
   int least = 0, greatest = 0;
   check(cudaDeviceGetStreamPriorityRange(&least, &greatest));
   bench.stream = make_stream(least);
@@ -94,6 +95,7 @@ Bench set_up(const MeasureOptions& options, Peers& peers, int device, JsonLines*
   fill_pool(bench.send, kPoolBytes, peers.rank(), peers.ranks(), bench.stream);
   check(cudaStreamSynchronize(bench.stream));
   bench.kernels = make_side_kernels(bench.blocker, bench.side);
+  bench.side_kernels = side_kernels_named(options.kernels);
   bench.comms = connect(bench, kAsked);
   bench.second_comms = connect(bench, kAskedSecond);
   return bench;
@@ -140,6 +142,7 @@ void measure(Bench& bench) {
   if (wants("share")) measure_share(bench);
   if (wants("beside")) measure_beside(bench, settings);
   if (wants("pairs")) measure_pairs(bench, firsts, seconds);
+  if (wants("copies")) measure_copies(bench);
   bench.peers.doing("leaving");
   for (ncclComm_t comm : bench.comms) check(ncclCommDestroy(comm));
   for (ncclComm_t comm : bench.second_comms) check(ncclCommDestroy(comm));

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <vector>
 
+#include "profiler/attention.h"
 #include "profiler/measure_check.h"
 
 namespace steploom {
@@ -61,6 +62,7 @@ JsonLine measured_on(const char* format, const std::string& fabric, const std::s
       .add("cuda_runtime", dotted(runtime, 1000, 10))
       .add("nccl", dotted(nccl, 10000, 100))
       .add("cublas", dotted(10000 * cublas[0] + 100 * cublas[1] + cublas[2], 10000, 100))
+      .add("cudnn", dotted(Dnn::version(), 10000, 100))
       .add("environment", environment)
       .add("precision", "bf16");
 }

@@ -7,6 +7,7 @@ usage: profiler/plot_collectives.py FIGURE FOLDER > docs/FIGURE.svg
     interference-share   g: kernels on part of the SMs
     interference-beside  kernels and collectives beside each other, against CTAs
     interference-wait    what collectives wait behind kernels, at both priorities
+    interference-copies  kernels and copies beside each other
 """
 import json
 import math
@@ -18,18 +19,25 @@ FABRICS = ("nvlink", "host", "sockets")
 # Bytes that cross a rank's link, over size; two ranks.
 BUS = {"all_reduce": 1, "all_gather": .5, "reduce_scatter": .5, "all_to_all": .5, "send_recv": 1}
 COLOUR = dict(zip(BUS, ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd")))
-KERNELS = dict(zip(("matmul", "matmul_small", "memory", "spin"),
-                   ("#1f77b4", "#ff7f0e", "#2ca02c", "#888888")))
+KERNELS = dict(zip(("matmul", "matmul_small", "memory", "spin", "attention", "attention_backward"),
+                   ("#1f77b4", "#ff7f0e", "#2ca02c", "#888888", "#d62728", "#9467bd")))
+COPIES = dict(zip(("copy_on_device", "copy_to_device", "copy_to_host"), ("#d62728", "#1f77b4", "#2ca02c")))
+SHORT = {"nothing": "none", "matmul_small": "small", "attention": "attn", "attention_backward": "bwd"}
 DASH = {"all_reduce": "", "all_to_all": "7 3", "send_recv": "2 3"}
 GRIDS = (1, 2, 4, 8, 16, 32)
 WIDTH, HEIGHT, LEFT, TOP, STEP, DOWN = 250, 220, 50, 30, 310, 300
 
 
-def lines(folder, fabric, table):
-    for line in (Path(folder) / f"{fabric}.jsonl").read_text().splitlines():
+def lines(folder, file, table):
+    for line in (Path(folder) / f"{file}.jsonl").read_text().splitlines():
         point = json.loads(line)
         if point.get("table") == table:
             yield point
+
+
+def file_of(fabric, kernel):
+    """The file with a kernel's lines: attention was measured in a run of its own."""
+    return f"{fabric}-attention" if kernel.startswith("attention") else fabric
 
 
 class Panel:
@@ -75,7 +83,7 @@ def by_grid(grid):
 def key(items, top):
     out = []
     for i, (name, colour, dash) in enumerate(items):
-        left = LEFT + i * 130
+        left = LEFT + i * 150
         dashed = f' stroke-dasharray="{dash}"' if dash else ""
         out.append(f'<path d="M{left} {top - 4}h20" stroke="{colour}" stroke-width="3"{dashed}/>'
                    f'<text x="{left + 26}" y="{top}">{name}</text>')
@@ -97,7 +105,8 @@ def bandwidth(folder):
 def share(folder):
     panel = Panel(0, 0, "g", "SMs held, of 132", (8, 33, 66, 99, 132), lambda sms: sms / 132, 1.2)
     for kernel, colour in KERNELS.items():
-        us = {p["held"]: p["us"][1] for p in lines(folder, "nvlink", "share") if p["kernel"] == kernel}
+        us = {p["held"]: p["us"][1] for p in lines(folder, file_of("nvlink", kernel), "share")
+              if p["kernel"] == kernel}
         panel.series([(held, us[max(us)] / time) for held, time in us.items()], colour)
     return "rate", [panel], [(name, colour, "") for name, colour in KERNELS.items()]
 
@@ -107,10 +116,10 @@ def beside(folder):
     for number, fabric in enumerate(FABRICS):
         mine = Panel(number, 0, f"kernels, {fabric}", "CTAs of the collective", GRIDS, by_grid, 1.2)
         theirs = Panel(number, 1, f"collectives, {fabric}", "CTAs of the collective", GRIDS, by_grid, 1.2)
-        loops = list(lines(folder, fabric, "beside"))
-        single = list(lines(folder, fabric, "admission"))
-        largest = max(p["bytes"] for p in single)
         for kernel, colour in KERNELS.items():
+            loops = list(lines(folder, file_of(fabric, kernel), "beside"))
+            single = list(lines(folder, file_of(fabric, kernel), "admission"))
+            largest = max(p["bytes"] for p in single)
             for name, dash in DASH.items():
                 mine.series([(p["grid"], p["kernel_alone_us"][1] / p["kernel_us"][1]) for p in loops
                              if p["kernel"] == kernel and p["collective"] == name], colour, dash)
@@ -128,11 +137,12 @@ def wait(folder):
     behind = ("nothing", *KERNELS)
     colours = {"default": "#1f77b4", "high": "#d62728"}
     for number, fabric in enumerate(FABRICS):
-        short = [name.replace("matmul_small", "small") for name in behind]
-        panel = Panel(number, 0, fabric, "behind", short, lambda name, s=short: (s.index(name) + .5) / 5, 800)
+        short = [SHORT.get(name, name) for name in behind]
+        panel = Panel(number, 0, fabric, "behind", short,
+                      lambda name, s=short: (s.index(name) + .5) / len(s), 1200)
         for name, label in zip(behind, short):
             for shift, (priority, colour) in zip((-6, 6), colours.items()):
-                waits = [p["wait_us"][1] for p in lines(folder, fabric, "admission")
+                waits = [p["wait_us"][1] for p in lines(folder, file_of(fabric, name), "admission")
                          if p["behind"] == name and p["priority"] == priority]
                 if waits:
                     panel.range(label, shift, waits, colour)
@@ -140,15 +150,31 @@ def wait(folder):
     return "µs", panels, [(f"{name} priority", colour, "") for name, colour in colours.items()]
 
 
+def copies(folder):
+    kernels = [name for name in KERNELS if name != "spin"] + ["spin"]
+    short = [SHORT.get(name, name) for name in kernels]
+    panels = []
+    for number, side in enumerate(("kernel", "copy")):
+        panel = Panel(number, 0, {"kernel": "kernels beside copies", "copy": "copies beside kernels"}[side],
+                      "kernel", short, lambda name: (short.index(name) + .5) / len(short), 1.2)
+        for shift, (name, colour) in zip((-8, 0, 8), COPIES.items()):
+            for p in lines(folder, "copies", "copy_beside"):
+                if p["copy"] == name:
+                    rates = [p[f"{side}_alone_us"][1] / us for us in p[f"{side}_us"]]
+                    panel.range(SHORT.get(p["kernel"], p["kernel"]), shift, rates, colour)
+        panels.append(panel)
+    return "rate", panels, [(name, colour, "") for name, colour in COPIES.items()]
+
+
 FIGURES = {"interference": bandwidth, "interference-share": share, "interference-beside": beside,
-           "interference-wait": wait}
+           "interference-wait": wait, "interference-copies": copies}
 
 
 def main():
     if len(sys.argv) != 3 or sys.argv[1] not in FIGURES:
         sys.exit(__doc__)
     unit, panels, items = FIGURES[sys.argv[1]](sys.argv[2])
-    width = max(max(p.left for p in panels) + WIDTH, LEFT + 130 * len(items)) + 10
+    width = max(max(p.left for p in panels) + WIDTH, LEFT + 150 * len(items)) + 10
     height = max(p.bottom for p in panels) + 75
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
            f'width="{width}" height="{height}">',

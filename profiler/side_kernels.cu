@@ -2,6 +2,7 @@
 
 #include <cuda_bf16.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cmath>
@@ -55,7 +56,8 @@ __global__ void block_sms(int* resident, const int* let_go) {
   do {
     __nanosleep(50'000);
     asm volatile("mov.u64 %0, %globaltimer;" : "=l"(now));
-  } while (*static_cast<const volatile int*>(let_go) == 0 && now - start < 5'000'000'000ll);
+  } while (*static_cast<const volatile int*>(let_go) == 0 &&
+           now - start < static_cast<long long>(1e9 * kBlockedSeconds));
 }
 
 __global__ void look_around(unsigned* seen) {
@@ -119,13 +121,25 @@ void launch_spin(SideKernels& s, cudaStream_t stream) {
   spin<<<static_cast<unsigned>(s.sms), 1024, 0, stream>>>(s.sink, kSpinSteps);
   check(cudaGetLastError());
 }
+void launch_attention(SideKernels& s, cudaStream_t stream) {
+  s.attention->run(Phase::forward, stream);
+}
+void launch_attention_backward(SideKernels& s, cudaStream_t stream) {
+  s.attention->run(Phase::data_grad, stream);
+}
 
-constexpr std::array<SideKernel, 4> kSideKernels{{
+constexpr std::array<SideKernel, 6> kSideKernels{{
     {"matmul", 690, launch_large},
     {"matmul_small", 85, launch_small},
+    {"attention", 430, launch_attention},
+    {"attention_backward", 1250, launch_attention_backward},
     {"memory", 370, launch_memory},
     {"spin", 480, launch_spin},
 }};
+
+bool is_attention(const SideKernel& kernel) {
+  return std::string_view(kernel.name).starts_with("attention");
+}
 
 template <typename T>
 T* allocate(std::size_t bytes) {
@@ -165,20 +179,35 @@ SideKernels make_side_kernels(cudaStream_t stream, cudaStream_t other) {
   check(cudaMemsetAsync(s.y, 0, kMemoryElements * sizeof(float), stream));
   check(
       cudaFuncSetAttribute(block_sms, cudaFuncAttributeMaxDynamicSharedMemorySize, kBlockerShared));
+  if (SideAttention::built_in()) s.attention = std::make_unique<SideAttention>();
   // Loads every kernel now: a module loaded beside a blocker would wait for it.
-  for (const SideKernel& kernel : kSideKernels) kernel.launch(s, stream);
+  for (const SideKernel& kernel : side_kernels_named({})) kernel.launch(s, stream);
   count_free_sms(s, stream);
   take_sms(s, 1, stream);
   release_sms(s, stream, other);
   return s;
 }
 
-std::span<const SideKernel> side_kernels() {
-  return kSideKernels;
+std::vector<SideKernel> side_kernels_named(const std::vector<std::string>& names) {
+  std::vector<SideKernel> found;
+  for (const SideKernel& kernel : kSideKernels) {
+    const bool asked = std::find(names.begin(), names.end(), kernel.name) != names.end();
+    if (!asked && !names.empty()) continue;
+    const bool missing = is_attention(kernel) && !SideAttention::built_in();
+    if (missing && asked) fail(std::string(kernel.name) + ": this steploom has no cuDNN");
+    if (!missing) found.push_back(kernel);
+  }
+  return found;
 }
 
 double error_of(SideKernels& s, const SideKernel& kernel, cudaStream_t stream) {
   const std::string_view name = kernel.name;
+  if (is_attention(kernel)) {
+    const std::string fault =
+        s.attention->fault(name == "attention" ? Phase::forward : Phase::data_grad, stream);
+    if (!fault.empty()) fail(std::string(name) + ": " + fault);
+    return 0;
+  }
   if (name == "spin") return 0;  // writes nothing
   const Product p = name == "matmul" ? kLarge : kSmall;
   check(cudaMemsetAsync(s.c, 0xff, product_bytes(p.m, p.n), stream));

@@ -3,6 +3,8 @@
 //   matmul        cuBLAS bf16, 8192 × 8192 × 4096 (0.55 TFLOP): many waves
 //   matmul_small  cuBLAS bf16, 4096 × 4096 × 2048 (0.07 TFLOP)
 //   memory        y ← a·x + y over 512 MiB of fp32 (1.5 × 512 MiB moved): blocks retire in waves
+//   attention, attention_backward
+//                 cuDNN's, causal, bf16: side_attention.h
 //   spin          one block of 1024 threads on every SM, some 0.5 ms of arithmetic in registers:
 //                 no memory traffic, and no block retires before the end
 //
@@ -14,8 +16,11 @@
 #include <cuda_runtime.h>
 
 #include <cstdint>
-#include <span>
+#include <memory>
+#include <string>
 #include <vector>
+
+#include "profiler/side_attention.h"
 
 namespace steploom {
 
@@ -34,6 +39,7 @@ struct SideKernels {
   int* let_go = nullptr;     // device memory: blockers leave when it is not 0
   unsigned* seen = nullptr;  // device memory: one word an SM
   unsigned long long* wrong = nullptr;
+  std::unique_ptr<SideAttention> attention;  // none without cuDNN
 };
 SideKernels make_side_kernels(cudaStream_t stream, cudaStream_t other);
 
@@ -42,14 +48,18 @@ struct SideKernel {
   double least_us;  // a little less than it takes alone on an H200: for sizing trains of it
   void (*launch)(SideKernels& kernels, cudaStream_t stream);
 };
-std::span<const SideKernel> side_kernels();
+// Those of the names; of no names all that this build has. Ends the run if one needs cuDNN and this
+// build has none.
+std::vector<SideKernel> side_kernels_named(const std::vector<std::string>& names);
 
 // Runs the kernel once and checks what it wrote. Products: 4096 elements of a result that was
 // poisoned before, recomputed in fp64; the largest error relative to the sum of the absolute terms.
-// Memory: the part of all elements that differ. Waits for the stream.
+// Memory: the part of all elements that differ. Attention: 0, and a wrong row of its proof ends the
+// run. Waits for the stream.
 double error_of(SideKernels& kernels, const SideKernel& kernel, cudaStream_t stream);
 
-// Occupies `blocks` SMs from return until release_sms (or five seconds). Launches nothing if 0.
+// Occupies `blocks` SMs from return until release_sms (or kBlockedSeconds). Launches nothing if 0.
+inline constexpr double kBlockedSeconds = 5;
 void take_sms(SideKernels& kernels, int blocks, cudaStream_t stream);
 void release_sms(SideKernels& kernels, cudaStream_t blocker, cudaStream_t other);
 

@@ -40,4 +40,10 @@ struct SideBySide {
 std::vector<double> run_steady(Bench& bench, const Loop& loop, double lead_ms);
 SideBySide run_side_by_side(Bench& bench, const Loop& first, const Loop& second, double lead_ms);
 
+// Of a kernel beside others (measure_interference.cpp): launches for `ms`, a launch of `us`.
+inline constexpr double kLeadMs = 75;  // before the first sample: the clock falls under load
+Loop loop_of(Bench& bench, const SideKernel& kernel, double us, double ms);
+// How long loops have to be, beside a collective of so many microseconds.
+double loop_ms(double collective_us);
+
 }  // namespace steploom

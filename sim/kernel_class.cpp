@@ -9,8 +9,9 @@ namespace {
 
 // In the order of KernelClass.
 constexpr std::array<std::string_view, kKernelClasses> kNames{
-    "matmul",     "matmul_small", "grouped_matmul", "attention",  "memory",   "optimizer",
-    "all_reduce", "all_gather",   "reduce_scatter", "all_to_all", "send_recv"};
+    "matmul",     "matmul_small", "grouped_matmul", "attention",      "attention_backward",
+    "memory",     "optimizer",    "copy_on_device", "copy_to_device", "copy_to_host",
+    "all_reduce", "all_gather",   "reduce_scatter", "all_to_all",     "send_recv"};
 
 }  // namespace
 
@@ -24,7 +25,7 @@ KernelClass kernel_class_of(const Work& w) {
     case OpClass::grouped_matmul:
       return KernelClass::grouped_matmul;
     case OpClass::attention:
-      return KernelClass::attention;
+      return w.phase == Phase::forward ? KernelClass::attention : KernelClass::attention_backward;
     case OpClass::memory:
       return KernelClass::memory;
     case OpClass::optimizer:

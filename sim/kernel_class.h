@@ -1,7 +1,9 @@
 // The rows of the contention tables of lowered Programs: which kernels slow each other alike.
 //
 // Products fall into two classes, because a short product suffers more beside a collective than a
-// long one; every kind of collective is a class of its own.
+// long one; attention into two, because its backward pass is other kernels; every kind of
+// collective is a class of its own, and every direction of a copy. No operator of a model is a copy
+// yet.
 #pragma once
 
 #include <cstdint>
@@ -16,9 +18,13 @@ enum class KernelClass : std::uint8_t {
   matmul,
   matmul_small,  // products of less than kSmallProduct
   grouped_matmul,
-  attention,
+  attention,  // forward
+  attention_backward,
   memory,
   optimizer,
+  copy_on_device,
+  copy_to_device,
+  copy_to_host,
   all_reduce,
   all_gather,
   reduce_scatter,
@@ -36,6 +42,10 @@ std::string_view name_of(KernelClass c);  // "matmul_small"
 std::optional<KernelClass> kernel_class_named(std::string_view name);
 inline bool is_collective(KernelClass c) {
   return c >= KernelClass::all_reduce;
+}
+
+inline bool is_copy(KernelClass c) {
+  return c >= KernelClass::copy_on_device && c <= KernelClass::copy_to_host;
 }
 
 }  // namespace steploom

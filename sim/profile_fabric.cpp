@@ -7,6 +7,7 @@
 #include <span>
 #include <string_view>
 #include <tuple>
+#include <utility>
 
 #include "models/nearest.h"
 #include "sim/cluster.h"
@@ -112,12 +113,47 @@ ProfiledFabric::Share read_share(const Json& json) {
   allow_only(json, {"class", "rates", "priority_wave_ns"});
   ProfiledFabric::Share share;
   share.of = read_class(json.at("class"));
-  if (is_collective(share.of)) json.at("class").refuse("a kernel that is no collective");
+  if (is_collective(share.of) || is_copy(share.of))
+    json.at("class").refuse("a kernel that is no collective and no copy");
   const Json rates = json.at("rates");
   if (rates.size() != share.rates.size()) rates.refuse("17 rates, at 0/16 to 16/16 of the SMs");
   for (std::size_t i = 0; i < share.rates.size(); ++i) share.rates[i] = read_rate(rates.at(i));
   share.priority_wave_ns = json.at("priority_wave_ns").integer(0, 1'000'000'000);
   return share;
+}
+
+// Profiles made before backward attention had a row: it takes the row of forward attention.
+void complete(ProfiledFabric& f) {
+  constexpr KernelClass kNew = KernelClass::attention_backward;
+  if (f.row_of(kNew) != kNew) return;
+  if (std::any_of(f.shares.begin(), f.shares.end(), [](const auto& s) { return s.of == kNew; }))
+    return;
+  const auto after =
+      std::find_if(f.assumed.begin(), f.assumed.end(), [](const auto& a) { return a.of > kNew; });
+  f.assumed.insert(after, {kNew, f.row_of(KernelClass::attention)});
+}
+
+// A copy is assumed as a measured kernel (it runs on SMs), has rows beside every measured kernel,
+// both ways (an engine does it), or was not measured and has none.
+template <class HasPair>
+void check_copies(const ProfiledFabric& f, const Json& json, const HasPair& has_pair) {
+  const auto is_measured = [&](KernelClass c) {
+    return std::any_of(f.shares.begin(), f.shares.end(), [c](const auto& s) { return s.of == c; });
+  };
+  for (int i = 0; i < kKernelClasses; ++i) {
+    const auto copy = static_cast<KernelClass>(i);
+    if (!is_copy(copy) || !f.measures_copy(copy)) continue;
+    if (f.needs_sms(copy)) {
+      if (!is_measured(f.row_of(copy)))
+        json.at("assumed").refuse("a measured kernel for " + std::string(name_of(copy)));
+      continue;
+    }
+    for (const ProfiledFabric::Share& s : f.shares)
+      for (const auto& [own, other] : {std::pair(copy, s.of), std::pair(s.of, copy)})
+        if (!has_pair(own, other))
+          json.at("beside").refuse(std::string(name_of(own)) + " beside " +
+                                   std::string(name_of(other)));
+  }
 }
 
 // Every class was measured or is assumed as one of its sort that was, and every measured kernel
@@ -131,8 +167,10 @@ void check_complete(const ProfiledFabric& f, const Json& json) {
   for (const auto& s : f.shares) measured[static_cast<std::size_t>(s.of)] = true;
   for (const auto& b : f.besides)
     if (is_collective(b.own)) measured[static_cast<std::size_t>(b.own)] = true;
+  check_copies(f, json, has_pair);
   for (std::size_t i = 0; i < measured.size(); ++i) {
     const auto c = static_cast<KernelClass>(i);
+    if (is_copy(c)) continue;
     const bool assumed = f.row_of(c) != c;
     if (measured[i] == assumed)
       json.at("assumed").refuse("the class " + std::string(name_of(c)) +
@@ -142,8 +180,8 @@ void check_complete(const ProfiledFabric& f, const Json& json) {
       json.at("assumed").refuse("a measured class of the same sort for " + std::string(name_of(c)));
     for (std::size_t j = 0; j < measured.size(); ++j) {
       const auto other = static_cast<KernelClass>(j);
-      if (measured[i] && measured[j] && (is_collective(c) || is_collective(other)) &&
-          !has_pair(c, other))
+      if (measured[i] && measured[j] && !is_copy(other) &&
+          (is_collective(c) || is_collective(other)) && !has_pair(c, other))
         json.at("beside").refuse(std::string(name_of(c)) + " beside " +
                                  std::string(name_of(other)));
     }
@@ -207,6 +245,7 @@ ProfiledFabric read_fabric(const Json& json) {
                   "classes in order", [](const auto& a) { return a.of; });
   });
   if (const auto memory = json.find("memory")) f.memory = read_memory(*memory);
+  complete(f);
   check_complete(f, json);
   return f;
 }
@@ -241,6 +280,15 @@ KernelClass ProfiledFabric::row_of(KernelClass c) const {
   for (const Assumed& a : assumed)
     if (a.of == c) return a.as;
   return c;
+}
+
+bool ProfiledFabric::measures_copy(KernelClass copy) const {
+  return needs_sms(copy) || std::any_of(besides.begin(), besides.end(),
+                                        [copy](const Beside& b) { return b.own == copy; });
+}
+
+bool ProfiledFabric::needs_sms(KernelClass copy) const {
+  return row_of(copy) != copy;
 }
 
 double ProfiledFabric::link_weight(OpKind collective) const {

@@ -3,8 +3,9 @@
 //
 // A Profile holds any number of fabrics under their names ("nvlink", "host", "sockets"). Made by
 // profiler/fit_fabric.h from raw lines; read strictly ("version": 1). A class of kernels that was
-// not measured takes the rows of one that was, by name, never silently. Times are in nanoseconds,
-// rates out of 65536.
+// not measured takes the rows of one that was, by name, never silently. A copy by an engine
+// has rows beside kernels alone, one on SMs takes those of a kernel. Times are in
+// nanoseconds, rates out of 65536.
 #pragma once
 
 #include <cstdint>
@@ -97,8 +98,10 @@ struct ProfiledFabric {
 
   std::optional<CommunicatorMemory> memory;  // none: not measured
 
-  bool measures(int ranks) const;           // are there curves of so many ranks?
-  KernelClass row_of(KernelClass c) const;  // itself, or what it is assumed as
+  bool measures(int ranks) const;              // are there curves of so many ranks?
+  KernelClass row_of(KernelClass c) const;     // itself, or what it is assumed as
+  bool measures_copy(KernelClass copy) const;  // has it rows?
+  bool needs_sms(KernelClass copy) const;      // false: a copy engine does it
   double link_weight(OpKind collective) const;
   bool operator==(const ProfiledFabric&) const = default;
 };

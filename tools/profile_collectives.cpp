@@ -3,9 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdio>
 #include <filesystem>
+#include <span>
 #include <string_view>
 
 #include "models/error.h"
@@ -18,12 +18,15 @@ namespace steploom {
 void check_collectives(const MeasureOptions& options) {
   Cluster any;
   use_fabric(any, options.fabric);  // refuses unknown ones
-  constexpr std::array<std::string_view, 5> kParts{"sweep", "admission", "share", "beside",
-                                                   "pairs"};
-  for (const std::string& part : options.parts)
-    if (std::find(kParts.begin(), kParts.end(), part) == kParts.end())
-      throw Error({"--parts", "", "sweep, admission, share, beside or pairs", "'" + part + "'",
-                   nearest_hint(part, kParts)});
+  const auto known = [](const char* option, const std::vector<std::string>& asked,
+                        std::span<const std::string_view> names) {
+    for (const std::string& name : asked)
+      if (std::find(names.begin(), names.end(), name) == names.end())
+        throw Error({option, "", fmt::format("of {}", fmt::join(names, ", ")), "'" + name + "'",
+                     nearest_hint(name, names)});
+  };
+  known("--parts", options.parts, kMeasureParts);
+  known("--kernels", options.kernels, kSideKernels);
 #ifndef STEPLOOM_HAS_NCCL
   throw Error({"profile", "--fabric", "a steploom that was built with CUDA, CUPTI and NCCL",
                "one built without", "nccl-tests and `steploom profile import` work"});

@@ -121,7 +121,6 @@ std::optional<CollectivePoints> measure_fabric(const ProfileFlags& f) {
   MeasureOptions options;
   options.fabric = f.fabric;
   options.out = f.output + ".collectives.jsonl";
-  options.parts = {"sweep", "admission", "share", "beside", "pairs"};
   options.budget_seconds = 60 * f.fabric_minutes;
   check_collectives(options);
   std::optional<CollectivePoints> points = collectives_for_profile(

@@ -87,6 +87,18 @@ std::string assumed_text(const ProfiledFabric& f) {
   return fmt::format("{}", fmt::join(all, ", "));
 }
 
+// "copy_to_host by an engine, copy_on_device on SMs"
+std::string copies_text(const ProfiledFabric& f) {
+  std::vector<std::string> all;
+  for (int c = 0; c < kKernelClasses; ++c) {
+    const auto copy = static_cast<KernelClass>(c);
+    if (!is_copy(copy) || !f.measures_copy(copy)) continue;
+    all.push_back(
+        fmt::format("{} {}", name_of(copy), f.needs_sms(copy) ? "on SMs" : "by an engine"));
+  }
+  return all.empty() ? "not measured" : fmt::format("{}", fmt::join(all, ", "));
+}
+
 ExitStatus diagnose(TableFormat format) {
   Table found({{"what"}, {"found"}});
   found.add({std::string("steploom"), std::string(STEPLOOM_VERSION)});
@@ -105,7 +117,8 @@ ExitStatus diagnose(TableFormat format) {
                  {"fabric"},
                  {"date"},
                  {"collectives of"},
-                 {"not measured, assumed", CellKind::text, 0, "", "assumed"}});
+                 {"not measured, assumed", CellKind::text, 0, "", "assumed"},
+                 {"copies beside kernels", CellKind::text, 0, "", "copies"}});
   Report report;
   for (const std::string_view name : cluster_names()) {
     const Cluster c = load_cluster(name, 1);
@@ -113,7 +126,7 @@ ExitStatus diagnose(TableFormat format) {
     profiles.add({c.name, p.name, p.digest, p.date});
     report.note(p.name + ": " + p.source);
     for (const ProfiledFabric& f : p.fabrics)
-      fabrics.add({p.name, f.name, f.date, ranks_text(f), assumed_text(f)});
+      fabrics.add({p.name, f.name, f.date, ranks_text(f), assumed_text(f), copies_text(f)});
     for (const LeaveOut& e : p.leave_out)
       errors.add({p.name, e.what, e.points, e.median, e.p95, e.worst});
   }

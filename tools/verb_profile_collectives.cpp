@@ -20,9 +20,8 @@ std::string command_of(const Flags& f) {
   const MeasureOptions& o = f.options;
   std::string text = fmt::format("steploom profile collectives --fabric {} -o {} --budget {}",
                                  o.fabric, o.out, f.budget_minutes);
-  std::string parts;
-  for (const std::string& part : o.parts) parts += (parts.empty() ? "" : ",") + part;
-  if (f.asks.empty()) text += " --parts " + parts;
+  if (f.asks.empty()) text += fmt::format(" --parts {}", fmt::join(o.parts, ","));
+  if (!o.kernels.empty()) text += fmt::format(" --kernels {}", fmt::join(o.kernels, ","));
   if (o.every > 1) text += fmt::format(" --every {}", o.every);
   if (!f.asks.empty()) text += " --asks " + f.asks;
   return text;
@@ -42,7 +41,6 @@ ExitStatus run(Flags f) {
 
 RunVerb prepare_profile_collectives(CLI::App& app) {
   const auto f = std::make_shared<Flags>();
-  f->options.parts = {"sweep", "admission", "share", "beside", "pairs"};
   app.add_option("--fabric", f->options.fabric,
                  "nvlink: NCCL as it is; host: NCCL_P2P_DISABLE=1; sockets: NCCL_SHM_DISABLE=1 too")
       ->required();
@@ -52,8 +50,12 @@ RunVerb prepare_profile_collectives(CLI::App& app) {
       ->check(CLI::Range(0.1, 600.0))
       ->capture_default_str();
   auto* parts = app.add_option("--parts", f->options.parts,
-                               "Only these of sweep, admission, share, beside, pairs")
+                               "Only these of sweep, admission, share, beside, pairs, copies")
                     ->delimiter(',');
+  app.add_option("--kernels", f->options.kernels,
+                 "Beside collectives and copies, only these of matmul, matmul_small, attention, "
+                 "attention_backward, memory, spin")
+      ->delimiter(',');
   app.add_option("--every", f->options.every, "Only every n-th size, for a quick trial")
       ->check(CLI::Range(1, 1000));
   app.add_option("--asks", f->asks,

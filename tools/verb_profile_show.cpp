@@ -118,6 +118,54 @@ Table communicator_memory(const Profile& p) {
   return t;
 }
 
+// The lowest rate of the classes that `of` accepts, beside those that `beside` accepts.
+template <class Of, class Beside>
+std::string lowest(const ProfiledFabric& f, const Of& of, const Beside& beside) {
+  std::uint32_t least = 0;
+  for (const ProfiledFabric::Beside& b : f.besides) {
+    if (!of(b.own) || !beside(b.other) || b.rates.rates.empty()) continue;
+    const std::uint32_t rate = *std::min_element(b.rates.rates.begin(), b.rates.rates.end());
+    least = least == 0 ? rate : std::min(least, rate);
+  }
+  return least == 0 ? "no row" : fmt::format("{:.2f}", static_cast<double>(least) / kFullRate);
+}
+
+// Whose rows a class of kernels takes, and the worst of them; no row slows nothing.
+Table contention(const Profile& p) {
+  Table t({{"fabric"},
+           {"class"},
+           {"rows"},
+           {"g on half of the SMs"},
+           {"beside collectives"},
+           {"collectives beside it"},
+           {"beside copies"},
+           {"copies beside it"}});
+  for (const ProfiledFabric& f : p.fabrics)
+    for (int i = 0; i < kKernelClasses; ++i) {
+      const auto c = static_cast<KernelClass>(i);
+      if (is_collective(c)) continue;
+      const KernelClass row = f.row_of(c);
+      std::string rows = row == c ? "measured" : fmt::format("as {}", name_of(row));
+      std::string half = "no row";
+      for (const ProfiledFabric::Share& s : f.shares)
+        if (s.of == row) half = fmt::format("{:.2f}", static_cast<double>(s.rates[8]) / kFullRate);
+      if (is_copy(c) && f.needs_sms(c)) rows = fmt::format("on SMs, as {}", name_of(row));
+      if (is_copy(c) && !f.needs_sms(c)) {
+        rows = f.measures_copy(c) ? "by an engine" : "not measured";
+        const auto kernels = [](KernelClass k) { return !is_collective(k) && !is_copy(k); };
+        t.add({f.name, std::string(name_of(c)), rows, half, "no row", "no row",
+               lowest(f, kernels, [c](KernelClass k) { return k == c; }),
+               lowest(
+                   f, [c](KernelClass k) { return k == c; }, kernels)});
+        continue;
+      }
+      const auto mine = [row](KernelClass k) { return k == row; };
+      t.add({f.name, std::string(name_of(c)), rows, half, lowest(f, mine, is_collective),
+             lowest(f, is_collective, mine), lowest(f, mine, is_copy), lowest(f, is_copy, mine)});
+    }
+  return t;
+}
+
 Table errors(const Profile& p) {
   Table t({{"what was left out"},
            {"points", CellKind::integer},
@@ -138,6 +186,10 @@ ExitStatus run(const std::string& name, const std::string& format_name) {
   report.add("collectives", "Curves of collectives:", collectives(p));
   if (!p.fabrics.empty())
     report.add("fabrics", "Collectives by CTA count, over each fabric:", fabrics(p));
+  if (!p.fabrics.empty())
+    report.add(
+        "contention",
+        "Kernels and copies: whose rows they take, and the lowest rates in them:", contention(p));
   if (p.gaps == Gaps{})
     report.note("gaps between kernels: not measured, taken as 0");
   else

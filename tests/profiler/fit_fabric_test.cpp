@@ -88,6 +88,105 @@ TEST(FitFabric, FindsWhatMadeTheMeasurements) {
   EXPECT_EQ(f.shares[0].priority_wave_ns, 0);
 }
 
+// A second file of the same GPU: attention forward at 0.4 beside collectives, which run at a
+// quarter beside it; backward is not in it. Copies to the host by an engine at half speed beside
+// every kernel, which lose a tenth; copies on the device need the SMs, and take turns with kernels
+// of the same length, each 1.25 times as long as that.
+CollectivePoints attention_and_copies() {
+  CollectivePoints p;
+  p.reading = "more.jsonl";
+  p.fabric = "nvlink";
+  p.cudnn = "9.19.0";
+  p.ranks = 2;
+  p.sms = 100;
+  for (const char* collective : {"all_reduce", "all_to_all", "send_recv"}) {
+    p.admissions.push_back({collective, 1 << 20, 20, "nothing", false, at(30), at(200)});
+    for (const bool high : {false, true})
+      p.admissions.push_back({collective, 1 << 20, 20, "attention", high, at(230), at(800)});
+    // Beside it for half of the time, at 0.4 on 80 of 100 SMs: (1 + 0.32)/2.
+    p.besides.push_back(
+        {"attention", collective, 1 << 20, 20, at(100 / 0.66), at(100), at(1600), at(200), 25});
+  }
+  for (const int held : {100, 50}) p.shares.push_back({"attention", held, 100, at(1e4 / held)});
+  p.copies.push_back({"copy_on_device", 1 << 20, at(100), false, 100});
+  p.copies.push_back({"copy_to_host", 1 << 20, at(300), false, 300});
+  for (const char* kernel : {"matmul", "matmul_small", "attention", "memory"}) {
+    p.copy_besides.push_back(
+        {kernel, "copy_on_device", 1 << 20, at(200), at(100), at(200), at(100), 25});
+    p.copy_besides.push_back(
+        {kernel, "copy_to_host", 1 << 20, at(100 / 0.9), at(100), at(600), at(300), 25});
+  }
+  p.copy_besides.push_back(
+      {"spin", "copy_on_device", 1 << 20, at(200), at(100), at(200), at(100), 25});
+  p.copy_besides.push_back(
+      {"spin", "copy_to_host", 1 << 20, at(101), at(100), at(300), at(300), 25});
+  return p;
+}
+
+double rate(const ProfiledFabric& f, KernelClass own, KernelClass other) {
+  for (const ProfiledFabric::Beside& b : f.besides)
+    if (b.own == own && b.other == other)
+      return b.rates.rates.at(0) / static_cast<double>(kFullRate);
+  return 0;
+}
+
+TEST(FitFabric, TakesKernelsAndCopiesFromASecondFile) {
+  using enum KernelClass;
+  const ProfiledFabric one = fit_fabrics({made_up()}).front();
+  EXPECT_EQ(one.row_of(attention), matmul);
+  EXPECT_EQ(one.row_of(attention_backward), matmul);
+  EXPECT_FALSE(one.measures_copy(copy_to_host));
+
+  CollectivePoints host = made_up();
+  host.fabric = "host";
+  const auto fabrics = fit_fabrics({made_up(), attention_and_copies(), host});
+  const ProfiledFabric& f = fabrics.back();
+  EXPECT_EQ(f.name, "nvlink");
+  EXPECT_EQ(f.row_of(attention), attention);
+  EXPECT_EQ(f.row_of(attention_backward), attention);
+  EXPECT_EQ(f.curves, one.curves);
+  EXPECT_THAT(f.software, ::testing::Contains("cuDNN 9.19.0"));
+  for (const KernelClass c : {all_reduce, all_to_all, send_recv}) {
+    EXPECT_NEAR(rate(f, attention, c), 0.4, 2e-4);
+    EXPECT_NEAR(rate(f, c, attention), 0.25, 2e-4);
+    EXPECT_NEAR(rate(f, matmul, c), 0.9, 2e-4);  // as before
+  }
+  for (const KernelClass kernel : {matmul, matmul_small, attention, memory}) {
+    EXPECT_NEAR(rate(f, kernel, copy_to_host), 0.9, 1e-4);
+    EXPECT_NEAR(rate(f, copy_to_host, kernel), 0.5, 1e-4);
+  }
+  EXPECT_EQ(f.row_of(copy_on_device), memory);
+  EXPECT_FALSE(f.needs_sms(copy_to_host));
+  // Another fabric: copies and g are the GPU's own, attention beside collectives is not.
+  EXPECT_EQ(fabrics.front().row_of(attention), matmul);
+  EXPECT_NEAR(rate(fabrics.front(), matmul, copy_to_host), 0.9, 1e-4);
+  EXPECT_THAT(fabrics.front().made, HasSubstr("copies were measured with nvlink"));
+  // What is written is read back.
+  EXPECT_EQ(read_fabrics(Json::parse(to_json(fabrics), "fabrics")), fabrics);
+
+  CollectivePoints half = attention_and_copies();
+  half.copy_besides.pop_back();
+  EXPECT_THROW(fit_fabrics({made_up(), half}), Error);
+  EXPECT_THROW(fit_fabrics({attention_and_copies()}), Error);  // no collectives alone
+}
+
+// The engine looks the rows up: a copy by an engine runs beside a kernel from the start, holding
+// no SM, and both at their rates; a copy that needs SMs waits for its turn.
+TEST(FitFabric, TheEngineReplaysCopies) {
+  Profile profile = built_in_profile("h200-sxm-141gb");
+  CollectivePoints one = made_up(), more = attention_and_copies();
+  one.sms = more.sms = profile.device.sms;
+  profile.fabrics = fit_fabrics({one, more});
+  Cluster cluster = load_cluster("h200-sxm-141gb", 1);
+  use_gpus(cluster, 2);
+  for (const CopyBesidePoint& p : more.copy_besides) {
+    if (p.kernel == "spin") continue;
+    const SideRates predicted = replayed(p, profile, cluster);
+    EXPECT_NEAR(predicted.first, measured(p).first, 0.02) << p.kernel << " " << p.copy;
+    EXPECT_NEAR(predicted.second, measured(p).second, 0.02) << p.kernel << " " << p.copy;
+  }
+}
+
 TEST(FitFabric, SaysWhatIsMissing) {
   const auto refused = [](const auto& change) {
     CollectivePoints p = made_up();
@@ -110,7 +209,9 @@ TEST(FitFabric, SaysWhatIsMissing) {
 
 // The shipped profile holds what the raw lines in the repository say, to the last digit.
 TEST(FitFabric, TheShippedProfileIsMadeFromTheRawLines) {
-  const auto fabrics = fit_fabrics({raw("nvlink"), raw("host"), raw("sockets")});
+  const auto fabrics =
+      fit_fabrics({raw("nvlink"), raw("host"), raw("sockets"), raw("nvlink-attention"),
+                   raw("host-attention"), raw("sockets-attention"), raw("copies")});
   EXPECT_EQ(built_in_profile("h200-sxm-141gb").fabrics, fabrics);
 }
 
@@ -147,6 +248,26 @@ TEST_F(Replays, SideBySideAsASecondRunMeasured) {
   EXPECT_LT(e.at("collectives beside memory").median, 0.08);
   for (const char* collective : {"all_reduce", "all_gather", "reduce_scatter"})
     EXPECT_LT(e.at(std::string(collective) + ", fastest setting").p95, 0.05) << collective;
+}
+
+// Attention has rows of its own; beside an all-reduce through host memory on 32 CTAs it takes twice
+// as long and more. A copy on the device takes turns with kernels, those of an engine run beside
+// them.
+TEST_F(Replays, AttentionAndCopiesFollowTheirRows) {
+  for (const BesidePoint& p : raw("host-attention").besides) {
+    if (p.kernel == "matmul" || p.collective != "all_reduce" || p.grid != 32) continue;
+    const SideRates predicted = replayed(p, profile_, on("host"));
+    EXPECT_LT(measured(p).first, 0.55);
+    EXPECT_NEAR(predicted.first, measured(p).first, 0.05) << p.kernel;
+  }
+  for (const CopyBesidePoint& p : raw("copies").copy_besides) {
+    if (p.kernel == "spin" || p.kernel == "attention_backward") continue;
+    const bool on_device = p.copy == "copy_on_device";
+    const SideRates predicted = replayed(p, profile_, on("nvlink"));
+    EXPECT_NEAR(predicted.first, measured(p).first, on_device ? 0.15 : 0.002) << p.kernel << p.copy;
+    EXPECT_NEAR(predicted.second, measured(p).second, on_device ? 0.06 : 0.03)
+        << p.kernel << p.copy;
+  }
 }
 
 // 2.8 and 5.4 times as long as alone: h has to see the CTA count.

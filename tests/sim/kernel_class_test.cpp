@@ -23,6 +23,10 @@ TEST(KernelClass, OfEveryWork) {
     EXPECT_EQ(name_of(kernel_class_of(w)),
               is_communication(w.kind) ? name_of(w.kind) : name_of(class_of(w.kind)));
   }
+  Work backward;
+  backward.kind = OpKind::attention;
+  backward.phase = Phase::data_grad;
+  EXPECT_EQ(kernel_class_of(backward), KernelClass::attention_backward);
   // The two that were measured: 0.55 TFLOP and 0.07 TFLOP.
   const auto product = [](std::int64_t m, std::int64_t n, std::int64_t k) {
     Work w;

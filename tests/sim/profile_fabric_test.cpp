@@ -29,6 +29,7 @@ ProfiledFabric small(const std::string& name = "nvlink") {
   f.assumed = {{KernelClass::matmul_small, KernelClass::matmul},
                {KernelClass::grouped_matmul, KernelClass::matmul},
                {KernelClass::attention, KernelClass::matmul},
+               {KernelClass::attention_backward, KernelClass::matmul},
                {KernelClass::memory, KernelClass::matmul},
                {KernelClass::optimizer, KernelClass::matmul},
                {KernelClass::all_gather, KernelClass::all_reduce},
@@ -92,6 +93,46 @@ TEST(ProfileFabric, RefusesHoles) {
               HasSubstr("matmul beside all_reduce"));
   EXPECT_THAT(refused([](auto& f) { f.link_weights.clear(); }),
               HasSubstr("a weight of all_reduce"));
+}
+
+// Profiles from before backward attention had rows of its own: it takes those of attention, and
+// says so.
+TEST(ProfileFabric, AttentionBackwardOfAnOldProfileIsAssumed) {
+  ProfiledFabric old = small();
+  std::erase_if(old.assumed, [](const auto& a) { return a.of == KernelClass::attention_backward; });
+  EXPECT_EQ(read(to_json({old})), std::vector{small()});
+  // Measured attention: backward is assumed as that.
+  std::erase_if(old.assumed, [](const auto& a) { return a.of == KernelClass::attention; });
+  old.shares.push_back({KernelClass::attention, old.shares[0].rates, 0});
+  const PairRates half{{}, {}, {kFullRate / 2}};
+  old.besides.insert(old.besides.begin() + 1,
+                     {KernelClass::attention, KernelClass::all_reduce, half});
+  old.besides.insert(old.besides.begin() + 3,
+                     {KernelClass::all_reduce, KernelClass::attention, half});
+  const ProfiledFabric f = read(to_json({old})).front();
+  EXPECT_EQ(f.row_of(KernelClass::attention), KernelClass::attention);
+  EXPECT_EQ(f.row_of(KernelClass::attention_backward), KernelClass::attention);
+}
+
+// A copy has a row beside every measured kernel, both ways, or none at all, or those of a kernel.
+TEST(ProfileFabric, CopiesAreWholeOrAbsent) {
+  EXPECT_FALSE(small().measures_copy(KernelClass::copy_to_host));
+  const PairRates half{{}, {}, {kFullRate / 2}};
+  ProfiledFabric f = small();
+  f.besides.insert(f.besides.begin(), {KernelClass::matmul, KernelClass::copy_to_host, half});
+  f.besides.insert(f.besides.begin() + 2, {KernelClass::copy_to_host, KernelClass::matmul, half});
+  EXPECT_EQ(read(to_json({f})), std::vector{f});
+  EXPECT_TRUE(f.measures_copy(KernelClass::copy_to_host));
+  EXPECT_FALSE(f.needs_sms(KernelClass::copy_to_host));
+  f.besides.erase(f.besides.begin());
+  EXPECT_THAT(refusal([&] { read(to_json({f})); }), HasSubstr("matmul beside copy_to_host"));
+  f = small();
+  f.assumed.insert(f.assumed.begin() + 6, {KernelClass::copy_on_device, KernelClass::matmul});
+  EXPECT_EQ(read(to_json({f})), std::vector{f});
+  EXPECT_TRUE(f.needs_sms(KernelClass::copy_on_device));
+  f.assumed.insert(f.assumed.begin() + 7, {KernelClass::copy_to_host, KernelClass::memory});
+  EXPECT_THAT(refusal([&] { read(to_json({f})); }),
+              HasSubstr("a measured kernel for copy_to_host"));
 }
 
 // Exact at what was measured; half way in both logarithms between; constant below, in proportion
