@@ -181,7 +181,7 @@ TEST_F(Cli, RefusesWrongNamesWithTheNearest) {
   expect_refused(plan({"gpt2", "--seq-lenght", "5"}), {"--seq-length"});
   expect_refused(plan({"gpt2", "--runtime", "megatron"}), {"megatron-core"});
   expect_refused(plan({"gpt2", "--format", "jsn"}), {"--format"});
-  expect_refused(plan({"gpt2", "--precision", "fp8"}), {"bf16"});
+  expect_refused(plan({"gpt2", "--precision", "int8"}), {"bf16"});
 }
 
 // Two GPUs of a node, over each fabric that was measured: the slower the fabric, the longer.
