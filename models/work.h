@@ -90,6 +90,9 @@ struct Work {
   std::int32_t v_head_dim = 0;  // width of v per head
   double flops = 0;             // executed floating-point operations
   Bytes bytes = 0;              // see above
+  // grouped_matmul: how unevenly the m rows lie on the groups, the exponent of a power law
+  // (sim/expert_loads.h); 0: every group has the same.
+  double skew = 0;
 };
 
 }  // namespace steploom

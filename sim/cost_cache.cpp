@@ -1,5 +1,6 @@
 #include "sim/cost_cache.h"
 
+#include <bit>
 #include <cstdint>
 #include <tuple>
 
@@ -9,8 +10,8 @@ namespace {
 auto key(const CostQuery& q) {
   const Work& w = q.work;
   return std::tuple(w.kind, w.phase, w.precision, w.m, w.n, w.k, w.groups, w.heads, w.kv_heads,
-                    w.head_dim, w.v_head_dim, w.bytes, q.group.ranks, q.group.nodes,
-                    q.group.ranks_per_node, q.ctas);
+                    w.head_dim, w.v_head_dim, w.bytes, std::bit_cast<std::uint64_t>(w.skew),
+                    q.group.ranks, q.group.nodes, q.group.ranks_per_node, q.ctas);
 }
 
 }  // namespace

@@ -9,11 +9,16 @@
 // and nothing else is laid over it. A grouped product that was not measured is not credited with
 // less than the measured dense product over all its rows.
 //
+// A grouped product of uneven groups (Work::skew) is the mean of even ones (expert_loads.h).
+//
 // Backward is modelled: the profile's products are forward only. A data gradient is the same
 // surface at its own shape; a weight gradient too, plus reading and writing its fp32 sum;
 // attention's backward does 2.5 times the FLOPs at a lower rate. Corrections (correction.h) come
-// over it. fp16 is costed as bf16. fp32 products and fp32 attention are refused.
+// over it. fp16 is costed as bf16. fp32 products and fp32 attention are refused, as is bf16 on a
+// GPU without it. What the profile calls modelled is never fitted.
 #pragma once
+
+#include <span>
 
 #include "sim/cluster.h"
 #include "sim/collective_model.h"
@@ -30,6 +35,10 @@ class CostModel {
 
   // Thread-safe. Never negative; 0 only for work of no size and collectives of one rank.
   Cost cost(const CostQuery& query) const;
+
+  // A grouped product whose groups have so many rows, in place of work.m / work.groups each (of a
+  // weight gradient: work.k). Each number stands for equally many groups. expert_loads.h.
+  Cost uneven(const Work& grouped_product, std::span<const double> rows) const;
 
  private:
   Cost uncorrected(const CostQuery& query) const;
