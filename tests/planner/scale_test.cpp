@@ -7,7 +7,6 @@
 #include "models/error.h"
 #include "planner/bounds.h"
 #include "planner/lower.h"
-#include "planner/search.h"
 #include "sim/engine.h"
 #include "tests/planner/planning.h"
 

@@ -188,7 +188,7 @@ TEST(CollectivesElsewhere, KeepTheTablesBusBandwidths) {
     for (const double bus : p.bus) {
       ranks *= 2;
       const double seconds = model.time(p.kind, 512 * kMiB, {ranks, 1, ranks}).seconds;
-      EXPECT_NEAR(bus_factor(p.kind, ranks) * kSize / seconds * 1e-9 / bus, 1, 0.05)
+      EXPECT_NEAR(bus_factor(p.kind, ranks) * kSize / seconds * 1e-9 / bus, 1, 0.08)
           << p.gpu << " " << name_of(p.kind) << " " << ranks;
     }
   }
