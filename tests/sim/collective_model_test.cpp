@@ -268,8 +268,9 @@ TEST(CollectivesElsewhere, SixteenThousandGpus) {
 }
 
 // DeepEP's combine over InfiniBand, 4096 tokens of 7168 bf16 numbers, top 8 of 256 experts in at
-// most four groups of nodes (aiconfigurator's tables; the groups are assumed, docs/accuracy.md), against an all-to-all that
-// moves what it moves: a token goes once to every other node that it has an expert on.
+// most four groups of nodes (aiconfigurator's tables; the groups are assumed, docs/accuracy.md),
+// against an all-to-all that moves what it moves: a token goes once to every other node that it has
+// an expert on.
 struct DeepEp {
   int nodes;
   int groups;                        // nodes that a token may go to
