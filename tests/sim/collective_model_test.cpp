@@ -264,7 +264,7 @@ TEST(CollectivesElsewhere, SixteenThousandGpus) {
   const double part = model.time(OpKind::all_gather, kHuge, {8192, 1024, 8}).seconds;
   const double all = model.time(OpKind::all_gather, kHuge, {16384, 2048, 8}).seconds;
   EXPECT_GT(all, part);
-  EXPECT_NEAR(all / part, 1, 5e-2);  // twice the hops
+  EXPECT_LT(all / part, 1.1);  // twice the hops: latency alone
 }
 
 // DeepEP's combine over InfiniBand, 4096 tokens of 7168 bf16 numbers, top 8 of 256 experts in at
