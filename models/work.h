@@ -98,6 +98,9 @@ struct Work {
   bool both_ways = false;       // every query sees all tokens, those after its own too (BERT)
   double flops = 0;             // executed floating-point operations
   Bytes bytes = 0;              // see above
+  // grouped_matmul: how unevenly the m rows lie on the groups, the exponent of a power law
+  // (sim/expert_loads.h); 0: every group has the same.
+  double skew = 0;
 };
 
 bool is_masked_otherwise(const Work& attention);  // not causal over the whole sequence

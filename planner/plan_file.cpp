@@ -19,6 +19,7 @@ namespace {
 using Out = nlohmann::ordered_json;
 
 constexpr int kVersion = 1;
+constexpr const char* kDomain = "nodes_per_domain";  // of a cluster, where it is more than one
 constexpr double kMost = std::numeric_limits<double>::max();
 
 // The fields of each struct, named once for writing and reading: `f(name, member)`, or
@@ -277,6 +278,7 @@ std::string to_json(const Plan& p) {
                      {"precision", name_of(p.work.precision)}};
   if (p.work.optimizer != Optimizer::adam) out["workload"]["optimizer"] = name_of(p.work.optimizer);
   out["cluster"] = written([&](const Writer& w) { fields_of_cluster(p.cluster, w); });
+  if (p.cluster.nodes_per_domain > 1) out["cluster"][kDomain] = p.cluster.nodes_per_domain;
   out["runtime"] = p.runtime;
   out["rows"] = Out::array();
   for (const PlanRow& r : p.rows) out["rows"].push_back(row_json(r));
@@ -314,7 +316,10 @@ Plan load_plan(const std::filesystem::path& file) {
   if (const auto optimizer = work.find("optimizer"))
     p.work.optimizer = optimizer_named(optimizer->text(), in.reading());
   validate(p.work, in.reading().c_str());
-  read_object(in.at("cluster"), {}, [&](const Reader& r) { fields_of_cluster(p.cluster, r); });
+  const Json cluster = in.at("cluster");
+  read_object(cluster, {kDomain}, [&](const Reader& r) { fields_of_cluster(p.cluster, r); });
+  if (const auto domain = cluster.find(kDomain))
+    p.cluster.nodes_per_domain = domain->small_integer(2, 1 << 14);
   use_fabric(p.cluster, p.cluster.fabric);
   p.runtime = runtime_named(in.at("runtime").text()).name;
   const Json rows = in.at("rows");

@@ -52,10 +52,10 @@ Layers read_layers(const ProfiledDevice& device, const MeasuredTable& table) {
   }
   Layers result;
   for (const auto& [shape, layers] : by_shape) {
-    const bool fell_back = std::any_of(layers.begin(), layers.end(), [&](const ExpertLayer& layer) {
-      return layer.us > kFellBack * base_us(device, layer);
+    const bool slow = std::any_of(layers.begin(), layers.end(), [&](const ExpertLayer& layer) {
+      return fell_back(device, layer, layer.us);
     });
-    std::vector<ExpertLayer>& to = fell_back ? result.fell_back : result.tuned;
+    std::vector<ExpertLayer>& to = slow ? result.fell_back : result.tuned;
     to.insert(to.end(), layers.begin(), layers.end());
   }
   return result;
@@ -74,6 +74,10 @@ ExpertLayer expert_layer(const ProfiledDevice& device, double tokens, double hid
   layer.down = {rows, hidden, width, mine};
   layer.moving_us = kMovingUs + bytes / (kBandwidthFactor * device.memory_bandwidth) * 1e6;
   return layer;
+}
+
+bool fell_back(const ProfiledDevice& device, const ExpertLayer& layer, double us) {
+  return us > kFellBack * base_us(device, layer);
 }
 
 double layer_us(const Profile& profile, const ExpertLayer& layer) {

@@ -46,6 +46,9 @@ struct ExpertLayer {
 ExpertLayer expert_layer(const ProfiledDevice& device, double tokens, double hidden,
                          double expert_ffn, double top_k, double experts, double tp, double ep);
 
+// Did a layer measured at `us` run on a slow kernel?
+bool fell_back(const ProfiledDevice& device, const ExpertLayer& layer, double us);
+
 // Predicted time of a layer, in microseconds.
 double layer_us(const Profile& profile, const ExpertLayer& layer);
 

@@ -4,9 +4,12 @@
 // and prints the leave-out errors: how wrong the fit is on points that it has not seen. Fabrics
 // (sim/profile_fabric.h) are laid over any profile from the lines of
 // `steploom profile collectives`.
+#include <fmt/format.h>
 #include <CLI/CLI.hpp>
 #include <array>
 #include <chrono>
+#include <cmath>
+#include <cstdint>
 #include <cstdio>
 #include <filesystem>
 #include <ostream>
@@ -22,8 +25,11 @@
 #include "profiler/fit_grouped.h"
 #include "profiler/fit_kernels.h"
 #include "profiler/fit_measured.h"
+#include "profiler/fit_modelled.h"
 #include "profiler/fit_table.h"
+#include "profiler/fit_uneven.h"
 #include "sim/cluster.h"
+#include "sim/expert_loads.h"
 #include "sim/profile.h"
 
 namespace steploom {
@@ -55,11 +61,49 @@ Grid attention_backward() {
   return fit_points({axis}, points, {0, 1e-9});
 }
 
-Profile fit(const std::filesystem::path& tables, const std::string& gpu, const std::string& date) {
-  const DeviceType device = load_cluster(gpu, 1).device;
+// What the tables lack of a GPU: the profile to take it over from, or the roofline.
+struct Instead {
+  std::string like;
+  bool roofline = false;
+};
+
+// Which versions the tables of a GPU were measured with (those of A100 are older).
+std::vector<std::string> software_of(const std::string& gpu) {
+  if (gpu == "a100-sxm-80gb") return {"TensorRT-LLM 1.0.0 (dense products)", "NCCL 2.27.3"};
+  return {"TensorRT-LLM 1.3.0rc20 (dense products)", "NCCL 2.29.2"};
+}
+
+// An option goes where the command ends, before the hint where to read on.
+void add_option_made(Profile& p, const std::string& option) {
+  p.made.insert(p.made.find(';'), " " + option);
+}
+
+// The profile says in words too which parts rest on no measurement.
+void describe_modelled(Profile& p, const Instead& instead) {
+  if (p.modelled.empty()) return;
+  std::string parts;
+  for (const ModelledPart part : p.modelled)
+    parts += (parts.empty() ? "" : ", ") + std::string(name_of(part));
+  const bool all = p.modelled.size() == kModelledParts;
+  const std::string how =
+      instead.roofline
+          ? ", modelled with one efficiency over the roofline (profiler/fit_modelled.h)"
+          : ", modelled with the efficiencies of " + instead.like + " over this GPU's roofline";
+  p.source = (all ? "no measurement of this GPU: " : p.source + "; no table has this GPU's ") +
+             parts + how;
+  add_option_made(p, instead.roofline ? "--roofline" : "--like " + instead.like);
+  if (!all) return;
+  p.software.clear();
+  if (instead.roofline) p.attribution = "none: no measurement is behind it";
+}
+
+Profile fit(const std::filesystem::path& tables, const std::string& gpu, const std::string& date,
+            const Instead& instead) {
+  const Cluster cluster = load_cluster(gpu, 1);
+  const DeviceType device = cluster.device;
   Profile p;
   p.name = gpu;
-  p.device = {gpu, device.sms, device.peak_flops, device.memory_bandwidth};
+  p.device = {gpu, device.sms, device.peak_flops, device.memory_bandwidth, device.bf16};
   p.source =
       "NVIDIA aiconfigurator (github.com/ai-dynamo/aiconfigurator, commit 095f58a), systems/data: "
       "measured medians; memory-bound kernels from the same project's system file; backward "
@@ -67,13 +111,29 @@ Profile fit(const std::filesystem::path& tables, const std::string& gpu, const s
   p.attribution = "Copyright NVIDIA Corporation and affiliates; Apache-2.0";
   p.made = "fit_profile --tables DIR --gpu " + gpu + "; see docs/accuracy.md";
   p.date = date;
-  p.software = {"TensorRT-LLM 1.3.0rc20 (dense products)", "NCCL 2.29.2"};
+  p.software = software_of(gpu);
   p.attention_backward = attention_backward();
   p.memory = {0.8, 3};  // mem_bw_empirical_scaling_factor, mem_empirical_constant_latency
-  fit_matmul(p, read_table(tables / ("gemm_" + gpu + ".csv.gz")));
-  fit_grouped(p, read_table(tables / "moe_forward_bf16.csv.gz"));
-  fit_attention(p, read_table(tables / "attention_forward_causal.csv.gz"));
-  fit_collectives(p, read_table(tables / "nccl_single_node.csv"));
+  // Without --like and --roofline a part that was not measured is refused by its fit.
+  const bool filled = instead.roofline || !instead.like.empty();
+  const auto part = [&](ModelledPart which, bool measured, auto&& fit_it) {
+    if (measured || !filled)
+      fit_it();
+    else if (instead.roofline)
+      model_roofline(p, which, cluster);
+    else
+      take_over(p, which, load_profile(instead.like));
+  };
+  const std::filesystem::path gemm = tables / ("gemm_" + gpu + ".csv.gz");
+  part(ModelledPart::matmul, std::filesystem::exists(gemm),
+       [&] { fit_matmul(p, read_table(gemm)); });
+  const MeasuredTable moe = read_table(tables / "moe_forward_bf16.csv.gz");
+  part(ModelledPart::grouped_matmul, has_rows(moe, gpu, "balanced"), [&] { fit_grouped(p, moe); });
+  const MeasuredTable attention = read_table(tables / "attention_forward_causal.csv.gz");
+  part(ModelledPart::attention, has_rows(attention, gpu), [&] { fit_attention(p, attention); });
+  const MeasuredTable nccl = read_table(tables / "nccl_single_node.csv");
+  part(ModelledPart::collectives, has_rows(nccl, gpu), [&] { fit_collectives(p, nccl); });
+  describe_modelled(p, instead);
   return p;
 }
 
@@ -84,6 +144,28 @@ void print(const Profile& p) {
     std::printf("%-62s %6lld %7.2f%% %7.2f%% %7.2f%%\n", l.what.c_str(),
                 static_cast<long long>(l.points), 100 * l.median, 100 * l.p95, 100 * l.worst);
   }
+}
+
+// How well uneven experts are predicted, printed and put beside the profile's other errors. A
+// surface that was taken over is moved as a whole to where the fitted half says.
+void add_uneven(Profile& p, const std::string& tables) {
+  if (tables.empty()) throw Error({"command line", "--uneven", "--tables", "nothing", ""});
+  const MeasuredTable moe = read_table(std::filesystem::path(tables) / "moe_forward_bf16.csv.gz");
+  UnevenFit fit = fit_uneven(p, moe);
+  std::printf("uneven experts: 2^%.3f on the fitted half\n", fit.octaves);
+  if (p.is_modelled(ModelledPart::grouped_matmul)) {
+    const auto shift = std::lround(1000 * (fit.octaves - kUnevenOctaves));
+    for (std::int32_t& value : p.grouped_matmul.grid.values)
+      value += static_cast<std::int32_t>(shift);
+    fit = fit_uneven(p, moe);
+    p.source += fmt::format(
+        ", grouped products times 2^{:.3f}, from half of the expert layers of "
+        "power-law routing",
+        1e-3 * static_cast<double>(shift));
+  }
+  p.leave_out.push_back(fit.kept);
+  p.leave_out.push_back(fit.fell_back);
+  add_option_made(p, "--uneven");
 }
 
 std::vector<CollectivePoints> load_all(const std::vector<std::string>& files) {
@@ -109,10 +191,10 @@ void print_held_out(const Profile& p, const std::vector<CollectivePoints>& files
 }
 
 Profile base(const std::string& file, const std::string& tables, const std::string& gpu,
-             const std::string& date) {
+             const std::string& date, const Instead& instead) {
   if (!file.empty()) return load_profile(file);
   if (gpu.empty()) throw Error({"command line", "", "--gpu, or --profile", "neither", ""});
-  return tables.empty() ? built_in_profile(gpu) : fit(tables, gpu, date);
+  return tables.empty() ? built_in_profile(gpu) : fit(tables, gpu, date, instead);
 }
 
 std::string today() {
@@ -128,12 +210,20 @@ int run(int argc, char** argv) {
   CLI::App app{"Fit a profile to measured tables and print its leave-out errors"};
   std::string tables, gpu, profile_file, out, date = today();
   std::vector<std::string> points, fabrics, gaps, held_out;
-  bool keep_points = false;
+  bool keep_points = false, uneven = false;
+  Instead instead;
   app.add_option("--tables", tables,
                  "directory of the measured tables; none: keep the built-in fit");
   app.add_option("--gpu", gpu, "device name, as of the built-in clusters");
   app.add_option("--profile", profile_file, "the profile to begin with (JSON) in place of --gpu")
       ->excludes("--tables");
+  CLI::Option* like =
+      app.add_option("--like", instead.like,
+                     "what the tables lack of the GPU: take over this profile's efficiencies");
+  app.add_flag("--roofline", instead.roofline,
+               "what the tables lack of the GPU: one efficiency over the roofline")
+      ->excludes(like);
+  app.add_flag("--uneven", uneven, "score expert layers of power-law routing too");
   app.add_option("--points", points,
                  "raw points of `steploom profile` to fit corrections to, all together");
   app.add_flag("--keep-points", keep_points, "put the points themselves into the profile too");
@@ -146,7 +236,8 @@ int run(int argc, char** argv) {
   app.add_option("-o,--output", out, "the profile to write; none: print errors only");
   app.add_option("--date", date, "date to put into the profile (ISO 8601)");
   CLI11_PARSE(app, argc, argv);
-  Profile profile = base(profile_file, tables, gpu, date);
+  Profile profile = base(profile_file, tables, gpu, date, instead);
+  if (uneven) add_uneven(profile, tables);
   if (!points.empty()) {
     std::vector<Measurements> measured;
     for (const std::string& file : points) measured.push_back(read_points(file));

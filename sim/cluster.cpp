@@ -33,13 +33,14 @@ void allow_only(const Json& json, const std::array<std::string_view, N>& known) 
 }
 
 DeviceType read_device(const Json& json) {
-  allow_only<5>(json, {"name", "sms", "memory_bytes", "memory_bandwidth", "peak_flops"});
+  allow_only<6>(json, {"name", "sms", "memory_bytes", "memory_bandwidth", "peak_flops", "bf16"});
   DeviceType d;
   d.name = json.at("name").text();
   d.sms = json.at("sms").small_integer(1, 4096);
   d.memory = json.at("memory_bytes").integer(Bytes{1} << 20, Bytes{1} << 50);
   d.memory_bandwidth = json.at("memory_bandwidth").number(1e9, 1e16);
   d.peak_flops = json.at("peak_flops").number(1e9, 1e18);
+  if (const auto bf16 = json.find("bf16")) d.bf16 = bf16->boolean();
   return d;
 }
 
@@ -52,25 +53,64 @@ LinkType read_link(const Json& json) {
   return link;
 }
 
+// Groups that sit side by side differ: the file's order of nodes has one reading.
+void read_groups(const Json& json, const Json& groups, Cluster& c) {
+  for (const char* alone : {"device", "nodes"})
+    if (const auto also = json.find(alone)) also->refuse("no such member beside 'groups'");
+  c.nodes = 0;
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    const Json one = groups.at(i);
+    allow_only<2>(one, {"device", "nodes"});
+    c.groups.push_back(
+        {read_device(one.at("device")), one.at("nodes").small_integer(1, kMostNodes)});
+    if (i > 0 && c.groups[i - 1].device.name == c.groups[i].device.name)
+      one.at("device").at("name").refuse("another device than the group before has");
+    c.nodes += c.groups.back().nodes;
+  }
+  if (c.groups.empty()) groups.refuse("at least one group of nodes");
+  if (c.nodes > kMostNodes) groups.refuse("at most " + std::to_string(kMostNodes) + " nodes");
+  c.device = c.groups.front().device;
+  if (c.groups.size() == 1) c.groups.clear();
+}
+
+// An NVLink domain holds one type of device.
+void check_domains(const Json& domain, const Cluster& c) {
+  for (const NodeGroup& group : c.groups)
+    if (group.nodes % c.nodes_per_domain != 0)
+      domain.refuse("a divisor of every group's nodes (" + std::to_string(group.nodes) + " × " +
+                    group.device.name + ")");
+}
+
 Cluster read_cluster(const Json& json) {
   const Json version = json.at("steploom_cluster");
   if (version.integer() != kVersion) version.refuse("version " + std::to_string(kVersion));
-  allow_only<12>(
-      json, {"steploom_cluster", "name", "sources", "device", "nodes", "devices_per_node",
-             "nics_per_node", "nvlink", "nic", "nodes_per_leaf", "oversubscription", "fabric"});
+  allow_only<14>(json, {"steploom_cluster", "name", "sources", "device", "nodes", "groups",
+                        "devices_per_node", "nics_per_node", "nodes_per_domain", "nvlink", "nic",
+                        "nodes_per_leaf", "oversubscription", "fabric"});
   Cluster c;
   c.name = json.at("name").text();
   if (const auto sources = json.find("sources")) {  // for people: where the numbers come from
     for (std::size_t i = 0; i < sources->size(); ++i) sources->at(i).text();
   }
-  c.device = read_device(json.at("device"));
-  c.nodes = json.at("nodes").small_integer(1, kMostNodes);
+  if (const auto groups = json.find("groups")) {
+    read_groups(json, *groups, c);
+  } else {
+    c.device = read_device(json.at("device"));
+    c.nodes = json.at("nodes").small_integer(1, kMostNodes);
+  }
   c.devices_per_node = json.at("devices_per_node").small_integer(1, kMostDevicesPerNode);
   const Json nics = json.at("nics_per_node");
   c.nics_per_node = nics.small_integer(1, kMostDevicesPerNode);
   if (c.devices_per_node % c.nics_per_node != 0 && c.nics_per_node % c.devices_per_node != 0) {
     nics.refuse("a divisor or a multiple of devices_per_node (" +
                 std::to_string(c.devices_per_node) + ")");
+  }
+  if (const auto domain = json.find("nodes_per_domain")) {
+    c.nodes_per_domain = domain->small_integer(1, kMostNodes);
+    if (c.devices_per_domain() > kMostDevicesPerNode)
+      domain->refuse("at most " + std::to_string(kMostDevicesPerNode) +
+                     " devices in an NVLink domain");
+    if (c.nodes_per_domain > 1) check_domains(*domain, c);
   }
   c.nvlink = read_link(json.at("nvlink"));
   c.nic = read_link(json.at("nic"));
@@ -80,6 +120,8 @@ Cluster read_cluster(const Json& json) {
     c.fabric = fabric->text();
     if (!is_known_fabric(c.fabric))
       fabric->refuse("a fabric", nearest_hint(c.fabric, fabric_names()));
+    if (c.nodes_per_domain > 1 && c.fabric != kDefaultFabric)
+      fabric->refuse(std::string(kDefaultFabric) + ", which joins the nodes of a domain");
   }
   return c;
 }
@@ -100,6 +142,9 @@ Cluster load_cluster(std::string_view name_or_path, int nodes) {
     throw Error({"--nodes", "", "1 to " + std::to_string(kMostNodes), std::to_string(nodes), ""});
   }
   const auto with_nodes = [nodes](Cluster cluster) {
+    if (nodes > 0 && !cluster.groups.empty())
+      throw Error({"--nodes", "", "the nodes of the file's groups", std::to_string(nodes),
+                   "a cluster of several types of device has a fixed number of nodes"});
     if (nodes > 0) cluster.nodes = nodes;
     return cluster;
   };
@@ -123,6 +168,11 @@ void use_fabric(Cluster& cluster, std::string_view fabric) {
   if (!is_known_fabric(fabric))
     throw Error({"--fabric", "", "a fabric", "'" + std::string(fabric) + "'",
                  nearest_hint(fabric, fabric_names())});
+  if (cluster.nodes_per_domain > 1 && fabric != kDefaultFabric)
+    throw Error(
+        {"--fabric", "",
+         std::string(kDefaultFabric) + ", which joins the nodes of a domain of " + cluster.name,
+         "'" + std::string(fabric) + "'", ""});
   cluster.fabric = fabric;
 }
 
@@ -142,11 +192,31 @@ void use_gpus(Cluster& cluster, int gpus) {
   cluster.nics_per_node = nics;
 }
 
+const DeviceType& Cluster::type_of(int device_number) const {
+  int before = 0;
+  for (const NodeGroup& group : groups) {
+    before += group.nodes;
+    if (node_of(device_number) < before) return group.device;
+  }
+  return device;
+}
+
+void need_one_type(const Cluster& cluster) {
+  if (cluster.groups.empty()) return;
+  std::string found;
+  for (const NodeGroup& group : cluster.groups)
+    found += (found.empty() ? "" : ", ") + std::to_string(group.nodes) + " nodes of " +
+             group.device.name;
+  throw Error({"cluster " + cluster.name, "/groups", "nodes of one type of device", found,
+               "such a cluster can be described, but a step over several types of device cannot "
+               "be costed yet; plan each group as a cluster of its own"});
+}
+
 GroupShape shape_of(const Cluster& cluster, std::span<const int> devices) {
   std::map<int, int> members_of_node;
   for (const int device : devices) {
     assert(device >= 0 && device < cluster.devices());
-    ++members_of_node[cluster.node_of(device)];
+    ++members_of_node[cluster.domain_of(device)];
   }
   GroupShape shape{static_cast<int>(devices.size()), static_cast<int>(members_of_node.size()), 0};
   for (const auto& [node, members] : members_of_node) {

@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "models/work.h"
 #include "sim/cost.h"
@@ -23,6 +24,7 @@ struct DeviceType {
   Bytes memory = 0;             // usable by a process
   double memory_bandwidth = 0;  // bytes/s
   double peak_flops = 0;        // dense bf16, FLOP/s
+  bool bf16 = true;             // has it bf16 matrix products? else the peak is of fp16
 };
 
 struct LinkType {
@@ -35,28 +37,45 @@ struct LinkType {
 inline constexpr std::string_view kDefaultFabric = "nvlink";
 std::span<const std::string_view> fabric_names();
 
-struct Cluster {
-  std::string name;  // "h100-sxm-80gb"
+// Nodes in a row that have one type of device.
+struct NodeGroup {
   DeviceType device;
+  int nodes = 1;
+};
+
+struct Cluster {
+  std::string name;   // "h100-sxm-80gb"
+  DeviceType device;  // of every node; with `groups`, of the first group
   int nodes = 1;
   int devices_per_node = 8;
   int nics_per_node = 8;
-  LinkType nvlink;              // a device into its node's NVSwitch
+  int nodes_per_domain = 1;     // nodes on one NVSwitch: 18 of a GB200 NVL72
+  LinkType nvlink;              // a device into its domain's NVSwitch
   LinkType nic;                 // a NIC into its leaf switch, the network's latency included
   int nodes_per_leaf = 32;      // rail-optimised: NIC i of this many nodes share leaf switch i
   double oversubscription = 1;  // leaf downlinks over uplinks; 1: non-blocking fat tree
   std::string fabric{kDefaultFabric};  // between GPUs of a node, by its name in the profile
 
+  // Types of device, node after node; empty: all have `device`. Else their nodes sum to `nodes`.
+  std::vector<NodeGroup> groups{};
+
   int devices() const { return nodes * devices_per_node; }
-  int node_of(int device) const { return device / devices_per_node; }
+  int node_of(int device_number) const { return device_number / devices_per_node; }
+  int devices_per_domain() const { return devices_per_node * nodes_per_domain; }
+  int domain_of(int device_number) const { return device_number / devices_per_domain(); }
+  const DeviceType& type_of(int device_number) const;
 };
 
-// Built-in names, sorted ("h100-sxm-80gb", "h200-sxm-141gb").
+// Built-in names, sorted ("a100-sxm-40gb", "a100-sxm-80gb", ...).
 std::span<const std::string_view> cluster_names();
 
 // A built-in name, or the path of a JSON file (anything with '/' or ending in ".json"); nodes > 0
 // replaces the file's count. Throws Error.
 Cluster load_cluster(std::string_view name_or_path, int nodes);
+
+// Throws Error, naming the file's groups, if the cluster has more than one type of device: no
+// layout over several types can be costed yet.
+void need_one_type(const Cluster& cluster);
 
 // Throws Error naming the nearest known fabric.
 void use_fabric(Cluster& cluster, std::string_view fabric);
@@ -65,7 +84,7 @@ void use_fabric(Cluster& cluster, std::string_view fabric);
 // have them and they share NICs evenly.
 void use_gpus(Cluster& cluster, int gpus_per_node);
 
-// How the given devices lie on the cluster.
+// How the given devices lie on the cluster. To collectives a node is what NVLink joins: a domain.
 GroupShape shape_of(const Cluster& cluster, std::span<const int> devices);
 
 }  // namespace steploom

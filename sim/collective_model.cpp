@@ -66,6 +66,20 @@ double bus_factor(OpKind collective, int ranks) {
   return collective == OpKind::all_reduce ? 2 * others : others;
 }
 
+double ring_seconds(OpKind collective, double bytes, int ranks, const LinkType& link,
+                    double share) {
+  double best = 0;
+  for (const Protocol& p : kProtocols) {
+    const double step = std::max(
+        (p.ring_nvlink - kWireNvlinkUs) * 1e-6 + static_cast<double>(link.latency) * 1e-12, 0.0);
+    const double seconds =
+        p.ring_base * 1e-6 + steps_of(collective, ranks) * step +
+        bus_factor(collective, ranks) * bytes / (link.bandwidth * share * p.bandwidth);
+    if (best == 0 || seconds < best) best = seconds;
+  }
+  return best;
+}
+
 CollectiveModel::CollectiveModel(const Profile& profile, const Cluster& cluster)
     : curves_(profile.collectives),
       fabric_(fabric_of(profile, cluster)),
@@ -73,10 +87,11 @@ CollectiveModel::CollectiveModel(const Profile& profile, const Cluster& cluster)
       nvlink_bandwidth_(cluster.nvlink.bandwidth),
       nvlink_latency_(static_cast<double>(cluster.nvlink.latency) * 1e-12),
       nic_latency_(static_cast<double>(cluster.nic.latency) * 1e-12),
-      nodes_per_leaf_(cluster.nodes_per_leaf),
+      domains_per_leaf_(std::max(1, cluster.nodes_per_leaf / cluster.nodes_per_domain)),
+      curves_are_modelled_(profile.is_modelled(ModelledPart::collectives)),
       egress_under_leaf_{0},
       egress_beyond_leaf_{0} {
-  for (int ranks = 1; ranks <= cluster.devices_per_node; ++ranks) {
+  for (int ranks = 1; ranks <= cluster.devices_per_domain(); ++ranks) {
     egress_under_leaf_.push_back(node_egress(cluster, ranks, false));
     egress_beyond_leaf_.push_back(node_egress(cluster, ranks, true));
   }
@@ -84,7 +99,7 @@ CollectiveModel::CollectiveModel(const Profile& profile, const Cluster& cluster)
     std::vector<double>& by_ranks = bus_bandwidth_[curve.collective];
     if (!by_ranks.empty() || curve.nodes > 1) continue;
     by_ranks.assign(2, 0);  // no rank, and one that moves nothing
-    for (int ranks = 2; ranks <= cluster.devices_per_node; ++ranks) {
+    for (int ranks = 2; ranks <= cluster.devices_per_domain(); ++ranks) {
       by_ranks.push_back(bus_factor(curve.collective, ranks) * kLargeBytes /
                          inside_node(curve.collective, kLargeBytes, ranks));
     }
@@ -93,7 +108,7 @@ CollectiveModel::CollectiveModel(const Profile& profile, const Cluster& cluster)
 
 double CollectiveModel::egress(const GroupShape& group) const {
   const std::vector<double>& table =
-      group.nodes > nodes_per_leaf_ ? egress_beyond_leaf_ : egress_under_leaf_;
+      group.nodes > domains_per_leaf_ ? egress_beyond_leaf_ : egress_under_leaf_;
   return table.at(static_cast<std::size_t>(group.ranks_per_node));
 }
 
@@ -120,7 +135,8 @@ const CollectiveCurve* CollectiveModel::imported_curve(OpKind collective, int ra
 
 bool CollectiveModel::is_fitted(OpKind collective, const GroupShape& group) const {
   return std::any_of(curves_.begin(), curves_.end(), [&](const CollectiveCurve& curve) {
-    return curve.collective == collective && is_curve_of(curve, group);
+    return curve.collective == collective && is_curve_of(curve, group) &&
+           !(curves_are_modelled_ && curve.source.empty());
   });
 }
 
@@ -150,7 +166,22 @@ double CollectiveModel::inside_node(OpKind collective, double bytes, int ranks) 
     const double upper = static_cast<double>(ranks - below->ranks) / (above->ranks - below->ranks);
     bandwidth += upper * (bus(*above) - bandwidth);
   }
-  return bus_factor(collective, ranks) * bytes / bandwidth;
+  return bus_factor(collective, ranks) * bytes / bandwidth +
+         beyond_measured(collective, above->ranks, ranks);
+}
+
+double CollectiveModel::beyond_measured(OpKind collective, int measured, int ranks) const {
+  if (ranks <= measured) return 0;
+  const Protocol& least = kProtocols.front();
+  const double step = std::max((least.ring_nvlink - kWireNvlinkUs) * 1e-6 + nvlink_latency_, 0.0);
+  switch (collective) {
+    case OpKind::send_recv:
+      return 0;
+    case OpKind::all_reduce:  // a tree
+      return 2 * step * portable_log2(static_cast<double>(ranks) / measured);
+    default:
+      return step * (ranks - measured);
+  }
 }
 
 CollectiveTime CollectiveModel::all_to_all(double bytes, const GroupShape& group) const {

@@ -1,5 +1,6 @@
 // How long NCCL's collectives take, inside a node and between nodes.
 //
+// "Node" here is what NVLink joins: a server, or the servers of a domain (Cluster).
 // Sizes are S = Work::bytes, as nccl-tests counts; n ranks on N nodes, r on each (the most on one).
 // The *bus factor* f turns size into the traffic that an algorithm of least traffic puts on a
 // rank's link: 2(n−1)/n for all-reduce, (n−1)/n for all-gather, reduce-scatter and all-to-all
@@ -12,8 +13,10 @@
 // measurement of the default fabric and wins there: it is the time of the fastest CTA count, and
 // another count takes as much longer as it does in the fabric's curves.
 // One node otherwise: the profile's curves. For n between measured numbers of ranks, bus bandwidth
-// is interpolated linearly in n at the same S; beyond them it is held. send_recv of S bytes, unless
-// it has a curve, takes as long as an all-to-all of two ranks of 2S, which sends S to the peer.
+// is interpolated linearly in n at the same S; beyond them it is held, and every rank more adds a
+// step of NCCL's LL protocol (all-reduce: every doubling adds two, as in a tree). send_recv of S
+// bytes, unless it has a curve, takes as long as an all-to-all of two ranks of 2S, which sends S to
+// the peer.
 //
 // Several nodes: the curve of just these n and N, evenly spread, where the profile has one, else
 // modelled. Spreading n ranks over more nodes never makes them faster than a curve of n ranks on
@@ -52,6 +55,10 @@ inline constexpr double kNicEfficiency = 0.92;
 // Bytes on a rank's link over size: f above; 1 for send_recv.
 double bus_factor(OpKind collective, int ranks);
 
+// A ring inside a node where nothing was measured: each of the links moves `share` of its
+// bandwidth, the rest is as between nodes (above). All-to-all too: (n−1)/n·S a link. Seconds.
+double ring_seconds(OpKind collective, double bytes, int ranks, const LinkType& link, double share);
+
 struct CollectiveTime {
   double seconds = 0;
   // How long its traffic alone would keep the bottleneck link busy at line rate: NVLink inside a
@@ -85,6 +92,8 @@ class CollectiveModel {
   bool is_fitted(OpKind collective, const GroupShape& group) const;
   CollectiveTime by_ctas(const CtaCurve& curve, Bytes bytes, const GroupShape& group) const;
   double inside_node(OpKind collective, double bytes, int ranks) const;
+  // What more ranks than the profile measured add to an operation's latency, in seconds.
+  double beyond_measured(OpKind collective, int measured, int ranks) const;
   double measured_between(OpKind collective, double bytes, const GroupShape& group,
                           double modelled) const;
   double egress(const GroupShape& group) const;  // line rate of a node's ranks together
@@ -97,7 +106,8 @@ class CollectiveModel {
   double nvlink_bandwidth_;
   double nvlink_latency_;  // seconds
   double nic_latency_;     // seconds
-  int nodes_per_leaf_;
+  int domains_per_leaf_;
+  bool curves_are_modelled_;  // no measurement behind the profile's own
   // By ranks of a node: what they send out together, and V by collective.
   std::vector<double> egress_under_leaf_;
   std::vector<double> egress_beyond_leaf_;

@@ -1,5 +1,6 @@
 #include "sim/cost_cache.h"
 
+#include <bit>
 #include <cstdint>
 #include <tuple>
 
@@ -10,7 +11,8 @@ auto key(const CostQuery& q) {
   const Work& w = q.work;
   return std::tuple(w.kind, w.phase, w.precision, w.m, w.n, w.k, w.groups, w.heads, w.kv_heads,
                     w.head_dim, w.v_head_dim, w.window, w.chunked, w.both_ways, w.bytes,
-                    q.group.ranks, q.group.nodes, q.group.ranks_per_node, q.ctas, q.parts);
+                    std::bit_cast<std::uint64_t>(w.skew), q.group.ranks, q.group.nodes,
+                    q.group.ranks_per_node, q.ctas, q.parts);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "models/shapes.h"
 #include "sim/correction.h"
 #include "sim/correction_base.h"
+#include "sim/expert_loads.h"
 #include "sim/kernel_model.h"
 #include "sim/operator_bytes.h"
 #include "sim/portable_math.h"
@@ -83,10 +84,17 @@ double roofline_seconds(const ProfiledDevice& device, const Work& w) {
                   static_cast<double>(w.bytes) / device.memory_bandwidth);
 }
 
+void need_bf16(const ProfiledDevice& device, const Work& work) {
+  if (work.precision == Precision::bf16 && !device.bf16)
+    throw Error({"cost model", std::string(name_of(work.kind)), "precision fp16",
+                 std::string(name_of(work.precision)), device.name + " has no bf16 products"});
+}
+
 }  // namespace
 
 CostModel::CostModel(const Profile& profile, const Cluster& cluster)
     : profile_(&profile), points_(profile.points.kernels), collectives_(profile, cluster) {
+  need_one_type(cluster);
   if (profile.device.name == cluster.device.name) return;
   throw Error({"profile " + profile.name, "/device/name",
                "a profile of '" + cluster.device.name + "', the cluster's device",
@@ -104,6 +112,7 @@ double CostModel::at_least_dense(const ProductShape& shape, bool weight_grad) co
 }
 
 Cost CostModel::product(const Work& w) const {
+  need_bf16(profile_->device, w);
   if (w.m <= 0 || w.n <= 0 || w.k <= 0) return {};
   const bool grouped = w.kind == OpKind::grouped_matmul;
   const bool weight_grad = w.phase == Phase::weight_grad;
@@ -115,7 +124,8 @@ Cost CostModel::product(const Work& w) const {
   }
   Cost cost;
   cost.time = to_picoseconds(seconds);
-  if (w.phase == Phase::forward) {
+  const ModelledPart part = grouped ? ModelledPart::grouped_matmul : ModelledPart::matmul;
+  if (w.phase == Phase::forward && !profile_->is_modelled(part)) {
     cost.provenance = grouped ? of_fit(profile_->grouped_matmul.grid, grouped_point(shape))
                               : of_fit(profile_->matmul.grid, matmul_point(shape));
   }
@@ -125,6 +135,7 @@ Cost CostModel::product(const Work& w) const {
 }
 
 Cost CostModel::attention(const Work& w) const {
+  need_bf16(profile_->device, w);
   if (w.m <= 0 || w.n <= 0 || w.heads <= 0) return {};
   const AttentionSize shape = attention_size(w);
   double seconds = attention_seconds(*profile_, shape);
@@ -135,7 +146,7 @@ Cost CostModel::attention(const Work& w) const {
     seconds *= kAttentionBackwardFlops /
                portable_exp2(octaves_at(profile_->attention_backward, std::span(at).first(1)));
   } else if (nearest.head_dim == w.head_dim && w.v_head_dim == w.head_dim &&
-             !is_masked_otherwise(w)) {
+             !is_masked_otherwise(w) && !profile_->is_modelled(ModelledPart::attention)) {
     cost.provenance = of_fit(nearest.surface.grid, at);
   }
   cost.time = to_picoseconds(seconds);
@@ -217,6 +228,28 @@ Cost CostModel::other_precision(const CostQuery& query) const {
   return cost;
 }
 
+Cost CostModel::uneven(const Work& work, std::span<const double> rows) const {
+  Work even = work;
+  even.skew = 0;
+  std::int64_t& its_rows = work.phase == Phase::weight_grad ? even.k : even.m;
+  const auto groups = static_cast<double>(std::max<std::int64_t>(work.groups, 1));
+  double sum = 0;  // picoseconds
+  Cost cost;
+  cost.provenance = Provenance::fitted;
+  for (const double own : rows) {
+    its_rows = static_cast<std::int64_t>(own * groups + 0.5);
+    const Cost one = this->cost({even, {}, 0});
+    if (one.time == 0) continue;
+    sum += static_cast<double>(one.time);
+    cost.sms = std::max(cost.sms, one.sms);
+    cost.provenance = std::max(cost.provenance, one.provenance);  // the least sure of them
+  }
+  if (sum == 0) return {};
+  cost.time = static_cast<Picoseconds>(
+      sum / static_cast<double>(rows.size()) * portable_exp2(kUnevenOctaves) + 0.5);
+  return cost;
+}
+
 Cost CostModel::cost(const CostQuery& query) const {
   Cost cost = duration(query);
   if (cost.time == 0) return cost;  // nothing is launched
@@ -247,6 +280,11 @@ Cost CostModel::duration(const CostQuery& query) const {
 
 Cost CostModel::whole(const CostQuery& query) const {
   const Work& work = query.work;
+  if (work.skew > 0 && work.kind == OpKind::grouped_matmul) {
+    const std::int64_t rows = work.phase == Phase::weight_grad ? work.k : work.m;
+    return uneven(
+        work, power_law_loads(static_cast<double>(rows), static_cast<int>(work.groups), work.skew));
+  }
   const OpClass group = class_of(work.kind);
   const bool computes =
       group == OpClass::matmul || group == OpClass::grouped_matmul || group == OpClass::attention;

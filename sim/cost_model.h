@@ -9,6 +9,8 @@
 // and nothing else is laid over it. A grouped product that was not measured is not credited with
 // less than the measured dense product over all its rows.
 //
+// A grouped product of uneven groups (Work::skew) is the mean of even ones (expert_loads.h).
+//
 // One of several equal parts of a whole that was not itself measured is not credited with less time
 // than its share of the whole, so that cutting never wins by a table's noise.
 //
@@ -20,8 +22,11 @@
 // attention's backward does 2.5 times the FLOPs at a lower rate. Attention over windows is always
 // modelled, from whole sequences (attention_size). Corrections (correction.h) come
 // over it. fp16 is costed as bf16; products and attention of other precisions are modelled, by
-// their own rooflines and as far from them as the 16-bit kernel of the shape.
+// their own rooflines and as far from them as the 16-bit kernel of the shape. bf16 is refused on a
+// GPU without it. What the profile calls modelled is never fitted.
 #pragma once
+
+#include <span>
 
 #include "sim/cluster.h"
 #include "sim/collective_model.h"
@@ -41,6 +46,10 @@ class CostModel {
 
   // What communicators over the cluster's fabric take of a rank's memory; nullptr: not measured.
   const CommunicatorMemory* communicator_memory() const { return collectives_.memory(); }
+
+  // A grouped product whose groups have so many rows, in place of work.m / work.groups each (of a
+  // weight gradient: work.k). Each number stands for equally many groups. expert_loads.h.
+  Cost uneven(const Work& grouped_product, std::span<const double> rows) const;
 
  private:
   Cost duration(const CostQuery& query) const;  // all but the gaps

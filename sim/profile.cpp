@@ -74,12 +74,13 @@ Surface read_surface(const Json& json, Names axis_names) {
 }
 
 ProfiledDevice read_device(const Json& json) {
-  allow_only(json, {"name", "sms", "peak_flops", "memory_bandwidth"});
+  allow_only(json, {"name", "sms", "peak_flops", "memory_bandwidth", "bf16"});
   ProfiledDevice device;
   device.name = json.at("name").text();
   device.sms = json.at("sms").small_integer(1, 4096);
   device.peak_flops = json.at("peak_flops").number(1e9, 1e18);
   device.memory_bandwidth = json.at("memory_bandwidth").number(1e6, 1e16);
+  if (const auto bf16 = json.find("bf16")) device.bf16 = bf16->boolean();
   return device;
 }
 
@@ -158,6 +159,16 @@ std::vector<CollectiveCurve> read_collectives(const Json& json) {
   return curves;
 }
 
+std::vector<ModelledPart> read_modelled(const Json& json) {
+  std::vector<ModelledPart> parts;
+  for (std::size_t i = 0; i < json.size(); ++i) {
+    parts.push_back(read_named<ModelledPart>(json.at(i), kModelledParts, "a part of a profile"));
+    if (i > 0 && parts[i] <= parts[i - 1])
+      json.at(i).refuse("parts in the order matmul, grouped_matmul, attention, collectives");
+  }
+  return parts;
+}
+
 Profile read_profile(const Json& json) {
   // The version first: a later version may know more keys.
   const Json version = json.at("steploom_profile");
@@ -167,7 +178,7 @@ Profile read_profile(const Json& json) {
   allow_only(json,
              {"steploom_profile", "name", "device", "source", "attribution", "made", "date",
               "software", "matmul", "grouped_matmul", "attention", "attention_backward", "memory",
-              "gaps", "collectives", "corrections", "fabrics", "points", "leave_out"});
+              "gaps", "collectives", "corrections", "fabrics", "points", "leave_out", "modelled"});
   Profile p;
   p.name = json.at("name").text();
   p.device = read_device(json.at("device"));
@@ -214,10 +225,17 @@ Profile read_profile(const Json& json) {
                            one.at("median").number(0, 1e9), one.at("p95").number(0, 1e9),
                            one.at("worst").number(0, 1e9)});
   }
+  if (const auto modelled = json.find("modelled")) p.modelled = read_modelled(*modelled);
   return p;
 }
 
 }  // namespace
+
+std::string_view name_of(ModelledPart part) {
+  constexpr std::array<std::string_view, kModelledParts> names{"matmul", "grouped_matmul",
+                                                               "attention", "collectives"};
+  return names[static_cast<std::size_t>(part)];
+}
 
 std::string digest_of(std::string_view text) {
   std::uint64_t hash = 14695981039346656037u;

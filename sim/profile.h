@@ -7,6 +7,7 @@
 // microseconds, bandwidths in bytes a second, rates in FLOP a second, unless a name says otherwise.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <span>
@@ -27,6 +28,7 @@ struct ProfiledDevice {
   int sms = 0;                  // streaming multiprocessors
   double peak_flops = 0;        // dense bf16, FLOP/s
   double memory_bandwidth = 0;  // bytes/s
+  bool bf16 = true;             // has it bf16 matrix products? else peak_flops is of fp16
 };
 
 // One kernel class: time = (launch + base(shape)) · 2^octaves(shape).
@@ -89,6 +91,12 @@ struct LeaveOut {
   double worst = 0;
 };
 
+// Parts of a profile that no measurement of this GPU is behind: their durations are never fitted
+// but modelled. In the order of the file.
+enum class ModelledPart : std::uint8_t { matmul, grouped_matmul, attention, collectives };
+inline constexpr int kModelledParts = static_cast<int>(ModelledPart::collectives) + 1;
+std::string_view name_of(ModelledPart part);  // "grouped_matmul"
+
 struct Profile {
   std::string name;  // "h100-sxm-80gb"
   ProfiledDevice device;
@@ -109,6 +117,11 @@ struct Profile {
   std::vector<ProfiledFabric> fabrics;       // by name; may be empty
   ProfilePoints points;                      // exact points; may be empty
   std::vector<LeaveOut> leave_out;
+  std::vector<ModelledPart> modelled;  // parts without a measurement of this GPU; mostly empty
+
+  bool is_modelled(ModelledPart part) const {
+    return std::find(modelled.begin(), modelled.end(), part) != modelled.end();
+  }
 
   std::string digest;  // FNV-1a 64 of the text it was read from, 16 hexadecimal digits
 };

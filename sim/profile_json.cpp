@@ -59,16 +59,20 @@ std::string to_json(const Profile& p) {
     text += fmt::format("{}: {}{}", json_string(key), value, end);
   };
   member("name", json_string(p.name));
-  member("device", fmt::format("{{\"name\": {}, \"sms\": {}, \"peak_flops\": {}, "
-                               "\"memory_bandwidth\": {}}}",
-                               json_string(p.device.name), p.device.sms, p.device.peak_flops,
-                               p.device.memory_bandwidth));
+  member("device",
+         fmt::format("{{\"name\": {}, \"sms\": {}, \"peak_flops\": {}, "
+                     "\"memory_bandwidth\": {}{}}}",
+                     json_string(p.device.name), p.device.sms, p.device.peak_flops,
+                     p.device.memory_bandwidth, p.device.bf16 ? "" : ", \"bf16\": false"));
   member("source", json_string(p.source));
   member("attribution", json_string(p.attribution));
   member("made", json_string(p.made));
   member("date", json_string(p.date));
   member("software", "[" + software + "]");
   member("leave_out", "[" + leave_out + "]");
+  std::string modelled;
+  for (const ModelledPart part : p.modelled) add(modelled, json_string(name_of(part)));
+  if (!modelled.empty()) member("modelled", "[" + modelled + "]");
   member("memory", fmt::format("{{\"bandwidth_factor\": {}, \"latency_us\": {}}}",
                                p.memory.bandwidth_factor, p.memory.latency_us));
   if (p.gaps != Gaps{})

@@ -27,11 +27,12 @@ struct Topology::Impl {
   Graph graph;
   std::vector<Edge> edges;         // by LinkId
   std::vector<Vertex> devices;     // by device number
-  std::vector<Vertex> nvswitches;  // by node
+  std::vector<Vertex> nvswitches;  // by domain
   std::vector<Vertex> nics;        // node · rails + rail
   std::vector<Vertex> leaves;      // leaf group · rails + rail
   Vertex spine = 0;
   int devices_per_node = 0;
+  int nodes_per_domain = 1;
   int rails = 0;  // NICs of a node, those of one device as one
   int nodes_per_leaf = 0;
 
@@ -51,6 +52,7 @@ struct Topology::Impl {
   }
 
   int node_of(int device) const { return device / devices_per_node; }
+  int domain_of(int device) const { return node_of(device) / nodes_per_domain; }
   // Devices of a node share its NICs in order.
   int rail_of(int device) const { return device % devices_per_node * rails / devices_per_node; }
   Vertex nic(int node, int rail) const {
@@ -65,6 +67,7 @@ struct Topology::Impl {
 Topology::Topology(const Cluster& c) : impl_(std::make_unique<Impl>()) {
   Impl& t = *impl_;
   t.devices_per_node = c.devices_per_node;
+  t.nodes_per_domain = c.nodes_per_domain;
   t.rails = std::min(c.nics_per_node, c.devices_per_node);
   t.nodes_per_leaf = c.nodes_per_leaf;
   const double nic_bandwidth = c.nic.bandwidth * c.nics_per_node / t.rails;
@@ -81,7 +84,7 @@ Topology::Topology(const Cluster& c) : impl_(std::make_unique<Impl>()) {
   }
   for (int node = 0; node < c.nodes; ++node) {
     const std::string name = "node " + std::to_string(node) + " · ";
-    t.nvswitches.push_back(t.add(name + "NVSwitch"));
+    if (node % c.nodes_per_domain == 0) t.nvswitches.push_back(t.add(name + "NVSwitch"));
     for (int rail = 0; rail < t.rails; ++rail) {
       t.nics.push_back(t.add(name + "NIC " + std::to_string(rail)));
       t.join(t.nics.back(), t.leaf(node, rail), nic_bandwidth, c.nic.latency);
@@ -117,13 +120,14 @@ std::vector<LinkId> Topology::route(int from, int to) const {
   if (from == to) return {};
   const int here = t.node_of(from), there = t.node_of(to);
   std::vector<Vertex> stops{t.device(from)};
-  if (here == there) {
-    stops.push_back(t.nvswitches[static_cast<std::size_t>(here)]);
+  const Vertex nvswitch = t.nvswitches[static_cast<std::size_t>(t.domain_of(from))];
+  if (t.domain_of(from) == t.domain_of(to)) {
+    stops.push_back(nvswitch);
   } else {
     const int rail = t.rail_of(to);
     if (t.rail_of(from) != rail) {
       // PXN: the local device in the destination's place.
-      stops.push_back(t.nvswitches[static_cast<std::size_t>(here)]);
+      stops.push_back(nvswitch);
       stops.push_back(t.device(here * t.devices_per_node + to % t.devices_per_node));
     }
     stops.push_back(t.nic(here, rail));
@@ -160,16 +164,16 @@ double Topology::equal_rate(std::span<const std::pair<int, int>> flows) const {
 }
 
 double node_egress(const Cluster& cluster, int ranks, bool leaves_leaf) {
-  // Two nodes stand for all: where every node under a leaf sends, each has its share of the
-  // uplinks, which is what it has alone under a leaf of one node.
+  // Two domains stand for all: where every node under a leaf sends, each has its share of the
+  // uplinks, which is what it has alone under a leaf of one domain.
   Cluster pair = cluster;
-  pair.nodes = 2;
-  pair.nodes_per_leaf = leaves_leaf ? 1 : 2;
+  pair.nodes = 2 * cluster.nodes_per_domain;
+  pair.nodes_per_leaf = (leaves_leaf ? 1 : 2) * cluster.nodes_per_domain;
   const Topology topology(pair);
   std::vector<std::pair<int, int>> flows;
   for (int i = 0; i < ranks; ++i) {
-    const int device = i * cluster.devices_per_node / ranks;
-    flows.emplace_back(device, cluster.devices_per_node + device);
+    const int device = i * cluster.devices_per_domain() / ranks;
+    flows.emplace_back(device, cluster.devices_per_domain() + device);
   }
   return topology.equal_rate(flows) * ranks;
 }

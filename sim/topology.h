@@ -1,10 +1,11 @@
 // The cluster as a graph: devices, NVSwitches, NICs, leaf switches and a spine, with capacities.
 //
-// A node's devices hang on one NVSwitch. A device has a NIC of its own, or shares one with its
-// neighbours; NIC i of every node of a leaf group is wired to leaf switch i of that group (a
-// *rail*); all leaf switches meet in one spine whose inside is non-blocking, so that a cluster's
-// oversubscription is the capacity of the links between leaf and spine. Every cable is two links,
-// one a direction. Where a node has more NICs than devices, a device's NICs count as one.
+// A node's devices hang on one NVSwitch, in a domain of several nodes with those of the others. A
+// device has a NIC of its own, or shares one with its neighbours; NIC i of every node of a leaf
+// group is wired to leaf switch i of that group (a *rail*); all leaf switches meet in one spine
+// whose inside is non-blocking, so that a cluster's oversubscription is the capacity of the links
+// between leaf and spine. Every cable is two links, one a direction. Where a node has more NICs
+// than devices, a device's NICs count as one.
 //
 // A route goes the way NCCL sends with PXN (https://developer.nvidia.com/blog/
 // doubling-all2all-performance-with-nvidia-collective-communication-library-2-12): over NVLink to
@@ -61,9 +62,9 @@ class Topology {
   std::unique_ptr<Impl> impl_;
 };
 
-// What `ranks` devices of a node, spread evenly over it, send together to their peers of the same
-// number on another node, while every node under the leaf switches does the same. `leaves_leaf`:
-// the peer is under other leaf switches.
+// What `ranks` devices of an NVLink domain (mostly: of a node), spread evenly over it, send
+// together to their peers of the same number in another domain, while every node under the leaf
+// switches does the same. `leaves_leaf`: the peer is under other leaf switches.
 double node_egress(const Cluster& cluster, int ranks, bool leaves_leaf);
 
 }  // namespace steploom

@@ -69,6 +69,19 @@ TEST_F(PlanFile, HoldsTheFabric) {
   EXPECT_THROW(load_plan(file_), Error);
 }
 
+// Written where it says something, so that other plans are as they were.
+TEST_F(PlanFile, HoldsTheNvlinkDomain) {
+  World world("gpt2", 36, 1024, 144, "megatron-core", "gb200");
+  Plan plan;
+  plan.model = world.model;
+  plan.cluster = world.cluster;
+  plan.runtime = "megatron-core";
+  save_plan(plan, file_);
+  EXPECT_EQ(load_plan(file_).cluster.nodes_per_domain, 18);
+  plan.cluster.nodes_per_domain = 1;
+  EXPECT_EQ(to_json(plan).find("nodes_per_domain"), std::string::npos);
+}
+
 TEST_F(PlanFile, CountsAddUp) {
   const World world("mixtral-8x7b", 4, 4096, 64);
   const Plan p = make_plan(world.setting, world.profile, PlanOptions{});

@@ -36,7 +36,10 @@ Cluster load_text(const std::string& text, int nodes = 0) {
 }
 
 TEST(Cluster, BuiltInsHaveTheDataSheetsNumbers) {
-  EXPECT_THAT(cluster_names(), testing::ElementsAre("h100-sxm-80gb", "h200-sxm-141gb"));
+  EXPECT_THAT(cluster_names(),
+              testing::ElementsAre("a100-sxm-40gb", "a100-sxm-80gb", "b200-sxm", "gb200",
+                                   "h100-sxm-80gb", "h200-sxm-141gb", "lancet-a100", "lancet-v100",
+                                   "lina-a100", "v100-sxm-32gb"));
   const Cluster h100 = load_cluster("h100-sxm-80gb", 4);
   EXPECT_EQ(h100.devices(), 32);
   EXPECT_EQ(h100.node_of(31), 3);
@@ -49,6 +52,74 @@ TEST(Cluster, BuiltInsHaveTheDataSheetsNumbers) {
   const Cluster h200 = load_cluster("h200-sxm-141gb", 1);
   EXPECT_EQ(h200.device.memory, 150109880320);
   EXPECT_EQ(h200.device.memory_bandwidth, 4.8e12);
+}
+
+// What a node sends out together, by the papers' testbeds (docs/accuracy.md): 400 and 100 Gb/s.
+TEST(Cluster, TestbedsOfPublishedSystems) {
+  const Cluster a100 = load_cluster("lancet-a100", 0), v100 = load_cluster("lancet-v100", 0);
+  const Cluster lina = load_cluster("lina-a100", 0);
+  EXPECT_EQ(a100.devices(), 64);
+  EXPECT_EQ(a100.nics_per_node * a100.nic.bandwidth, 50e9);
+  EXPECT_EQ(a100.device.name, "a100-sxm-80gb");
+  EXPECT_EQ(v100.devices(), 64);
+  EXPECT_EQ(v100.nics_per_node * v100.nic.bandwidth, 12.5e9);
+  EXPECT_EQ(v100.device.name, "v100-sxm-32gb");
+  EXPECT_FALSE(v100.device.bf16);
+  EXPECT_EQ(lina.devices(), 16);
+  EXPECT_EQ(lina.nics_per_node * lina.nic.bandwidth, 12.5e9);
+  EXPECT_LT(lina.device.memory, Bytes{43} * 1000 * 1000 * 1000);
+}
+
+// A rack of 18 nodes of four GPUs is one NVLink domain; what leaves it goes over NICs.
+TEST(Cluster, AnNvlinkDomainIsLargerThanANode) {
+  const Cluster c = load_cluster("gb200", 36);
+  EXPECT_EQ(c.devices(), 144);
+  EXPECT_EQ(c.devices_per_domain(), 72);
+  EXPECT_EQ(c.node_of(71), 17);
+  EXPECT_EQ(c.domain_of(71), 0);
+  EXPECT_EQ(c.domain_of(72), 1);
+  EXPECT_EQ(shape_of(c, std::array{0, 4, 8, 71}), (GroupShape{4, 1, 4}));
+  EXPECT_EQ(shape_of(c, std::array{0, 1, 72, 73}), (GroupShape{4, 2, 2}));
+  Cluster one = c;
+  EXPECT_THAT(refusal([&] { use_fabric(one, "host"); }), HasSubstr("joins the nodes of a domain"));
+}
+
+constexpr const char* kMixed = R"({
+  "steploom_cluster": 1, "name": "mixed",
+  "groups": [
+    {"nodes": 2, "device": {"name": "h100-sxm-80gb", "sms": 132, "memory_bytes": 84934656000,
+                            "memory_bandwidth": 3.35e12, "peak_flops": 989.4e12}},
+    {"nodes": 4, "device": {"name": "a100-sxm-80gb", "sms": 108, "memory_bytes": 84934656000,
+                            "memory_bandwidth": 2.039e12, "peak_flops": 312e12}}],
+  "devices_per_node": 8, "nics_per_node": 8,
+  "nvlink": {"bandwidth": 300e9, "latency_us": 0.5},
+  "nic": {"bandwidth": 25e9, "latency_us": 1.25},
+  "nodes_per_leaf": 2, "oversubscription": 1
+})";
+
+TEST(Cluster, NodeGroupsOfDifferentDevices) {
+  const Cluster c = load_text(kMixed);
+  EXPECT_EQ(c.nodes, 6);
+  EXPECT_EQ(c.type_of(15).name, "h100-sxm-80gb");
+  EXPECT_EQ(c.type_of(16).name, "a100-sxm-80gb");
+  EXPECT_EQ(c.type_of(47).sms, 108);
+  EXPECT_THAT(refusal([&] { need_one_type(c); }),
+              testing::AllOf(HasSubstr("/groups"),
+                             HasSubstr("2 nodes of h100-sxm-80gb, 4 nodes of a100-sxm-80gb"),
+                             HasSubstr("cannot be costed yet")));
+  EXPECT_NO_THROW(need_one_type(load_cluster("gb200", 2)));
+  const auto refused = [](const std::string& from, const std::string& to) {
+    return refusal([&] { load_text(replaced(kMixed, from, to)); });
+  };
+  EXPECT_THAT(refused("\"a100-sxm-80gb\"", "\"h100-sxm-80gb\""),
+              HasSubstr("/groups/1/device/name"));
+  EXPECT_THAT(refused("\"nodes\": 4", "\"nodes\": 0"), HasSubstr("/groups/1/nodes"));
+  EXPECT_THAT(refused("\"devices_per_node\": 8", "\"devices_per_node\": 8, \"nodes\": 6"),
+              HasSubstr("beside 'groups'"));
+  EXPECT_THAT(
+      refused("\"devices_per_node\": 8", "\"devices_per_node\": 8, \"nodes_per_domain\": 4"),
+      HasSubstr("/nodes_per_domain"));
+  EXPECT_THAT(refusal([] { load_text(kMixed, 3); }), HasSubstr("fixed number of nodes"));
 }
 
 TEST(Cluster, ReadsAFileAndReplacesItsNodes) {

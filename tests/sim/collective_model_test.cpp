@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -164,6 +165,149 @@ TEST_F(Collectives, FewerNicsAndThinSpinesAreSlower) {
   EXPECT_NEAR(quarter.time(OpKind::all_gather, kHuge, beyond_leaf).seconds /
                   seconds(OpKind::all_gather, kHuge, beyond_leaf),
               4, 5e-3);
+}
+
+// Bus bandwidths of the tables at 512 MiB, as computed from them apart from any fit (GB/s): the
+// curves keep them, and how they grow with ranks.
+TEST(CollectivesElsewhere, KeepTheTablesBusBandwidths) {
+  struct Published {
+    const char* gpu;
+    OpKind kind;
+    std::vector<double> bus;  // of 2, 4 and 8 GPUs
+  };
+  constexpr double kSize = 512.0 * kMiB;
+  for (const Published& p :
+       {Published{"h100-sxm-80gb", OpKind::all_reduce, {318, 350, 445}},
+        Published{"a100-sxm-80gb", OpKind::all_reduce, {193, 217, 222}},
+        Published{"a100-sxm-80gb", OpKind::all_to_all, {164, 195, 203}},
+        Published{"gb200", OpKind::all_reduce, {kSize / 1013e3, 1.5 * kSize / 1282e3}},
+        Published{"gb200", OpKind::all_to_all, {0.5 * kSize / 808e3, 0.75 * kSize / 825e3}}}) {
+    const Cluster c = load_cluster(p.gpu, 2);
+    const CollectiveModel model(built_in_profile(p.gpu), c);
+    int ranks = 1;
+    for (const double bus : p.bus) {
+      ranks *= 2;
+      const double seconds = model.time(p.kind, 512 * kMiB, {ranks, 1, ranks}).seconds;
+      EXPECT_NEAR(bus_factor(p.kind, ranks) * kSize / seconds * 1e-9 / bus, 1, 0.08)
+          << p.gpu << " " << name_of(p.kind) << " " << ranks;
+    }
+  }
+}
+
+// Growth over nodes at large sizes with NICs shared by a node's GPUs. All n ranks send the part of
+// an all-to-all that leaves the node, (n−r)/n, over what the node has: with N nodes the time of a
+// given size a rank goes as (N−1)/N. An all-gather of so much goes as (n−1)/n.
+TEST(CollectivesElsewhere, SharedNicsGrowAsTheClosedForms) {
+  for (const char* name : {"lancet-v100", "lancet-a100", "lina-a100"}) {
+    const Cluster c = load_cluster(name, 32);
+    const CollectiveModel model(built_in_profile(c.device.name), c);
+    const int r = c.devices_per_node;
+    const double out = c.nics_per_node * c.nic.bandwidth * kNicEfficiency;
+    for (const int nodes : {2, 4, 8, 16}) {
+      const int n = nodes * r;
+      const double all_to_all = model.time(OpKind::all_to_all, kHuge, {n, nodes, r}).seconds;
+      const auto size = static_cast<double>(kHuge);
+      EXPECT_NEAR(all_to_all / (size * r * (n - r) / n / out), 1, 1e-3) << name << " " << nodes;
+      const double gather = model.time(OpKind::all_gather, kHuge, {n, nodes, r}).seconds;
+      EXPECT_NEAR(gather / (size * (n - 1) / n / out), 1, 1e-3) << name << " " << nodes;
+      const double reduce = model.time(OpKind::all_reduce, kHuge, {n, nodes, r}).seconds;
+      EXPECT_LE(reduce, 2 * gather * 1.001) << name << " " << nodes;
+    }
+  }
+}
+
+// Small messages: a ring's latency is linear in the nodes, a tree's logarithmic, and an all-to-all
+// pays for every peer.
+TEST_F(Collectives, LatencyGrowsAsTheAlgorithmDoes) {
+  const auto at = [&](OpKind kind, int nodes) {
+    return seconds(kind, 1024, {8 * nodes, nodes, 8});
+  };
+  for (const int nodes : {4, 16, 32}) {
+    const double ring = at(OpKind::all_gather, 2 * nodes) - at(OpKind::all_gather, nodes);
+    EXPECT_NEAR(ring / (at(OpKind::all_gather, 4 * nodes) - at(OpKind::all_gather, 2 * nodes)), 0.5,
+                0.02);
+    // Two hops up and down a tree for twice the nodes: LL over the network, 5 µs each way.
+    EXPECT_NEAR(at(OpKind::all_reduce, 2 * nodes) - at(OpKind::all_reduce, nodes), 2 * 5.0e-6,
+                0.5e-6);
+    EXPECT_NEAR(at(OpKind::all_to_all, 2 * nodes) - at(OpKind::all_to_all, nodes),
+                8 * nodes * 0.5e-6, 0.2e-6);
+  }
+}
+
+// 72 GPUs on one NVSwitch: what four reach is held, and what crosses racks goes over NICs.
+TEST(CollectivesElsewhere, ARackIsOneNode) {
+  const Cluster c = load_cluster("gb200", 72);
+  const CollectiveModel model(built_in_profile("gb200"), c);
+  const auto bus = [&](OpKind kind, GroupShape g) {
+    return bus_factor(kind, g.ranks) * static_cast<double>(kHuge) /
+           model.time(kind, kHuge, g).seconds;
+  };
+  for (const OpKind kind : {OpKind::all_reduce, OpKind::all_gather, OpKind::all_to_all}) {
+    EXPECT_NEAR(bus(kind, {72, 1, 72}) / bus(kind, {4, 1, 4}), 1, 1e-3) << name_of(kind);
+    // Every rank more costs latency.
+    double before = 0;
+    for (const int ranks : {4, 8, 16, 36, 72}) {
+      const double now = model.time(kind, 4096, {ranks, 1, ranks}).seconds;
+      EXPECT_GT(now, before) << name_of(kind) << " " << ranks;
+      before = now;
+    }
+  }
+  // Between two racks each GPU has its NIC.
+  const double crossing = model.time(OpKind::all_to_all, kHuge, {144, 2, 72}).seconds;
+  EXPECT_NEAR(crossing / (static_cast<double>(kHuge) / 2 / (50e9 * kNicEfficiency)), 1, 1e-3);
+}
+
+// A search's whole range: the model of 16,384 GPUs is two nodes and a table.
+TEST(CollectivesElsewhere, SixteenThousandGpus) {
+  const Cluster c = load_cluster("h100-sxm-80gb", 2048);
+  const CollectiveModel model(built_in_profile("h100-sxm-80gb"), c);
+  const double part = model.time(OpKind::all_gather, kHuge, {8192, 1024, 8}).seconds;
+  const double all = model.time(OpKind::all_gather, kHuge, {16384, 2048, 8}).seconds;
+  EXPECT_GT(all, part);
+  EXPECT_LT(all / part, 1.1);  // twice the hops: latency alone
+}
+
+// DeepEP's combine over InfiniBand, 4096 tokens of 7168 bf16 numbers, top 8 of 256 experts in at
+// most four groups of nodes (aiconfigurator's tables; the groups are assumed, docs/accuracy.md),
+// against an all-to-all that moves what it moves: a token goes once to every other node that it has
+// an expert on.
+struct DeepEp {
+  int nodes;
+  int groups;                        // nodes that a token may go to
+  std::array<double, 3> combine_us;  // at 16, 20 and 24 SMs
+};
+
+TEST(CollectivesElsewhere, GrowOverNodesAsDeepEpDoes) {
+  constexpr double kToken = 7168 * 2;
+  const Cluster c = load_cluster("h200-sxm-141gb", 8);
+  const CollectiveModel model(built_in_profile("h200-sxm-141gb"), c);
+  double before = 0, before_measured = 0;
+  for (const DeepEp& row : {DeepEp{2, 2, {2560, 2099, 1777}}, DeepEp{4, 4, {3545, 3528, 3522}},
+                            DeepEp{8, 4, {4587, 4461, 4475}}}) {
+    // Nodes that eight independent choices among `groups` reach, and the part of them that is
+    // not the token's own.
+    const double reached = row.groups * (1 - std::pow(1 - 1.0 / row.groups, 8));
+    const double others = reached * (row.nodes - 1) / row.nodes;
+    // Of S bytes a rank, an all-to-all sends (N−1)/N to other nodes.
+    const double size = 4096 * others * kToken * row.nodes / (row.nodes - 1);
+    const double us =
+        1e6 *
+        model.time(OpKind::all_to_all, static_cast<Bytes>(size), {8 * row.nodes, row.nodes, 8})
+            .seconds;
+    EXPECT_GT(us, before);
+    EXPECT_GT(row.combine_us[2], before_measured);
+    before = us;
+    before_measured = row.combine_us[2];
+    for (const double measured : row.combine_us) {
+      if (row.nodes > 2) {
+        EXPECT_NEAR(us / measured, 1, 0.25) << row.nodes << " nodes";
+      } else {
+        // Two nodes are still bound by the SMs that copy, which falls with their number: the
+        // links' time is below all three and nears them.
+        EXPECT_LT(us, measured);
+      }
+    }
+  }
 }
 
 // At large sizes between nodes the NIC is busy for its efficiency's share of the time.

@@ -4,9 +4,15 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cmath>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "models/error.h"
 #include "models/shapes.h"
+#include "sim/cost_cache.h"
+#include "sim/expert_loads.h"
 #include "sim/fabric_tables.h"
 #include "sim/kernel_model.h"
 
@@ -118,6 +124,83 @@ TEST_F(Costs, LargeExpertProductsAreNearDenseEfficiency) {
       const double dense = us(product(OpKind::matmul, Phase::forward, tokens, n, k));
       EXPECT_NEAR(expert / dense, 1, 0.2) << tokens << " " << n << " " << k;
     }
+  }
+}
+
+// Rows given by group: equal ones cost the even product, 2^kUnevenOctaves for being cut apart.
+TEST_F(Costs, UnevenGroupsAreTheMeanOfEvenOnes) {
+  const double factor = std::exp2(kUnevenOctaves);
+  const auto even = [&](std::int64_t rows) {  // all eight groups with so many rows
+    return us(product(OpKind::grouped_matmul, Phase::forward, 8 * rows, 4096, 7168, 8));
+  };
+  const Work w = product(OpKind::grouped_matmul, Phase::forward, 8 * 1024, 4096, 7168, 8);
+  const auto uneven = [&](const std::vector<double>& rows) {
+    return static_cast<double>(model_.uneven(w, rows).time) / 1e6;
+  };
+  EXPECT_NEAR(uneven(std::vector<double>(8, 1024)), even(1024) * factor, 1e-3);
+  EXPECT_NEAR(uneven({0, 0, 0, 0, 0, 0, 0, 8192}), even(8192) / 8 * factor, 1e-3);
+  EXPECT_NEAR(uneven({512, 1536}), (even(512) + even(1536)) / 2 * factor, 1e-3);
+  EXPECT_EQ(uneven({0, 0}), 0);
+}
+
+TEST_F(Costs, SkewSpreadsRowsByAPowerLaw) {
+  for (const Phase phase : {Phase::forward, Phase::data_grad, Phase::weight_grad}) {
+    Work w = product(OpKind::grouped_matmul, phase, 8 * 1024, 4096, 7168, 8);
+    if (phase == Phase::weight_grad) std::swap(w.m, w.k);
+    const Cost even = cost(w);
+    w.skew = 1.2;
+    const Cost skewed = cost(w);
+    EXPECT_EQ(skewed.time, model_.uneven(w, power_law_loads(8 * 1024, 8, 1.2)).time);
+    EXPECT_GT(skewed.time, even.time);
+    EXPECT_EQ(skewed.provenance, even.provenance);
+    CostCache cache(model_);  // tells them apart
+    EXPECT_EQ(cache.cost({w, {}, 0}).time, skewed.time);
+    w.skew = 0;
+    EXPECT_EQ(cache.cost({w, {}, 0}).time, even.time);
+  }
+}
+
+TEST(CostsElsewhere, ModelledPartsAreNeverCalledFitted) {
+  const Work dense = product(OpKind::matmul, Phase::forward, 8192, 8192, 4096);
+  const Work experts = product(OpKind::grouped_matmul, Phase::forward, 8192, 4096, 7168, 8);
+  const Work core = attention(Phase::forward, 4096, 2, 32, 8, 128, 128);
+  const auto of = [](const char* gpu, Work w, GroupShape group = {}) {
+    if (std::string(gpu) == "v100-sxm-32gb") w.precision = Precision::fp16;
+    return CostModel(built_in_profile(gpu), load_cluster(gpu, 2)).cost({w, group}).provenance;
+  };
+  const Work gather = moving(OpKind::all_gather, 1 << 24);
+  EXPECT_EQ(of("b200-sxm", experts), Provenance::fitted);
+  EXPECT_EQ(of("gb200", dense), Provenance::fitted);
+  EXPECT_EQ(of("gb200", experts), Provenance::modelled);
+  EXPECT_EQ(of("gb200", core), Provenance::modelled);
+  EXPECT_EQ(of("gb200", gather, {4, 1, 4}), Provenance::fitted);
+  EXPECT_EQ(of("gb200", gather, {8, 1, 8}), Provenance::modelled);  // nobody measured eight
+  EXPECT_EQ(of("a100-sxm-80gb", core), Provenance::fitted);
+  EXPECT_EQ(of("a100-sxm-80gb", experts), Provenance::modelled);
+  for (const Work& w : {dense, experts, core})
+    EXPECT_EQ(of("v100-sxm-32gb", w), Provenance::modelled);
+  EXPECT_EQ(of("v100-sxm-32gb", gather, {8, 1, 8}), Provenance::modelled);
+}
+
+// cuBLAS's 83 of 125 TFLOP/s, and NCCL's 20 of 25 GB/s a link.
+TEST(CostsElsewhere, AV100IsItsRoofline) {
+  const Cluster cluster = load_cluster("v100-sxm-32gb", 1);
+  const CostModel model(built_in_profile("v100-sxm-32gb"), cluster);
+  Work w = product(OpKind::matmul, Phase::forward, 8192, 8192, 8192);
+  w.precision = Precision::fp16;
+  const double rate =
+      2.0 * 8192 * 8192 * 8192 / (static_cast<double>(model.cost({w, {}, 0}).time) * 1e-12);
+  EXPECT_NEAR(rate / 83e12, 1, 0.002);
+  // A ring all-reduce of 512 MiB over 120 GB/s: 2·7/8 of them.
+  const Work reduce = moving(OpKind::all_reduce, 512 << 20);
+  const double seconds = static_cast<double>(model.cost({reduce, {8, 1, 8}, 0}).time) * 1e-12;
+  EXPECT_NEAR(seconds, 1.75 * (512 << 20) / 120e9, 0.02 * seconds);
+  w.precision = Precision::bf16;
+  try {
+    model.cost({w, {}, 0});
+    FAIL() << "bf16 was costed";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), testing::HasSubstr("has no bf16 products"));
   }
 }
 

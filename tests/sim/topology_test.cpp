@@ -94,6 +94,30 @@ TEST(Topology, EgressGrowsWithRanksUpToTheNics) {
   EXPECT_EQ(node_egress(c, 4, false), 400e9);
 }
 
+// Two nodes on one NVSwitch: between them nothing touches a NIC; both send over their own NICs.
+TEST(Topology, NodesOfADomainMeetInTheirNvswitch) {
+  Cluster c = fabric();
+  c.nodes_per_domain = 2;
+  const Topology t(c);
+  EXPECT_EQ(t.vertices(), 1u + 8 + 2 + 4 * (4 + 4));
+  EXPECT_EQ(stops(t, 1, 6), (Names{"node 0 · device 1", "node 0 · NVSwitch", "node 1 · device 2"}));
+  // Another rail in another domain: over the local device on that rail.
+  EXPECT_EQ(stops(t, 5, 10).size(), 9u);
+  EXPECT_EQ(stops(t, 5, 10)[2], "node 1 · device 2");
+  EXPECT_EQ(node_egress(c, 1, false), 50e9);
+  EXPECT_EQ(node_egress(c, 8, false), 400e9);
+  EXPECT_EQ(node_egress(c, 8, true), 400e9);
+}
+
+// The testbeds of docs/accuracy.md: eight GPUs on one NIC, eight on four.
+TEST(Topology, GpusOfANodeShareItsNics) {
+  const Cluster one = load_cluster("lancet-v100", 2), four = load_cluster("lancet-a100", 2);
+  EXPECT_EQ(node_egress(one, 1, false), 12.5e9);
+  EXPECT_EQ(node_egress(one, 8, false), 12.5e9);
+  EXPECT_EQ(node_egress(four, 1, false), 12.5e9);
+  EXPECT_EQ(node_egress(four, 8, false), 50e9);
+}
+
 TEST(Topology, OversubscriptionCountsOnlyBeyondTheLeaf) {
   Cluster c = fabric();
   c.oversubscription = 2;
