@@ -34,7 +34,8 @@ constexpr Verb kVerbs[] = {
      "steploom plan mixtral-8x7b --cluster h100-sxm-80gb --nodes 8 --seq-length 4096 "
      "--global-batch 256\n"
      "steploom plan ./config.json --cluster my-cluster.json --nodes 4 --seq-length 8192 "
-     "--global-batch 512 --top 10 -o plan.json",
+     "--global-batch 512 --top 10 -o plan.json\n"
+     "steploom plan --from examples/megatron/mixtral-8x7b.yaml --cluster h100-sxm-80gb --nodes 8",
      prepare_plan},
     {"simulate", "Replay one layout's step, with its time, memory and trace",
      "steploom simulate mixtral-8x7b --cluster h100-sxm-80gb --nodes 8 --seq-length 4096 "

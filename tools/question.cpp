@@ -101,6 +101,21 @@ std::unique_ptr<Question> Question::from_flags(const QuestionFlags& f) {
   q->work_.seq_length = given(f.seq_length, "--seq-length");
   q->work_.global_batch = given(f.global_batch, "--global-batch");
   validate(q->work_, "command line");
+  q->place(f);
+  q->finish(f.runtime, f.profile);
+  return q;
+}
+
+std::unique_ptr<Question> Question::from_run(const MegatronQuestion& run, const QuestionFlags& f) {
+  std::unique_ptr<Question> q(new Question);
+  q->model_ = run.model;
+  q->work_ = run.work;
+  q->place(f);
+  q->finish(run.runtime.name, f.profile);
+  return q;
+}
+
+void Question::place(const QuestionFlags& f) {
   if (f.cluster.empty())
     throw Error({"command line", "", "--cluster", "nothing", "see `steploom clusters`"});
   // A cluster file says how many nodes it has; a built-in one is of any size.
@@ -108,11 +123,9 @@ std::unique_ptr<Question> Question::from_flags(const QuestionFlags& f) {
   const int nodes = f.nodes || !file ? given(f.nodes, "--nodes") : 0;
   if (f.nodes && nodes < 1)
     throw Error({"command line", "--nodes", "at least 1", std::to_string(nodes), ""});
-  q->cluster_ = load_cluster(f.cluster, nodes);
-  if (f.gpus) use_gpus(q->cluster_, *f.gpus);
-  if (!f.fabric.empty()) use_fabric(q->cluster_, f.fabric);
-  q->finish(f.runtime, f.profile);
-  return q;
+  cluster_ = load_cluster(f.cluster, nodes);
+  if (f.gpus) use_gpus(cluster_, *f.gpus);
+  if (!f.fabric.empty()) use_fabric(cluster_, f.fabric);
 }
 
 std::unique_ptr<Question> Question::from_plan(const Plan& plan, const QuestionFlags& f,

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "models/from_megatron.h"
 #include "planner/plan_file.h"
 #include "planner/setting.h"
 #include "sim/contention.h"
@@ -44,6 +45,9 @@ class Question {
  public:
   // From flags, or from the plan in `plan` with its flags left out.
   static std::unique_ptr<Question> from_flags(const QuestionFlags& flags);
+  // The run's model and workload with the built-in runtime; the flags say cluster and profile.
+  static std::unique_ptr<Question> from_run(const MegatronQuestion& run,
+                                            const QuestionFlags& flags);
   static std::unique_ptr<Question> from_plan(const Plan& plan, const QuestionFlags& flags,
                                              const std::string& reading);
 
@@ -54,6 +58,7 @@ class Question {
  private:
   Question() = default;
   void print_notes() const;  // of the model, to standard error
+  void place(const QuestionFlags& flags);  // the cluster
   void finish(const std::string& runtime, const std::string& profile);
 
   ModelSpec model_;

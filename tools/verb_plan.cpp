@@ -4,13 +4,16 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "planner/explain.h"
 #include "planner/make_plan.h"
 #include "tools/plan_report.h"
 #include "tools/plan_shapes.h"
+#include "tools/present_run.h"
 #include "tools/question.h"
 #include "tools/verb.h"
 
@@ -23,11 +26,30 @@ struct Flags {
   unsigned threads = 0;
   std::string format = "table";
   std::string output;
+  std::string from;  // a run's script or YAML, or a folder of them
 };
+
+std::unique_ptr<Question> asked(const Flags& f, const std::optional<MegatronQuestion>& run) {
+  if (run) return Question::from_run(*run, f.question);
+  if (f.question.model.empty())
+    throw Error({"command line", "", "a model, or --from with a run's flags", "neither", ""});
+  return Question::from_flags(f.question);
+}
 
 ExitStatus run(const Flags& f) {
   const TableFormat format = parse_table_format(f.format, "--format");
-  const auto question = Question::from_flags(f.question);
+  if (!f.from.empty() && std::filesystem::is_directory(f.from)) {
+    folder_report(f.from).print(format);
+    return ExitStatus::done;
+  }
+  std::optional<MegatronQuestion> megatron;
+  if (!f.from.empty()) {
+    if (!f.question.model.empty() || f.question.seq_length || f.question.global_batch)
+      throw Error({"command line", "--from", "no model, --seq-length or --global-batch beside it",
+                   "both", "the run's flags say these"});
+    megatron = from_megatron(load_megatron_args(f.from), std::filesystem::path(f.from).stem());
+  }
+  const auto question = asked(f, megatron);
   PlanOptions options;
   options.top = f.top;
   options.threads = f.threads;
@@ -40,9 +62,10 @@ ExitStatus run(const Flags& f) {
   if (terminal) std::fputs("\r\033[K", stderr);
   if (!f.output.empty()) save_plan(plan, f.output);
   const PlanShapes shapes = shapes_to_measure(question->setting(), plan.rows.front().layout);
-  plan_report(plan, question->headline(), f.output,
-              static_cast<std::int64_t>(shapes.kernels.size()))
-      .print(format);
+  Report report = plan_report(plan, question->headline(), f.output,
+                              static_cast<std::int64_t>(shapes.kernels.size()));
+  if (megatron) add_present_run(report, *megatron, *question, plan);
+  report.print(format);
   return ExitStatus::done;
 }
 
@@ -51,8 +74,10 @@ ExitStatus run(const Flags& f) {
 RunVerb prepare_plan(CLI::App& app) {
   const auto f = std::make_shared<Flags>();
   app.add_option("model", f->question.model,
-                 "Shipped model (see `steploom models`) or a config.json")
-      ->required();
+                 "Shipped model (see `steploom models`) or a config.json");
+  app.add_option("--from", f->from,
+                 "In place of the model: a Megatron run's script, its line of flags or its YAML; "
+                 "a folder of them is only read and counted");
   add_question_flags(app, f->question);
   app.add_option("--top", f->top, "How many layouts to show")
       ->check(CLI::Range(1, 100))

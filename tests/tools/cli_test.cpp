@@ -156,6 +156,39 @@ TEST_F(Cli, FormatsCarryTheSameRows) {
   EXPECT_THAT(csv.out, HasSubstr(std::to_string(rows.at(0).at("step_ps").integer(1))));
 }
 
+TEST_F(Cli, PlansFromAMegatronRun) {
+  write("run.sh",
+        "torchrun pretrain_gpt.py --num-layers 32 --hidden-size 4096 --ffn-hidden-size 14336 "
+        "--num-attention-heads 32 --group-query-attention --num-query-groups 8 --swiglu "
+        "--normalization RMSNorm --disable-bias-linear --untie-embeddings-and-output-weights "
+        "--position-embedding-type rope --seq-length 2048 --vocab-size 128256 "
+        "--tensor-model-parallel-size 8 --sequence-parallel --micro-batch-size 1 "
+        "--global-batch-size 64 --bf16 --tp-comm-overlap --no-such-flag 3\n");
+  const Args from{"plan", "--from", path("run.sh"), "--cluster", "h100-sxm-80gb", "--nodes", "1"};
+  const CliRun table = run_cli(from);
+  ASSERT_EQ(table.status, 0) << table.err;
+  for (const char* part : {"The run as it is:", "overlap-grad-reduce",
+                           "not modelled: --tp-comm-overlap", "unknown flags: --no-such-flag 3"})
+    EXPECT_THAT(table.out, HasSubstr(part));
+  const CliRun json = run_cli(from + Args{"--format", "json"});
+  const Json answer = Json::parse(json.out, "plan");
+  const auto present = answer.at("present").at(std::size_t{0}).at("step_ps").integer(1);
+  EXPECT_LT(answer.at("rows").at(std::size_t{0}).at("step_ps").integer(1), present);
+
+  expect_refused(from + Args{"--seq-length", "4096"}, {"--from"});
+  expect_refused({"plan", "--from", path("none.sh"), "--cluster", "h100-sxm-80gb", "--nodes", "1"},
+                 {"none.sh"});
+  expect_refused({"plan", "--cluster", "h100-sxm-80gb", "--nodes", "1"}, {"a model, or --from"});
+  write("cut.yaml", "MODEL_ARGS:\n  --num-layers: [1\n");
+  expect_refused({"plan", "--from", path("cut.yaml"), "--cluster", "h100-sxm-80gb", "--nodes", "1"},
+                 {"cut.yaml"});
+
+  const CliRun folder = run_cli({"plan", "--from", folder_.string(), "--format", "json"});
+  ASSERT_EQ(folder.status, 0) << folder.err;
+  EXPECT_EQ(Json::parse(folder.out, "folder").at("lossless").integer(), 1);
+  EXPECT_EQ(Json::parse(folder.out, "folder").at("files").size(), 2U);
+}
+
 TEST_F(Cli, HelpStartsWithExamplesAndEndsWithExitStatuses) {
   for (const char* verb :
        {"plan", "simulate", "explain", "why-not", "profile", "models", "clusters", "doctor"}) {

@@ -1,0 +1,105 @@
+// The model and the layout that a run's flags describe.
+#include "models/from_megatron.h"
+
+#include <gmock/gmock.h>
+
+#include "models/config_reader.h"
+#include "models/error.h"
+#include "models/parameters.h"
+
+namespace steploom {
+namespace {
+
+using testing::HasSubstr;
+
+MegatronQuestion read(std::string_view text) {
+  return from_megatron(parse_megatron_shell(text, "run.sh"), "run");
+}
+
+MegatronQuestion example(const std::string& name) {
+  return from_megatron(load_megatron_args(STEPLOOM_SOURCE_DIR "/examples/megatron/" + name), name);
+}
+
+constexpr const char* kSmall =
+    "--num-layers 4 --hidden-size 512 --num-attention-heads 8 --seq-length 1024 --vocab-size 1000 "
+    "--micro-batch-size 2 --global-batch-size 64 --bf16 ";
+
+std::string refusal(const std::string& more) {
+  try {
+    (void)read(kSmall + more);
+  } catch (const Error& e) {
+    return e.what();
+  }
+  return "accepted";
+}
+
+TEST(FromMegatron, MixtralIsTheShippedMixtral) {
+  const MegatronQuestion q = example("mixtral-8x7b.yaml");
+  const ModelSpec shipped = load_model("mixtral-8x7b");
+  EXPECT_EQ(count_parameters(q.model).total, count_parameters(shipped).total);
+  EXPECT_EQ(count_parameters(q.model).active, count_parameters(shipped).active);
+  EXPECT_EQ(q.layout, "tp=1,pp=4,mbs=1,sp=0,zero=1,ep=8,etp=1");
+  EXPECT_TRUE(q.runtime.overlap_grad_reduce);
+  EXPECT_THAT(q.not_modelled, testing::Contains("--moe-permute-fusion"));
+}
+
+TEST(FromMegatron, DenseDefaultsAreMegatrons) {
+  const MegatronQuestion q = read(kSmall);
+  EXPECT_EQ(q.model.dense.width, 4 * 512);
+  EXPECT_FALSE(q.model.dense.gated);
+  EXPECT_TRUE(q.model.dense.bias);
+  EXPECT_TRUE(q.model.tied_embeddings);
+  EXPECT_TRUE(q.model.learned_positions);
+  EXPECT_TRUE(q.model.norm_bias);
+  EXPECT_EQ(q.model.vocab, 1024);  // 1000 up to a multiple of 128
+  EXPECT_FALSE(q.runtime.overlap_grad_reduce);
+  EXPECT_EQ(read(std::string(kSmall) + "--tensor-model-parallel-size 8 ").model.vocab, 1024);
+  EXPECT_EQ(read(std::string(kSmall) + "--tensor-model-parallel-size 16 ").model.vocab, 2048);
+  // int(4 · 512 · 2/3 / 64) · 64
+  EXPECT_EQ(read(std::string(kSmall) + "--swiglu").model.dense.width, 1344);
+}
+
+TEST(FromMegatron, ExpertLayers) {
+  using L = std::vector<bool>;
+  EXPECT_EQ(expert_layers("2", 5, 100), (L{true, false, true, false, true}));
+  EXPECT_EQ(expert_layers("([0]*2+[1]*3)", 5, 100), (L{false, false, true, true, true}));
+  EXPECT_EQ(expert_layers("[0,1]*2 + [1]", 5, 100), (L{false, true, false, true, true}));
+  EXPECT_TRUE(expert_layers("[0", 5, 100).empty());
+  EXPECT_TRUE(expert_layers("[2]*5", 5, 100).empty());
+  EXPECT_TRUE(expert_layers("0", 5, 100).empty());
+  EXPECT_TRUE(expert_layers("[1]*1000000000000", 5, 100).empty());
+  EXPECT_TRUE(expert_layers(std::string(100000, '('), 5, 100).empty());
+}
+
+TEST(FromMegatron, PrecisionsOptimizerAndPrediction) {
+  EXPECT_EQ(read(kSmall).work.precision, Precision::bf16);
+  const MegatronQuestion q =
+      read(std::string(kSmall) + "--fp8-format e4m3 --fp8-recipe blockwise --optimizer sgd");
+  EXPECT_EQ(q.work.precision, Precision::fp8_block);
+  EXPECT_EQ(q.work.optimizer, Optimizer::sgd);
+  EXPECT_EQ(read(std::string(kSmall) + "--mtp-num-layers 2").model.mtp_modules, 2);
+}
+
+TEST(FromMegatron, EveryExampleIsReadOrRefusedForAReason) {
+  EXPECT_EQ(example("dense-7b.sh").layout, "tp=4,pp=1,mbs=1,sp=1,zero=1");
+  EXPECT_EQ(example("dense-70b.sh").work.global_batch, 512);
+  EXPECT_EQ(example("moe-capacity.sh").model.layer_is_moe[1], false);
+  EXPECT_THAT(example("moe-capacity.sh").notes, testing::ElementsAre(HasSubstr("line 12")));
+}
+
+TEST(FromMegatron, WrongFlagsAreRefusedByNameAndLine) {
+  EXPECT_THAT(refusal("--hidden-size 0"),
+              testing::AllOf(HasSubstr("--hidden-size"), HasSubstr("'0'")));
+  EXPECT_THAT(refusal("--num-layers $LAYERS"), HasSubstr("write the value in"));
+  EXPECT_THAT(refusal("--num-attention-heads 7"), HasSubstr("a divisor"));
+  EXPECT_THAT(refusal("--fp16"), HasSubstr("--bf16"));
+  EXPECT_THAT(refusal("--fp8-format hybrid --fp8-recipe custom"), HasSubstr("--fp8-recipe"));
+  EXPECT_THAT(refusal("--context-parallel-size 2"), HasSubstr("--context-parallel-size"));
+  EXPECT_THAT(refusal("--num-experts 4 --moe-layer-freq [1]*3"), HasSubstr("--moe-layer-freq"));
+  EXPECT_THAT(refusal("--normalization Batch"), HasSubstr("RMSNorm"));
+  EXPECT_THAT(refusal("--global-batch-size 99999999999999999999"),
+              HasSubstr("--global-batch-size"));
+}
+
+}  // namespace
+}  // namespace steploom
