@@ -1,8 +1,11 @@
 #include "models/chunk_builder.h"
 
 #include <cassert>
+#include <limits>
+#include <numeric>
 #include <utility>
 
+#include "models/dropout.h"
 #include "models/emitter.h"
 #include "models/operands.h"
 #include "models/parameters.h"
@@ -20,28 +23,29 @@ TensorId layer_forward(Emitter& out, int layer, TensorId x, LayerSaved& saved) {
   out.set_layer(layer);
   saved.input = x;
   const TensorId attended = attention_forward(out, x, saved.attention);
-  saved.middle = out.stream("attention residual", OpKind::residual, Phase::forward, c.shard, 2 * h,
-                            h, {x, attended});
+  saved.middle = add_branch(out, "attention residual", x, attended, saved.attention_mask);
   saved.normed = out.norm("ffn norm", c.shard, h, saved.middle, saved.norm);
   const TensorId y = is_moe(c.model, layer)
                          ? moe_forward(out, saved.normed, saved.moe)
                          : ffn_forward(out, "ffn", saved.normed, c.model.dense.width,
                                        c.model.dense.gated, saved.dense);
-  return out.stream("ffn residual", OpKind::residual, Phase::forward, c.shard, 2 * h, h,
-                    {saved.middle, y});
+  return add_branch(out, "ffn residual", saved.middle, y, saved.ffn_mask);
 }
 
 TensorId layer_backward(Emitter& out, int layer, TensorId dy, const LayerSaved& saved) {
   const BuildContext& c = out.c;
   const std::int64_t h = c.model.hidden;
   out.set_layer(layer);
-  TensorId d = is_moe(c.model, layer) ? moe_backward(out, dy, saved.normed, saved.moe)
-                                      : ffn_backward(out, "ffn", dy, c.model.dense.width,
+  const TensorId d_branch = branch_gradient(out, "ffn dropout", dy, saved.ffn_mask);
+  TensorId d = is_moe(c.model, layer) ? moe_backward(out, d_branch, saved.normed, saved.moe)
+                                      : ffn_backward(out, "ffn", d_branch, c.model.dense.width,
                                                      c.model.dense.gated, saved.dense);
   d = out.norm_backward("ffn norm", c.shard, h, d, saved.middle, saved.norm);
   const TensorId d_middle =
       out.stream("ffn residual", OpKind::residual, Phase::data_grad, c.shard, 2 * h, h, {dy, d});
-  d = attention_backward(out, d_middle, saved.attention);
+  d = attention_backward(out,
+                         branch_gradient(out, "attention dropout", d_middle, saved.attention_mask),
+                         saved.attention);
   return out.stream("attention residual", OpKind::residual, Phase::data_grad, c.shard, 2 * h, h,
                     {d_middle, d});
 }
@@ -57,7 +61,7 @@ std::int64_t local_vocab(const BuildContext& c) {
   return padded_vocab(c.model.vocab, c.layout.tp) / c.layout.tp;
 }
 
-TensorId embedding_forward(Emitter& out) {
+TensorId embedding_forward(Emitter& out, TensorId& mask) {
   const BuildContext& c = out.c;
   const std::int64_t h = c.model.hidden;
   const TensorId x = out.tensor("embedding", c.tokens * h * c.e);
@@ -66,13 +70,15 @@ TensorId embedding_forward(Emitter& out) {
          streaming(OpKind::embedding, Phase::forward, c.work.precision, c.tokens, h,
                    c.tokens * h * c.e * (1 + tables)),
          {}, {x});
-  return out.reduce("embedding reduce", x, h, Phase::forward);
+  const TensorId reduced = out.reduce("embedding reduce", x, h, Phase::forward);
+  return dropout(out, "embedding dropout", c.shard, h, reduced, mask);
 }
 
-void embedding_backward(Emitter& out, TensorId dy) {
+void embedding_backward(Emitter& out, TensorId dy, TensorId mask) {
   const BuildContext& c = out.c;
   const std::int64_t h = c.model.hidden;
-  const TensorId full = out.gather("embedding gradient gather", dy, h, Phase::data_grad);
+  const TensorId d = branch_gradient(out, "embedding dropout", dy, mask);
+  const TensorId full = out.gather("embedding gradient gather", d, h, Phase::data_grad);
   // Scatter-add of every token's gradient into the fp32 table's gradient.
   out.op("embedding",
          streaming(OpKind::embedding, Phase::weight_grad, c.work.precision, c.tokens, h,
@@ -190,26 +196,112 @@ void send(Emitter& out, CommGroup group, Phase phase, TensorId x) {
 }  // namespace
 
 StageSpan stage_span(const ModelSpec& m, const Layout& l, int stage) {
-  assert(m.layers % l.pp == 0 && stage >= 0 && stage < l.pp);
-  const int each = m.layers / l.pp;
+  const int stages = l.virtual_stages();
+  assert(stage >= 0 && stage < stages);
   const bool first = stage == 0;
-  const bool last = stage == l.pp - 1;
-  return {stage * each, each, first, last, !first, !last};
+  const bool last = stage == stages - 1;
+  if (l.stages.empty()) {
+    assert(m.layers % stages == 0);
+    const int each = m.layers / stages;
+    return {stage * each, each, first, last, !first, !last, stage / l.pp};
+  }
+  const auto here = l.stages.begin() + stage;
+  return {
+      std::accumulate(l.stages.begin(), here, 0), *here, first, last, !first, !last, stage / l.pp};
 }
 
-Chunk build_chunk(const ModelSpec& m, const Workload& w, const Layout& l, const Runtime& r,
-                  const StageSpan& stage) {
-  const std::int64_t tokens = w.seq_length * l.micro_batch;
-  const BuildContext c{m, w, l, r, tokens, l.sp ? tokens / l.tp : tokens, bytes_of(w.precision)};
+std::vector<StageSpan> rank_spans(const ModelSpec& m, const Layout& l, int pipeline_rank) {
+  std::vector<StageSpan> spans;
+  for (int chunk = 0; chunk < l.vpp; ++chunk)
+    spans.push_back(stage_span(m, l, chunk * l.pp + pipeline_rank));
+  return spans;
+}
+
+namespace {
+
+// Runs the layers of a backward pass once more where the layout says so, so that `saved` holds what
+// their backward passes read.
+class Recomputation {
+ public:
+  Recomputation(Emitter& out, const StageSpan& stage, std::vector<LayerSaved>& saved)
+      : out_(out), stage_(stage), saved_(saved) {}
+
+  // Before the backward pass of the stage's i-th layer; these come from the last to the first.
+  void before(int i) {
+    const Layout& l = out_.c.layout;
+    if (l.recompute == Recompute::selective) {
+      again([&] { modules(i); });
+      return;
+    }
+    const RecomputeDetail& d = l.recompute_detail;
+    if (l.recompute != Recompute::full ||
+        (d.method == RecomputeMethod::block ? i >= d.layers : i >= done_))
+      return;
+    const int from = d.method == RecomputeMethod::block ? i : i / d.layers * d.layers;
+    again([&] {
+      TensorId x = at(from).input;
+      for (int j = from; j <= i; ++j) {
+        at(j) = LayerSaved{};
+        x = layer_forward(out_, stage_.first_layer + j, x, at(j));
+      }
+    });
+    done_ = from;
+  }
+
+ private:
+  LayerSaved& at(int i) { return saved_[static_cast<std::size_t>(i)]; }
+
+  template <class Emit>
+  void again(const Emit& emit) {
+    out_.set_recompute(true);
+    emit();
+    out_.set_recompute(false);
+  }
+
+  // Modules that are whole parts of a layer; core_attn and moe_act are run again inside theirs.
+  void modules(int i) {
+    const BuildContext& c = out_.c;
+    const RecomputeDetail& d = c.layout.recompute_detail;
+    const int layer = stage_.first_layer + i;
+    const bool experts = is_moe(c.model, layer);
+    LayerSaved& s = at(i);
+    out_.set_layer(layer);
+    if (d.has(RecomputeModule::layernorm)) {
+      s.attention.normed =
+          out_.norm("attention norm", c.shard, c.model.hidden, s.input, s.attention.norm);
+      s.normed = out_.norm("ffn norm", c.shard, c.model.hidden, s.middle, s.norm);
+      s.dense.input = s.moe.shared.input = s.normed;
+    }
+    if (experts && d.has(RecomputeModule::moe)) {
+      s.moe = {};
+      moe_forward(out_, s.normed, s.moe);
+    } else if (!experts && d.has(RecomputeModule::mlp)) {
+      s.dense = {};
+      ffn_forward(out_, "ffn", s.normed, c.model.dense.width, c.model.dense.gated, s.dense);
+    }
+  }
+
+  Emitter& out_;
+  const StageSpan& stage_;
+  std::vector<LayerSaved>& saved_;
+  int done_ = std::numeric_limits<int>::max();  // layers from here on have been run again
+};
+
+// Forward and backward passes; `before` holds the tables of the rank's chunks so far.
+Chunk build_passes(const BuildContext& c, const StageSpan& stage, const Chunk& before) {
+  const ModelSpec& m = c.model;
   Chunk chunk;
+  chunk.tensors = before.tensors;
+  chunk.gradients = before.gradients;
   std::vector<LayerSaved> saved(static_cast<std::size_t>(stage.layers));
   const auto layer_at = [&](int i) { return stage.first_layer + i; };
   const auto saved_at = [&](int i) -> LayerSaved& { return saved[static_cast<std::size_t>(i)]; };
   HeadSaved head;
+  TensorId embedding_mask = kNoTensor;
 
   Emitter f(c, chunk, chunk.forward);
-  TensorId x =
-      stage.embedding ? embedding_forward(f) : receive(f, CommGroup::pp_forward_in, Phase::forward);
+  TensorId x = stage.embedding ? embedding_forward(f, embedding_mask)
+                               : receive(f, CommGroup::pp_forward_in, Phase::forward);
   for (int i = 0; i < stage.layers; ++i) x = layer_forward(f, layer_at(i), x, saved_at(i));
   f.set_layer(m.layers);
   if (stage.head) head_forward(f, x, head);
@@ -219,24 +311,36 @@ Chunk build_chunk(const ModelSpec& m, const Workload& w, const Layout& l, const 
   b.set_layer(m.layers);
   TensorId dy = stage.head ? head_backward(b, head, stage.embedding)
                            : receive(b, CommGroup::pp_backward_in, Phase::data_grad);
+  Recomputation recomputation(b, stage, saved);
   for (int i = stage.layers - 1; i >= 0; --i) {
-    if (l.recompute == Recompute::full) {
-      b.set_recompute(true);
-      const TensorId input = saved_at(i).input;
-      saved_at(i) = LayerSaved{};
-      layer_forward(b, layer_at(i), input, saved_at(i));
-      b.set_recompute(false);
-    }
+    recomputation.before(i);
     dy = layer_backward(b, layer_at(i), dy, saved_at(i));
   }
   b.set_layer(-1);
-  if (stage.embedding) embedding_backward(b, dy);
+  if (stage.embedding) embedding_backward(b, dy, embedding_mask);
   if (stage.receives) send(b, CommGroup::pp_backward_out, Phase::data_grad, dy);
 
   chunk.last_backward = with_gradient_buckets(c, stage, chunk, chunk.backward);
   chunk.first_forward = with_parameter_gathers(c, stage, chunk, chunk.forward);
-  chunk.optimizer = optimizer_graph(c, stage, chunk);
   return chunk;
+}
+
+}  // namespace
+
+std::vector<Chunk> build_chunks(const ModelSpec& m, const Workload& w, const Layout& l,
+                                const Runtime& r, const std::vector<StageSpan>& spans) {
+  const std::int64_t tokens = w.seq_length * l.micro_batch;
+  const BuildContext c{m, w, l, r, tokens, l.sp ? tokens / l.tp : tokens, bytes_of(w.precision)};
+  std::vector<Chunk> chunks;
+  for (const StageSpan& span : spans)
+    chunks.push_back(build_passes(c, span, chunks.empty() ? Chunk{} : chunks.back()));
+  chunks.back().optimizer = optimizer_graph(c, spans, chunks.back());
+  return chunks;
+}
+
+Chunk build_chunk(const ModelSpec& m, const Workload& w, const Layout& l, const Runtime& r,
+                  const StageSpan& stage) {
+  return std::move(build_chunks(m, w, l, r, {stage}).front());
 }
 
 }  // namespace steploom

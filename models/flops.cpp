@@ -50,4 +50,14 @@ double model_flops(const ModelSpec& m, const Workload& w) {
   return kForwardAndBackward * kFlopsPerMultiplyAdd * multiply_adds * real(w.tokens_per_step());
 }
 
+TokenWork token_work(const ModelSpec& m, std::int64_t seq_length) {
+  const double attention =
+      projections(m.attention, m.hidden) + core_attention(m.attention, seq_length);
+  TokenWork work;
+  for (const bool is_moe : m.layer_is_moe)
+    work.layers.push_back(attention + feed_forward(m, is_moe));
+  work.head = real(m.hidden) * real(padded_vocab(m.vocab, 1));
+  return work;
+}
+
 }  // namespace steploom

@@ -99,6 +99,20 @@ void experts_weight_grad(Emitter& out, std::string_view name, const MoeShape& s,
          {x, dy}, {out.expert_gradient()});
 }
 
+// The activated rows, from the hidden ones where the layout throws them away (moe_act; moe has run
+// the whole part again).
+TensorId activated_again(Emitter& out, const MoeShape& s, const MoeSaved& saved) {
+  const Layout& l = out.c.layout;
+  if (l.recompute != Recompute::selective || !l.recompute_detail.has(RecomputeModule::moe_act) ||
+      l.recompute_detail.has(RecomputeModule::moe))
+    return saved.activated;
+  out.set_recompute(true);
+  const TensorId activated = out.stream("experts activation", OpKind::activation, Phase::forward,
+                                        s.gathered, s.wide, s.width, {saved.hidden});
+  out.set_recompute(false);
+  return activated;
+}
+
 }  // namespace
 
 TensorId moe_forward(Emitter& out, TensorId normed, MoeSaved& saved) {
@@ -162,8 +176,9 @@ TensorId moe_backward(Emitter& out, TensorId dy, TensorId normed, const MoeSaved
           saved.source},
          {d_back, d_weight});
   const TensorId dy_rows = to_experts(out, Phase::data_grad, s, d_back);
+  const TensorId activated = activated_again(out, s, saved);
   const TensorId d_act = experts(out, "experts down", Phase::data_grad, s, s.h, s.width, dy_rows);
-  experts_weight_grad(out, "experts down", s, s.h, s.width, saved.activated, dy_rows);
+  experts_weight_grad(out, "experts down", s, s.h, s.width, activated, dy_rows);
   const TensorId d_hidden = out.stream("experts activation", OpKind::activation, Phase::data_grad,
                                        s.gathered, s.wide + s.width, s.wide, {d_act, saved.hidden});
   const TensorId d_rows = experts(out, "experts up", Phase::data_grad, s, s.wide, s.h, d_hidden);

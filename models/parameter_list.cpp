@@ -12,13 +12,14 @@ using Run = ParameterTensor::Run;
 
 class Builder {
  public:
-  Builder(const ModelSpec& m, const Layout& l, const StageSpan& stage, const ShardIndex& at)
-      : m_(m), l_(l), stage_(stage), at_(at) {}
+  Builder(const ModelSpec& m, const Layout& l, const ShardIndex& at) : m_(m), l_(l), at_(at) {}
 
-  std::vector<ParameterTensor> run() {
-    if (stage_.embedding) embedding();
-    for (int i = 0; i < stage_.layers; ++i) layer(stage_.first_layer + i);
-    if (stage_.head) head();
+  std::vector<ParameterTensor> run(const std::vector<StageSpan>& spans) {
+    for (const StageSpan& stage : spans) {
+      if (stage.embedding) embedding();
+      for (int i = 0; i < stage.layers; ++i) layer(stage.first_layer + i);
+      if (stage.head) head(stage.embedding);
+    }
     std::stable_partition(out_.begin(), out_.end(), [](const ParameterTensor& p) {
       return p.bucket != ParameterBucket::experts;
     });
@@ -118,9 +119,9 @@ class Builder {
           0.1;
   }
 
-  void head() {
+  void head(bool embedding_here) {
     layer_ = m_.layers;
-    if (!m_.tied_embeddings || !stage_.embedding) table("head", true);
+    if (!m_.tied_embeddings || !embedding_here) table("head", true);
     norm("final norm");
   }
 
@@ -227,7 +228,6 @@ class Builder {
 
   const ModelSpec& m_;
   const Layout& l_;
-  const StageSpan& stage_;
   const ShardIndex& at_;
   int layer_ = -1;
   std::vector<ParameterTensor> out_;
@@ -250,8 +250,14 @@ std::string_view name_of(ParameterPart p) {
 }
 
 std::vector<ParameterTensor> parameter_list(const ModelSpec& m, const Layout& l,
+                                            const std::vector<StageSpan>& spans,
+                                            const ShardIndex& at) {
+  return Builder(m, l, at).run(spans);
+}
+
+std::vector<ParameterTensor> parameter_list(const ModelSpec& m, const Layout& l,
                                             const StageSpan& stage, const ShardIndex& at) {
-  return Builder(m, l, stage, at).run();
+  return parameter_list(m, l, std::vector{stage}, at);
 }
 
 }  // namespace steploom

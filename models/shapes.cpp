@@ -35,6 +35,21 @@ Work grouped_product(Phase phase, Precision p, std::int64_t groups, std::int64_t
   return w;
 }
 
+Work batched_product(Phase phase, Precision p, std::int64_t heads, std::int64_t m, std::int64_t n,
+                     std::int64_t k) {
+  Work w;
+  w.kind = OpKind::batched_matmul;
+  w.phase = phase;
+  w.precision = p;
+  w.groups = heads;
+  w.m = m;
+  w.n = n;
+  w.k = k;
+  w.flops = 2 * as_double(m) * as_double(n) * as_double(k);
+  w.bytes = (m * k + m * n + heads * n * k) * bytes_of(p);
+  return w;
+}
+
 Work causal_attention(Phase phase, Precision p, const AttentionShape& a) {
   Work w;
   w.kind = OpKind::attention;

@@ -2,10 +2,9 @@
 
 namespace steploom {
 
-MemoryParts fixed_memory(const Setting& setting, const Layout& l, const StageSpan& stage,
+MemoryParts fixed_memory(const Setting& setting, const Layout& l, const StageParameters& p,
                          int communicators) {
   constexpr Bytes kAdamState = 12;
-  const StageParameters p = stage_parameters(setting.model, l, stage);
   const Bytes e = bytes_of(setting.work.precision);
   const Bytes g = setting.runtime.grad_bytes;
   const int dp = l.zero == 1 ? l.dp : 1;

@@ -26,8 +26,8 @@ struct MemoryParts {
   Bytes total() const { return fixed() + activations; }
 };
 
-// All but activations. `communicators`: how many the rank belongs to.
-MemoryParts fixed_memory(const Setting& setting, const Layout& layout, const StageSpan& stage,
+// All but activations, of a rank with these parameters. `communicators`: how many it belongs to.
+MemoryParts fixed_memory(const Setting& setting, const Layout& layout, const StageParameters& held,
                          int communicators);
 
 }  // namespace steploom

@@ -30,6 +30,12 @@ constexpr Golden kGolden[] = {
     {"qwen3-32b", 32'762'123'264},
     {"mixtral-8x7b", 46'702'792'704},
     {"mixtral-8x22b", 140'620'634'112},
+    // 12·L·h²·(1 + 13/(12·h) + (V + s)/(12·L·h)) (Megatron-LM, arXiv 2104.04473, equation 2) and
+    // the final norm: 22.1, 174.6, 529.6 and 1008.0 billion.
+    {"megatron-22b", 22'074'273'792},
+    {"megatron-175b", 174'615'846'912},
+    {"megatron-530b", 529'600'819'200},
+    {"megatron-1t", 1'008'038'758'400},
     {"deepseek-v3", 671'026'419'200},  // correction biases included, without the MTP module
 };
 
