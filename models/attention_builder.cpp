@@ -146,10 +146,7 @@ TensorId attention_forward(Emitter& out, TensorId x, AttentionSaved& saved) {
   saved.qkv = c.model.attention.kind == AttentionKind::latent
                   ? latent_forward(out, saved.normed, w, saved)
                   : grouped_query_forward(out, saved.normed, w);
-  saved.out = out.tensor("attention", c.tokens * w.out * c.e);
-  saved.log_sum = out.side("attention log-sum", c.tokens * core_shape(out).heads * 4);
-  out.op("attention", causal_attention(Phase::forward, c.kept(), core_shape(out)), {saved.qkv},
-         {saved.out, saved.log_sum});
+  core_attention_forward(out, core_shape(out), saved);
   const TensorId y = out.linear("attention out", saved.out, c.tokens, h, w.out);
   return out.reduce("attention out reduce", y, h, Phase::forward);
 }
@@ -161,9 +158,7 @@ TensorId attention_backward(Emitter& out, TensorId dy, const AttentionSaved& sav
   const TensorId full = out.gather("attention out gradient gather", dy, h, Phase::data_grad);
   const TensorId d_out = out.linear_data_grad("attention out", full, c.tokens, h, w.out);
   out.linear_weight_grad("attention out", saved.out, full, c.tokens, h, w.out);
-  const TensorId dqkv = out.tensor("attention gradient", c.tokens * w.qkv() * c.e);
-  out.op("attention", causal_attention(Phase::data_grad, c.kept(), core_shape(out)),
-         {d_out, saved.qkv, saved.out, saved.log_sum}, {dqkv});
+  const TensorId dqkv = core_attention_backward(out, core_shape(out), d_out, saved);
   const TensorId dx = c.model.attention.kind == AttentionKind::latent
                           ? latent_backward(out, dqkv, saved, w)
                           : grouped_query_backward(out, dqkv, saved.normed, w);

@@ -1,9 +1,13 @@
 #include "models/chunk_builder.h"
 
 #include <cassert>
+#include <limits>
+#include <numeric>
 #include <utility>
 
 #include "models/chunk_parts.h"
+#include "models/dropout.h"
+#include "models/emitter.h"
 #include "models/operands.h"
 #include "models/parameters.h"
 
@@ -15,15 +19,13 @@ TensorId layer_forward(Emitter& out, int layer, TensorId x, LayerSaved& saved) {
   out.set_layer(layer);
   saved.input = x;
   const TensorId attended = attention_forward(out, x, saved.attention);
-  saved.middle = out.stream("attention residual", OpKind::residual, Phase::forward, c.shard, 2 * h,
-                            h, {x, attended});
+  saved.middle = add_branch(out, "attention residual", x, attended, saved.attention_mask);
   saved.normed = out.norm("ffn norm", c.shard, h, saved.middle, saved.norm);
   const TensorId y = c.model.is_moe(layer)
                          ? moe_forward(out, saved.normed, saved.moe)
                          : ffn_forward(out, "ffn", saved.normed, c.model.dense.width,
                                        c.model.dense.gated, saved.dense);
-  return out.stream("ffn residual", OpKind::residual, Phase::forward, c.shard, 2 * h, h,
-                    {saved.middle, y});
+  return add_branch(out, "ffn residual", saved.middle, y, saved.ffn_mask);
 }
 
 void layer_again(Emitter& out, int layer, LayerSaved& saved) {
@@ -38,13 +40,16 @@ TensorId layer_backward(Emitter& out, int layer, TensorId dy, const LayerSaved& 
   const BuildContext& c = out.c;
   const std::int64_t h = c.model.hidden;
   out.set_layer(layer);
-  TensorId d = c.model.is_moe(layer) ? moe_backward(out, dy, saved.normed, saved.moe)
-                                     : ffn_backward(out, "ffn", dy, c.model.dense.width,
+  const TensorId d_branch = branch_gradient(out, "ffn dropout", dy, saved.ffn_mask);
+  TensorId d = c.model.is_moe(layer) ? moe_backward(out, d_branch, saved.normed, saved.moe)
+                                     : ffn_backward(out, "ffn", d_branch, c.model.dense.width,
                                                     c.model.dense.gated, saved.dense);
   d = out.norm_backward("ffn norm", c.shard, h, d, saved.middle, saved.norm);
   const TensorId d_middle =
       out.stream("ffn residual", OpKind::residual, Phase::data_grad, c.shard, 2 * h, h, {dy, d});
-  d = attention_backward(out, d_middle, saved.attention);
+  d = attention_backward(out,
+                         branch_gradient(out, "attention dropout", d_middle, saved.attention_mask),
+                         saved.attention);
   return out.stream("attention residual", OpKind::residual, Phase::data_grad, c.shard, 2 * h, h,
                     {d_middle, d});
 }
@@ -82,7 +87,7 @@ void lookup_backward(Emitter& out, TensorId dy, TensorId gradient) {
 namespace {
 
 // A narrow table is looked up, projected to hidden, and only then positions are added (opt).
-TensorId embedding_forward(Emitter& out, TensorId& narrow) {
+TensorId looked_up(Emitter& out, TensorId& narrow) {
   const BuildContext& c = out.c;
   const std::int64_t h = c.model.hidden;
   if (c.model.embedding_width == 0) return lookup_forward(out, c.model.learned_positions ? 2 : 1);
@@ -93,8 +98,14 @@ TensorId embedding_forward(Emitter& out, TensorId& narrow) {
   return out.stream("position sum", OpKind::residual, Phase::forward, c.shard, 2 * h, h, {x});
 }
 
-void embedding_backward(Emitter& out, TensorId dy, TensorId narrow) {
+TensorId embedding_forward(Emitter& out, TensorId& narrow, TensorId& mask) {
+  const TensorId x = looked_up(out, narrow);
+  return dropout(out, "embedding dropout", out.c.shard, out.c.model.hidden, x, mask);
+}
+
+void embedding_backward(Emitter& out, TensorId dy, TensorId narrow, TensorId mask) {
   const BuildContext& c = out.c;
+  dy = branch_gradient(out, "embedding dropout", dy, mask);
   if (c.model.embedding_width > 0) {
     const std::int64_t h = c.model.hidden;
     const std::int64_t w = c.model.embedding_width;
@@ -225,30 +236,114 @@ void send(Emitter& out, CommGroup group, Phase phase, TensorId x) {
 }  // namespace
 
 StageSpan stage_span(const ModelSpec& m, const Layout& l, int stage) {
-  assert(m.layers % l.pp == 0 && stage >= 0 && stage < l.pp);
-  const int each = m.layers / l.pp;
+  const int stages = l.virtual_stages();
+  assert(stage >= 0 && stage < stages);
   const bool first = stage == 0;
-  const bool last = stage == l.pp - 1;
-  return {stage * each, each, first, last, !first, !last};
+  const bool last = stage == stages - 1;
+  if (l.stages.empty()) {
+    assert(m.layers % stages == 0);
+    const int each = m.layers / stages;
+    return {stage * each, each, first, last, !first, !last, stage / l.pp};
+  }
+  const auto here = l.stages.begin() + stage;
+  return {
+      std::accumulate(l.stages.begin(), here, 0), *here, first, last, !first, !last, stage / l.pp};
 }
 
-Chunk build_chunk(const ModelSpec& m, const Workload& w, const Layout& l, const Runtime& r,
-                  const StageSpan& stage) {
-  const std::int64_t tokens = w.seq_length * l.micro_batch;
-  Workload stored = w;
-  stored.precision = stored_precision(w.precision);
-  const BuildContext c{
-      m, stored, l, r, tokens, l.sp ? tokens / l.tp : tokens, bytes_of(w.precision), w.precision};
+
+std::vector<StageSpan> rank_spans(const ModelSpec& m, const Layout& l, int pipeline_rank) {
+  std::vector<StageSpan> spans;
+  for (int chunk = 0; chunk < l.vpp; ++chunk)
+    spans.push_back(stage_span(m, l, chunk * l.pp + pipeline_rank));
+  return spans;
+}
+
+namespace {
+
+// Runs the layers of a backward pass once more where the layout says so, so that `saved` holds what
+// their backward passes read.
+class Recomputation {
+ public:
+  Recomputation(Emitter& out, const StageSpan& stage, std::vector<LayerSaved>& saved)
+      : out_(out), stage_(stage), saved_(saved) {}
+
+  // Before the backward pass of the stage's i-th layer; these come from the last to the first.
+  void before(int i) {
+    const Layout& l = out_.c.layout;
+    if (l.recompute == Recompute::selective) {
+      again([&] { modules(i); });
+      return;
+    }
+    const RecomputeDetail& d = l.recompute_detail;
+    if (l.recompute != Recompute::full ||
+        (d.method == RecomputeMethod::block ? i >= d.layers : i >= done_))
+      return;
+    const int from = d.method == RecomputeMethod::block ? i : i / d.layers * d.layers;
+    again([&] {
+      TensorId x = at(from).input;
+      for (int j = from; j <= i; ++j) {
+        at(j) = LayerSaved{};
+        x = layer_forward(out_, stage_.first_layer + j, x, at(j));
+      }
+    });
+    done_ = from;
+  }
+
+ private:
+  LayerSaved& at(int i) { return saved_[static_cast<std::size_t>(i)]; }
+
+  template <class Emit>
+  void again(const Emit& emit) {
+    out_.set_recompute(true);
+    emit();
+    out_.set_recompute(false);
+  }
+
+  // Modules that are whole parts of a layer; core_attn and moe_act are run again inside theirs.
+  void modules(int i) {
+    const BuildContext& c = out_.c;
+    const RecomputeDetail& d = c.layout.recompute_detail;
+    const int layer = stage_.first_layer + i;
+    const bool experts = c.model.is_moe(layer);
+    LayerSaved& s = at(i);
+    out_.set_layer(layer);
+    if (d.has(RecomputeModule::layernorm)) {
+      s.attention.normed =
+          out_.norm("attention norm", c.shard, c.model.hidden, s.input, s.attention.norm);
+      s.normed = out_.norm("ffn norm", c.shard, c.model.hidden, s.middle, s.norm);
+      s.dense.input = s.moe.shared.input = s.normed;
+    }
+    if (experts && d.has(RecomputeModule::moe)) {
+      s.moe = {};
+      moe_forward(out_, s.normed, s.moe);
+    } else if (!experts && d.has(RecomputeModule::mlp)) {
+      s.dense = {};
+      ffn_forward(out_, "ffn", s.normed, c.model.dense.width, c.model.dense.gated, s.dense);
+    }
+  }
+
+  Emitter& out_;
+  const StageSpan& stage_;
+  std::vector<LayerSaved>& saved_;
+  int done_ = std::numeric_limits<int>::max();  // layers from here on have been run again
+};
+
+// Forward and backward passes; `before` holds the tables of the rank's chunks so far.
+Chunk build_passes(const BuildContext& c, const StageSpan& stage, const Chunk& before) {
+  const ModelSpec& m = c.model;
   Chunk chunk;
+  chunk.tensors = before.tensors;
+  chunk.gradients = before.gradients;
   std::vector<LayerSaved> saved(static_cast<std::size_t>(stage.layers));
   const auto layer_at = [&](int i) { return stage.first_layer + i; };
   const auto saved_at = [&](int i) -> LayerSaved& { return saved[static_cast<std::size_t>(i)]; };
   HeadSaved head;
   TensorId narrow = kNoTensor;
+  TensorId embedding_mask = kNoTensor;
   std::vector<MtpSaved> modules(stage.head ? static_cast<std::size_t>(m.mtp_modules) : 0);
 
   Emitter f(c, chunk, chunk.forward);
-  TensorId x = stage.embedding ? embedding_forward(f, narrow)
+  TensorId x = stage.embedding ? embedding_forward(f, narrow, embedding_mask)
                                : receive(f, CommGroup::pp_forward_in, Phase::forward);
   for (int i = 0; i < stage.layers; ++i) x = layer_forward(f, layer_at(i), x, saved_at(i));
   f.set_layer(m.layers);
@@ -266,18 +361,39 @@ Chunk build_chunk(const ModelSpec& m, const Workload& w, const Layout& l, const 
   if (d_modules != kNoTensor)
     dy = b.stream("prediction gradient sum", OpKind::residual, Phase::data_grad, c.shard,
                   2 * m.hidden, m.hidden, {dy, d_modules});
+  Recomputation recomputation(b, stage, saved);
   for (int i = stage.layers - 1; i >= 0; --i) {
-    if (l.recompute == Recompute::full) layer_again(b, layer_at(i), saved_at(i));
+    recomputation.before(i);
     dy = layer_backward(b, layer_at(i), dy, saved_at(i));
   }
   b.set_layer(-1);
-  if (stage.embedding) embedding_backward(b, dy, narrow);
+  if (stage.embedding) embedding_backward(b, dy, narrow, embedding_mask);
   if (stage.receives) send(b, CommGroup::pp_backward_out, Phase::data_grad, dy);
 
   chunk.last_backward = with_gradient_buckets(c, stage, chunk, chunk.backward);
   chunk.first_forward = with_parameter_gathers(c, stage, chunk, chunk.forward);
-  chunk.optimizer = optimizer_graph(c, stage, chunk);
   return chunk;
+}
+
+}  // namespace
+
+std::vector<Chunk> build_chunks(const ModelSpec& m, const Workload& w, const Layout& l,
+                                const Runtime& r, const std::vector<StageSpan>& spans) {
+  const std::int64_t tokens = w.seq_length * l.micro_batch;
+  Workload stored = w;
+  stored.precision = stored_precision(w.precision);
+  const BuildContext c{
+      m, stored, l, r, tokens, l.sp ? tokens / l.tp : tokens, bytes_of(w.precision), w.precision};
+  std::vector<Chunk> chunks;
+  for (const StageSpan& span : spans)
+    chunks.push_back(build_passes(c, span, chunks.empty() ? Chunk{} : chunks.back()));
+  chunks.back().optimizer = optimizer_graph(c, spans, chunks.back());
+  return chunks;
+}
+
+Chunk build_chunk(const ModelSpec& m, const Workload& w, const Layout& l, const Runtime& r,
+                  const StageSpan& stage) {
+  return std::move(build_chunks(m, w, l, r, {stage}).front());
 }
 
 }  // namespace steploom

@@ -5,6 +5,8 @@
 // routing is balanced: every expert gets tokens·top_k/experts rows.
 #pragma once
 
+#include <vector>
+
 #include "models/layout.h"
 #include "models/model_spec.h"
 #include "models/op_graph.h"
@@ -13,7 +15,8 @@
 
 namespace steploom {
 
-// What a pipeline stage holds. Stages are contiguous; layers % pp = 0 is a layout rule.
+// What a virtual pipeline stage holds: one model chunk. Stages are contiguous; with one chunk a
+// rank a virtual stage is a pipeline rank.
 struct StageSpan {
   int first_layer = 0;
   int layers = 0;
@@ -21,13 +24,22 @@ struct StageSpan {
   bool head = false;       // holds final norm, head and loss (last stage)
   bool receives = false;   // has a stage before it
   bool sends = false;      // has a stage after it
+  int chunk = 0;           // its place among the chunks of its rank
   auto operator<=>(const StageSpan&) const = default;
 };
+// `stage` from 0 to pp·vpp: virtual stage s is chunk s / pp of pipeline rank s mod pp.
 StageSpan stage_span(const ModelSpec& m, const Layout& l, int stage);
+// The chunks of a pipeline rank, in model order.
+std::vector<StageSpan> rank_spans(const ModelSpec& m, const Layout& l, int pipeline_rank);
 
 // The layout must keep all layout rules.
 Chunk build_chunk(const ModelSpec& m, const Workload& w, const Layout& l, const Runtime& r,
                   const StageSpan& stage);
+
+// The chunks of one rank. They share one table of tensors: the last one's is whole, the others' are
+// its beginnings. The last one's optimizer is that of all; the others have none.
+std::vector<Chunk> build_chunks(const ModelSpec& m, const Workload& w, const Layout& l,
+                                const Runtime& r, const std::vector<StageSpan>& spans);
 
 // Parameters of a stage on one rank, by where the layout cuts them.
 struct StageParameters {
@@ -36,8 +48,11 @@ struct StageParameters {
   std::int64_t experts = 0;     // routed experts
   std::int64_t dense() const { return sharded + replicated; }
   std::int64_t total() const { return sharded + replicated + experts; }
+  StageParameters& operator+=(const StageParameters& o);
 };
 StageParameters stage_parameters(const ModelSpec& m, const Layout& l, const StageSpan& stage);
+StageParameters parameters_of(const ModelSpec& m, const Layout& l,
+                              const std::vector<StageSpan>& spans);
 
 // Tied embeddings, and those that multi-token prediction reads, live on the first and the last
 // stage; their gradients are summed between them.

@@ -118,6 +118,7 @@ class Emitter {
 struct AttentionSaved {
   TensorId input = kNoTensor, normed = kNoTensor, qkv = kNoTensor, out = kNoTensor;
   TensorId log_sum = kNoTensor;
+  TensorId softmax = kNoTensor, dropped = kNoTensor, dropout_mask = kNoTensor;  // unfused
   NormSaved norm;
   TensorId q_down = kNoTensor, q_latent = kNoTensor;    // MLA: before and after the latent's norm
   TensorId kv_down = kNoTensor, kv_latent = kNoTensor;  // MLA: likewise, gathered over tp
@@ -145,6 +146,7 @@ struct LayerSaved {
   TensorId normed = kNoTensor;  // input of the feed-forward part, after its norm
   FfnSaved dense;
   MoeSaved moe;
+  TensorId attention_mask = kNoTensor, ffn_mask = kNoTensor;  // of their dropout
 };
 
 // Forward: input and output lie in the sequence-parallel region, `shard` rows of hidden.
@@ -161,11 +163,17 @@ TensorId ffn_backward(Emitter& out, std::string_view name, TensorId dy, std::int
 TensorId shared_expert_backward(Emitter& out, TensorId dy, TensorId normed, const MoeSaved& saved);
 TensorId moe_backward(Emitter& out, TensorId dy, TensorId normed, const MoeSaved& saved);
 
+// From saved.qkv to saved.out, and back to the gradient of q, k, v (core_attention.cpp).
+void core_attention_forward(Emitter& out, const AttentionShape& shape, AttentionSaved& saved);
+TensorId core_attention_backward(Emitter& out, const AttentionShape& shape, TensorId d_out,
+                                 AttentionSaved saved);
+
 // Gradients and parameters over the data-parallel groups, and the optimizer (step_builder.cpp).
 OpGraph with_gradient_buckets(const BuildContext& c, const StageSpan& stage, Chunk& chunk,
                               const OpGraph& backward);
 OpGraph with_parameter_gathers(const BuildContext& c, const StageSpan& stage, Chunk& chunk,
                                const OpGraph& forward);
-OpGraph optimizer_graph(const BuildContext& c, const StageSpan& stage, Chunk& chunk);
+// Of all chunks of a rank; `chunk` is the last.
+OpGraph optimizer_graph(const BuildContext& c, const std::vector<StageSpan>& spans, Chunk& chunk);
 
 }  // namespace steploom

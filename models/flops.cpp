@@ -66,4 +66,13 @@ double model_flops(const ModelSpec& m, const Workload& w) {
   return kForwardAndBackward * kFlopsPerMultiplyAdd * multiply_adds * real(w.tokens_per_step());
 }
 
+TokenWork token_work(const ModelSpec& m, std::int64_t seq_length) {
+  TokenWork work;
+  for (int layer = 0; layer < m.layers; ++layer)
+    work.layers.push_back(projections(m.attention, m.hidden) +
+                          core_attention(m, layer, seq_length) + feed_forward(m, layer));
+  work.head = real(m.table_width()) * real(padded_vocab(m.vocab, 1));
+  return work;
+}
+
 }  // namespace steploom

@@ -9,11 +9,21 @@
 // executes: that stands in each Work.
 #pragma once
 
+#include <cstdint>
+#include <vector>
+
 #include "models/model_spec.h"
 #include "models/workload.h"
 
 namespace steploom {
 
 double model_flops(const ModelSpec& m, const Workload& w);  // of one optimizer step
+
+// Multiply-adds of one token forward, by layer and in the head: what stages are balanced by.
+struct TokenWork {
+  std::vector<double> layers;
+  double head = 0;
+};
+TokenWork token_work(const ModelSpec& m, std::int64_t seq_length);
 
 }  // namespace steploom

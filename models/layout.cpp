@@ -12,6 +12,7 @@
 
 #include "models/error.h"
 #include "models/nearest.h"
+#include "models/stages.h"
 
 namespace steploom {
 namespace {
@@ -19,8 +20,9 @@ namespace {
 constexpr std::int64_t kMostDegree = 1'000'000;
 constexpr std::size_t kLeastGuessed = 3;  // letters; every two-letter key is near every other
 
-constexpr std::array<std::string_view, 9> kKeys{"tp", "pp",   "ep",        "etp",   "mbs",
-                                                "sp", "zero", "recompute", "chunks"};
+constexpr std::array<std::string_view, 12> kKeys{"tp",        "pp",     "ep",  "etp",
+                                                 "mbs",       "sp",     "zero", "recompute",
+                                                 "chunks",    "vpp",    "vpp_group", "stages"};
 // Groups that a CTA count can be given to; "ctas.tp".
 struct CtaKey {
   std::string_view key;
@@ -41,8 +43,6 @@ constexpr std::array<CtaKey, 8> kCtaKeys{{{"ctas.tp", one_group(CommGroup::tp)},
                                           {"ctas.world", one_group(CommGroup::world)}}};
 constexpr std::string_view kAllCtas = "ctas";
 constexpr std::int64_t kMostCtas = 1024;
-
-constexpr std::array<std::string_view, 2> kRecompute{"none", "full"};
 
 [[noreturn]] void refuse(std::string_view key, std::string expected, std::string_view found,
                          std::string hint = "") {
@@ -76,6 +76,15 @@ std::string ctas_text(const Layout& l) {
   return text;
 }
 
+// "" for even stages with one chunk a rank, else ",vpp=2,stages=Ett|ttt|tL".
+std::string pipeline_text(const Layout& l) {
+  std::string text;
+  if (l.vpp != 1) text += fmt::format(",vpp={}", l.vpp);
+  if (l.vpp_group != 0) text += fmt::format(",vpp_group={}", l.vpp_group);
+  if (!l.stages.empty()) text += ",stages=" + stages_text(l.stages);
+  return text;
+}
+
 std::string_view trimmed(std::string_view text) {
   const std::size_t first = text.find_first_not_of(" \t\n");
   if (first == std::string_view::npos) return {};
@@ -91,13 +100,6 @@ std::int64_t whole_number(std::string_view key, std::string_view value, std::int
     refuse(key, fmt::format("an integer from {} to {}", least, most), value);
   }
   return number;
-}
-
-Recompute recompute_named(std::string_view value) {
-  for (std::size_t i = 0; i < kRecompute.size(); ++i) {
-    if (kRecompute[i] == value) return static_cast<Recompute>(i);
-  }
-  refuse("recompute", "none or full", value);
 }
 
 void set(Layout& l, std::optional<int>& etp, std::string_view key, std::string_view value) {
@@ -118,20 +120,24 @@ void set(Layout& l, std::optional<int>& etp, std::string_view key, std::string_v
     l.sp = whole_number(key, value, 0, 1) == 1;
   } else if (key == "zero") {
     l.zero = static_cast<int>(whole_number(key, value, 0, 3));
+  } else if (key == "vpp") {
+    l.vpp = degree();
+  } else if (key == "vpp_group") {
+    l.vpp_group = degree();
+  } else if (key == "stages") {
+    l.stages = parse_stages(value);
   } else if (key.starts_with(kAllCtas)) {
     const auto ctas = static_cast<int>(whole_number(key, value, 1, kMostCtas));
     for (const CtaKey& k : kCtaKeys)
       if (key == k.key || (key == kAllCtas && l.ctas_of(k.groups[0]) == 0)) set_ctas(l, k, ctas);
   } else {
-    l.recompute = recompute_named(value);
+    const RecomputeChoice choice = parse_recompute(value);
+    l.recompute = choice.what;
+    l.recompute_detail = choice.detail;
   }
 }
 
 }  // namespace
-
-std::string_view name_of(Recompute r) {
-  return kRecompute.at(static_cast<std::size_t>(r));
-}
 
 Layout parse_layout(std::string_view text, int devices, bool has_moe) {
   Layout l;
@@ -172,12 +178,15 @@ Layout parse_layout(std::string_view text, int devices, bool has_moe) {
 
 std::string to_text(const Layout& l) {
   return fmt::format("tp={},pp={},ep={},etp={},mbs={},sp={},zero={},recompute={}", l.tp, l.pp, l.ep,
-                     l.etp, l.micro_batch, l.sp ? 1 : 0, l.zero, name_of(l.recompute)) +
-         (l.chunks == 1 ? "" : fmt::format(",chunks={}", l.chunks)) + ctas_text(l);
+                     l.etp, l.micro_batch, l.sp ? 1 : 0, l.zero,
+                     to_text(l.recompute, l.recompute_detail)) +
+         (l.chunks == 1 ? "" : fmt::format(",chunks={}", l.chunks)) + ctas_text(l) +
+         pipeline_text(l);
 }
 
 std::string short_name(const Layout& l) {
   std::string name = fmt::format("tp{} pp{}", l.tp, l.pp);
+  if (l.vpp != 1) name += fmt::format("x{}", l.vpp);
   const auto add = [&name](std::string_view key, std::int64_t degree) {
     if (degree != 1) name += fmt::format(" {}{}", key, degree);
   };
@@ -189,6 +198,7 @@ std::string short_name(const Layout& l) {
   add("chunks", l.chunks);
   std::string ctas = ctas_text(l);
   std::replace(ctas.begin(), ctas.end(), ',', ' ');
+  if (!l.stages.empty()) ctas += " " + stages_text(l.stages);
   return name + ctas;
 }
 

@@ -1,10 +1,13 @@
 // Every decision about how a model is laid over the devices, and its text form.
 //
 // Text form: "tp=4,pp=2,ep=8,etp=1,mbs=1,sp=1,zero=1,recompute=none", any order, each key at most
-// once; keys left out keep their defaults. "chunks=4" cuts the expert part of every layer
-// into as many chunks, so that one is exchanged while another is computed. "ctas=8" gives every
-// group's collectives at most 8 CTAs, "ctas.tp=4" those of one group (tp, ep, etp, dp, expert_dp,
-// pp, embedding, world). dp follows from the number of devices. Expert parallelism is folded over
+// once; keys left out keep their defaults. "vpp=2" interleaves two model chunks a pipeline rank
+// (virtual stage s on rank s mod pp), "vpp_group=8" with so many micro-batches in turn on each (0:
+// pp); "stages=Ett|tt|tL" says which layers a stage holds (models/stages.h), "recompute=selective"
+// what is run again (models/recompute.h). "chunks=4" cuts the expert part of every layer into as
+// many chunks, so that one is exchanged while another is computed. "ctas=8" gives every group's
+// collectives at most 8 CTAs, "ctas.tp=4" those of one group (tp, ep, etp, dp, expert_dp, pp,
+// embedding, world). dp follows from the number of devices. Expert parallelism is folded over
 // tp·dp as Megatron-Core 0.20 does: it does not multiply the devices. Rank order is Megatron's
 // tp-cp-ep-dp-pp: tensor parallelism innermost, pipeline outermost.
 #pragma once
@@ -14,13 +17,12 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "models/op_graph.h"
+#include "models/recompute.h"
 
 namespace steploom {
-
-enum class Recompute : std::uint8_t { none, full };
-std::string_view name_of(Recompute r);
 
 struct Layout {
   int tp = 1;       // tensor parallel
@@ -36,7 +38,13 @@ struct Layout {
   // By CommGroup: the most CTAs (SMs) that its collectives take; 0: the fastest number, measured.
   // A pipeline stage's four groups have one setting.
   std::array<int, kCommGroups> ctas{};
+  int vpp = 1;                         // virtual pipeline: model chunks a pipeline rank
+  int vpp_group = 0;                   // micro-batches in turn on a chunk (Megatron's
+                                       // microbatch-group-size-per-virtual-pipeline-stage); 0: pp
+  std::vector<int> stages{};           // layers of each virtual stage; empty: all hold the same
+  RecomputeDetail recompute_detail{};  // of what `recompute` says
 
+  int virtual_stages() const { return pp * vpp; }
   int devices() const { return tp * pp * dp; }
   int expert_dp() const { return devices() / (etp * ep * pp); }  // replicas of an expert
   std::int64_t micro_batches(std::int64_t global_batch) const {
@@ -54,7 +62,8 @@ Layout parse_layout(std::string_view text, int devices, bool has_moe);
 std::string to_text(const Layout& l);
 
 // "tp1 pp4 ep8 dp16 zero1 sp": for people; degrees of 1 other than tp and pp are left out, as are
-// CTA counts of 0, micro-batch and recompute, which tables show beside it.
+// CTA counts of 0, micro-batch and recompute, which tables show beside it. Uneven stages follow in
+// their text form.
 std::string short_name(const Layout& l);
 
 }  // namespace steploom

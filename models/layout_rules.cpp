@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
+
+#include "models/stages.h"
 
 namespace steploom {
 namespace {
@@ -123,7 +126,65 @@ Broken tp_divides_sequence(const RuleContext& c) {
 }
 
 Broken pp_divides_layers(const RuleContext& c) {
-  return must_divide("pp", c.layout.pp, "layers", c.model.layers);
+  const Layout& l = c.layout;
+  if (!l.stages.empty() || c.model.layers % l.virtual_stages() == 0) return std::nullopt;
+  const std::string uneven = "; or say with stages=Ett|...|tL which stage holds which layers";
+  if (l.vpp == 1) return *must_divide("pp", l.pp, "layers", c.model.layers) + uneven;
+  return *must_divide("pp·vpp", l.virtual_stages(), "layers", c.model.layers) + uneven;
+}
+
+Broken vpp_needs_pp(const RuleContext& c) {
+  const Layout& l = c.layout;
+  if (l.vpp > 1 && l.pp == 1) return fmt::format("vpp={} with pp=1; choose vpp=1 or pp > 1", l.vpp);
+  if (l.vpp == 1 && l.vpp_group != 0)
+    return fmt::format("vpp_group={} with vpp=1; leave it out or choose vpp > 1", l.vpp_group);
+  return std::nullopt;
+}
+
+Broken stages_hold_the_layers(const RuleContext& c) {
+  const Layout& l = c.layout;
+  if (l.stages.empty()) return std::nullopt;
+  if (static_cast<int>(l.stages.size()) != l.virtual_stages())
+    return fmt::format("stages={} has {} stages, pp·vpp={}·{}; it must have {}",
+                       stages_text(l.stages), l.stages.size(), l.pp, l.vpp, l.virtual_stages());
+  const int held = std::accumulate(l.stages.begin(), l.stages.end(), 0);
+  if (held == c.model.layers) return std::nullopt;
+  return fmt::format("stages={} hold {} layers, {} has {}; they must hold {}",
+                     stages_text(l.stages), held, c.model.name, c.model.layers, c.model.layers);
+}
+
+// Each rank runs a group of micro-batches through its first chunk, then through the next; the next
+// chunk's input must be there by then.
+Broken micro_batches_fill_vpp(const RuleContext& c) {
+  const Layout& l = c.layout;
+  if (l.vpp == 1) return std::nullopt;
+  const std::int64_t m = l.micro_batches(c.workload.global_batch);
+  const std::int64_t group = l.vpp_group == 0 ? l.pp : l.vpp_group;
+  if (l.vpp_group == 0 && m % l.pp != 0)
+    return fmt::format(
+        "{} micro-batches with vpp={} and pp={}; pp must divide them, or choose a "
+        "vpp_group",
+        m, l.vpp, l.pp);
+  if (group < l.pp || group > m)
+    return fmt::format("vpp_group={}; it may be from pp={} to the {} micro-batches", group, l.pp,
+                       m);
+  if (m % group == 0 || m % group >= l.pp) return std::nullopt;
+  return fmt::format(
+      "{} micro-batches in groups of {} leave {}; none or at least pp={} may be left", m, group,
+      m % group, l.pp);
+}
+
+Broken recomputed_parts_exist(const RuleContext& c) {
+  const RecomputeDetail& d = c.layout.recompute_detail;
+  if (!c.model.has_moe() && (d.has(RecomputeModule::moe) || d.has(RecomputeModule::moe_act)))
+    return fmt::format("recompute={}, but {} has no experts; leave moe and moe_act out",
+                       to_text(c.layout.recompute, d), c.model.name);
+  if (!any_layer(c.model, false) && d.has(RecomputeModule::mlp))
+    return fmt::format("recompute={}, but {} has no dense layers; leave mlp out",
+                       to_text(c.layout.recompute, d), c.model.name);
+  if (d.layers <= c.model.layers) return std::nullopt;
+  return fmt::format("recompute={}, but {} has {} layers; choose at most that many",
+                     to_text(c.layout.recompute, d), c.model.name, c.model.layers);
 }
 
 Broken batch_divides(const RuleContext& c) {
@@ -235,12 +296,24 @@ constexpr std::array kRules{
     LayoutRule{"pp divides layers",
                "Megatron-Core 0.20, transformer_block.py, get_num_layers_to_build",
                pp_divides_layers},
+    LayoutRule{"vpp needs pp", "Megatron-Core 0.20, megatron/training/arguments.py, validate_args",
+               vpp_needs_pp},
+    LayoutRule{"stages hold the layers",
+               "Megatron-Core 0.20, pipeline_parallel_layer_layout.py, validate_layer_layout",
+               stages_hold_the_layers},
     LayoutRule{"mbs·dp divides global batch",
                "Megatron-Core 0.20, num_microbatches_calculator.py, ConstantNumMicroBatches",
                batch_divides},
+    LayoutRule{"micro-batches fill the virtual pipeline",
+               "Megatron-Core 0.20, pipeline_parallel/schedules.py, "
+               "forward_backward_pipelining_with_interleaving",
+               micro_batches_fill_vpp},
     LayoutRule{"learned positions cover sequence",
                "Megatron-Core 0.20, megatron/training/arguments.py, validate_args",
                positions_cover_sequence},
+    LayoutRule{"recomputed parts exist",
+               "steploom: Megatron-Core ignores modules that a model has not",
+               recomputed_parts_exist},
     LayoutRule{"zero is 0 or 1",
                "Megatron-Core 0.20, DistributedOptimizer shards the optimizer's state (ZeRO-1)",
                zero_is_known},

@@ -136,6 +136,20 @@ void experts_weight_grad(Emitter& out, std::string_view name, const MoeShape& s,
          {x, dy}, {out.expert_gradient()});
 }
 
+// The activated rows, from the hidden ones where the layout throws them away (moe_act; moe has run
+// the whole part again).
+TensorId activated_again(Emitter& out, const MoeShape& s, const ExpertRows& rows) {
+  const Layout& l = out.c.layout;
+  if (l.recompute != Recompute::selective || !l.recompute_detail.has(RecomputeModule::moe_act) ||
+      l.recompute_detail.has(RecomputeModule::moe))
+    return rows.activated;
+  out.set_recompute(true);
+  const TensorId activated = out.stream("experts activation", OpKind::activation, Phase::forward,
+                                        s.gathered, s.wide, s.width, {rows.hidden});
+  out.set_recompute(false);
+  return activated;
+}
+
 // From the permuted rows to those that come home, saved.back. `beside`: what is issued once all
 // dispatches are.
 template <class Beside>
@@ -184,16 +198,16 @@ TensorId experts_backward(Emitter& out, const MoeShape& all, TensorId d_back, co
     home = permuted_rows(out, "dispatch backward", all);
   }
   out.set_parts(s.chunks);
-  std::vector<TensorId> dy_rows, d_hidden;
+  std::vector<TensorId> dy_rows, d_hidden, activated;
   const auto down = [&](std::size_t i) {
-    experts_weight_grad(out, "experts down", s, s.h, s.width, saved.chunks[i].activated,
-                        dy_rows[i]);
+    experts_weight_grad(out, "experts down", s, s.h, s.width, activated[i], dy_rows[i]);
   };
   const auto up = [&](std::size_t i) {
     experts_weight_grad(out, "experts up", s, s.wide, s.h, saved.chunks[i].rows, d_hidden[i]);
   };
   for (std::size_t i = 0; i < brought.size(); ++i) {
     dy_rows.push_back(sort_rows(out, kSortByExpert, Phase::data_grad, s, brought[i]));
+    activated.push_back(activated_again(out, s, saved.chunks[i]));
     const TensorId d_act =
         experts(out, "experts down", Phase::data_grad, s, s.h, s.width, dy_rows[i]);
     if (!cut) down(i);

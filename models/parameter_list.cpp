@@ -12,14 +12,15 @@ using Run = ParameterTensor::Run;
 
 class Builder {
  public:
-  Builder(const ModelSpec& m, const Layout& l, const StageSpan& stage, const ShardIndex& at)
-      : m_(m), l_(l), stage_(stage), at_(at) {}
+  Builder(const ModelSpec& m, const Layout& l, const ShardIndex& at) : m_(m), l_(l), at_(at) {}
 
-  std::vector<ParameterTensor> run() {
-    if (stage_.embedding) embedding();
-    for (int i = 0; i < stage_.layers; ++i) layer(stage_.first_layer + i);
-    if (stage_.head) head();
-    for (int i = 1; stage_.head && i <= m_.mtp_modules; ++i) module(i);
+  std::vector<ParameterTensor> run(const std::vector<StageSpan>& spans) {
+    for (const StageSpan& stage : spans) {
+      if (stage.embedding) embedding();
+      for (int i = 0; i < stage.layers; ++i) layer(stage.first_layer + i);
+      if (stage.head) head(stage.embedding);
+      for (int i = 1; stage.head && i <= m_.mtp_modules; ++i) module(i, stage.embedding);
+    }
     std::stable_partition(out_.begin(), out_.end(), [](const ParameterTensor& p) {
       return p.bucket != ParameterBucket::experts;
     });
@@ -120,17 +121,17 @@ class Builder {
     if (m_.embedding_width > 0) down("embedding projection", m_.hidden, m_.embedding_width);
   }
 
-  void head() {
+  void head(bool embedding_here) {
     layer_ = m_.layers;
-    if (!m_.tied_embeddings || !stage_.embedding) table("head", true);
+    if (!m_.tied_embeddings || !embedding_here) table("head", true);
     if (m_.final_norm) norm("final norm");
     if (m_.embedding_width > 0) down("head projection", m_.embedding_width, m_.hidden);
   }
 
   // Multi-token prediction: a layer, and around it what it needs beside the model's own tables.
-  void module(int number) {
+  void module(int number, bool embedding_here) {
     layer_ = m_.layers + number;
-    if (number == 1 && !stage_.embedding && !m_.tied_embeddings) table("embedding", false);
+    if (number == 1 && !embedding_here && !m_.tied_embeddings) table("embedding", false);
     column("mtp projection", {m_.hidden}, 2 * m_.hidden, false);
     layer(layer_);
     norm("mtp token norm");
@@ -244,7 +245,6 @@ class Builder {
 
   const ModelSpec& m_;
   const Layout& l_;
-  const StageSpan& stage_;
   const ShardIndex& at_;
   int layer_ = -1;
   std::vector<ParameterTensor> out_;
@@ -267,8 +267,14 @@ std::string_view name_of(ParameterPart p) {
 }
 
 std::vector<ParameterTensor> parameter_list(const ModelSpec& m, const Layout& l,
+                                            const std::vector<StageSpan>& spans,
+                                            const ShardIndex& at) {
+  return Builder(m, l, at).run(spans);
+}
+
+std::vector<ParameterTensor> parameter_list(const ModelSpec& m, const Layout& l,
                                             const StageSpan& stage, const ShardIndex& at) {
-  return Builder(m, l, stage, at).run();
+  return parameter_list(m, l, std::vector{stage}, at);
 }
 
 }  // namespace steploom

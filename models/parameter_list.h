@@ -53,6 +53,10 @@ struct ShardIndex {
   int tp = 0, etp = 0, ep = 0;
 };
 
+// Of the chunks of a rank, or of one.
+std::vector<ParameterTensor> parameter_list(const ModelSpec& m, const Layout& l,
+                                            const std::vector<StageSpan>& spans,
+                                            const ShardIndex& at);
 std::vector<ParameterTensor> parameter_list(const ModelSpec& m, const Layout& l,
                                             const StageSpan& stage, const ShardIndex& at);
 

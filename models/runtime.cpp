@@ -48,6 +48,18 @@ Runtime megatron_core() {
   return r;
 }
 
+// Megatron-LM as of 2022 (arXiv 2205.05198): attention in kernels of its own, dropout, gradients
+// reduced after the last backward pass and no distributed optimizer (plan with zero=0).
+Runtime megatron_2022() {
+  Runtime r = megatron_core();
+  r.name = "megatron-2022";
+  r.fused_attention = false;
+  r.dropout = true;
+  r.overlap_grad_reduce = false;
+  r.overlap_param_gather = false;
+  return r;
+}
+
 // Our own executor: C++ issues precomputed launches from one arena, a collective waits for exactly
 // what it reads, and experts have a fixed capacity, so the host never asks how many tokens came.
 Runtime own_executor() {
@@ -80,7 +92,7 @@ Runtime own_executor() {
 }  // namespace
 
 std::span<const Runtime> built_in_runtimes() {
-  static const std::array kRuntimes{megatron_core(), own_executor()};
+  static const std::array kRuntimes{megatron_core(), own_executor(), megatron_2022()};
   return kRuntimes;
 }
 

@@ -39,6 +39,9 @@ struct Runtime {
   // Operators name everything that their kernels touch, statistics and routing included, in the
   // order of operands.h: what can be executed. Off: only what fixes order and most of the memory.
   bool complete_operands = false;
+  bool fused_attention =
+      true;              // one kernel; false: products, softmax, dropout (core_attention.cpp)
+  bool dropout = false;  // of attention, branches and embedding, with masks of a byte
   bool overlap_grad_reduce = true;     // reduce a bucket as soon as its last gradient is there
   bool overlap_param_gather = true;    // ZeRO-1: gather parameters beside the first forward pass
   Bytes grad_bytes = 4;                // per parameter, as accumulated and reduced

@@ -54,6 +54,21 @@ AttentionShape attention_shape(const Work& w) {
           w.v_head_dim, w.window, w.chunked, w.both_ways};
 }
 
+Work batched_product(Phase phase, Precision p, std::int64_t heads, std::int64_t m, std::int64_t n,
+                     std::int64_t k) {
+  Work w;
+  w.kind = OpKind::batched_matmul;
+  w.phase = phase;
+  w.precision = p;
+  w.groups = heads;
+  w.m = m;
+  w.n = n;
+  w.k = k;
+  w.flops = 2 * as_double(m) * as_double(n) * as_double(k);
+  w.bytes = (m * k + m * n + heads * n * k) * bytes_of(p);
+  return w;
+}
+
 Work causal_attention(Phase phase, Precision p, const AttentionShape& a) {
   Work w;
   w.kind = OpKind::attention;

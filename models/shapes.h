@@ -21,6 +21,11 @@ Work product(Phase phase, Precision p, std::int64_t m, std::int64_t n, std::int6
 Work grouped_product(Phase phase, Precision p, std::int64_t groups, std::int64_t m, std::int64_t n,
                      std::int64_t k);
 
+// `heads` products of their own, of m rows in all: (m/heads × k) · (k × n) each, in the elements of
+// `p`. The backward phase of one is two others of this kind.
+Work batched_product(Phase phase, Precision p, std::int64_t heads, std::int64_t m, std::int64_t n,
+                     std::int64_t k);
+
 struct AttentionShape {
   std::int64_t sequence = 0;   // tokens
   std::int64_t sequences = 0;  // in the micro-batch

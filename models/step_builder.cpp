@@ -8,6 +8,7 @@
 // buckets of their own over the expert-data-parallel group.
 #include <algorithm>
 #include <cassert>
+#include <limits>
 #include <string>
 
 #include "models/emitter.h"
@@ -123,15 +124,18 @@ std::vector<Family> families(const Layout& l) {
   return out;
 }
 
-std::int64_t least_bucket(const Runtime& r, int ranks) {
+// Megatron-Core cuts chunks after a rank's first into no buckets (distributed_data_parallel.py,
+// disable_bucketing).
+std::int64_t least_bucket(const Runtime& r, const StageSpan& stage, int ranks) {
+  if (stage.chunk > 0) return std::numeric_limits<std::int64_t>::max();
   return std::max(r.bucket_elements, r.bucket_elements_per_rank * ranks);
 }
 
 // Buckets in which parameters are gathered. Executed, they are those of the gradients: a rank
 // updates its part of a bucket and gathers the others' parts of the same one.
-std::vector<Bucket> parameter_buckets(const BuildContext& c, const std::vector<Unit>& list,
-                                      const Family& f) {
-  const std::int64_t least = least_bucket(c.runtime, f.ranks);
+std::vector<Bucket> parameter_buckets(const BuildContext& c, const StageSpan& stage,
+                                      const std::vector<Unit>& list, const Family& f) {
+  const std::int64_t least = least_bucket(c.runtime, stage, f.ranks);
   if (!c.runtime.complete_operands) return buckets(list, f.size, least);
   const std::vector<Unit> backward(list.rbegin(), list.rend());
   std::vector<Bucket> out = buckets(backward, f.size, least);
@@ -178,7 +182,7 @@ OpGraph with_gradient_buckets(const BuildContext& c, const StageSpan& stage, Chu
   std::vector<Insertion> insertions;
   for (const Family& f : families(c.layout)) {
     int number = 0;
-    for (const Bucket& b : buckets(list, f.size, least_bucket(c.runtime, f.ranks))) {
+    for (const Bucket& b : buckets(list, f.size, least_bucket(c.runtime, stage, f.ranks))) {
       const bool scatter = c.layout.zero == 1;
       OpNode node =
           collective_node(std::string(f.name) + " gradient bucket " + std::to_string(number++),
@@ -222,7 +226,7 @@ OpGraph with_parameter_gathers(const BuildContext& c, const StageSpan& stage, Ch
   std::vector<Gather> gathers;
   for (const Family& f : families(c.layout)) {
     int number = 0;
-    for (const Bucket& b : parameter_buckets(c, list, f)) {
+    for (const Bucket& b : parameter_buckets(c, stage, list, f)) {
       OpNode node =
           collective_node(std::string(f.name) + " parameter bucket " + std::to_string(number++),
                           OpKind::all_gather, Phase::forward, f.group, f.stream, b.elements * c.e);
@@ -255,8 +259,8 @@ OpGraph with_parameter_gathers(const BuildContext& c, const StageSpan& stage, Ch
   return out.take();
 }
 
-OpGraph optimizer_graph(const BuildContext& c, const StageSpan& stage, Chunk& chunk) {
-  const StageParameters p = stage_parameters(c.model, c.layout, stage);
+OpGraph optimizer_graph(const BuildContext& c, const std::vector<StageSpan>& spans, Chunk& chunk) {
+  const StageParameters p = parameters_of(c.model, c.layout, spans);
   const Bytes g = c.runtime.grad_bytes;
   const bool shard = c.layout.zero == 1;
   const std::int64_t own =
@@ -275,7 +279,9 @@ OpGraph optimizer_graph(const BuildContext& c, const StageSpan& stage, Chunk& ch
     out.op(std::move(node));
   };
   if (c.layout.sp) reduce("replicated gradients", CommGroup::tp, StreamKind::tp, p.replicated * g);
-  if (shares_embedding(c.model, c.layout, stage))
+  if (std::any_of(spans.begin(), spans.end(), [&c](const StageSpan& stage) {
+        return shares_embedding(c.model, c.layout, stage);
+      }))
     reduce("tied embedding gradient", CommGroup::embedding, StreamKind::dp,
            table_elements(c.model, c.layout) * g);
 
@@ -330,6 +336,20 @@ OpGraph optimizer_graph(const BuildContext& c, const StageSpan& stage, Chunk& ch
 
 bool shares_embedding(const ModelSpec& m, const Layout& l, const StageSpan& stage) {
   return m.embedding_at_both_ends() && l.pp > 1 && (stage.embedding || stage.head);
+}
+
+StageParameters& StageParameters::operator+=(const StageParameters& o) {
+  sharded += o.sharded;
+  replicated += o.replicated;
+  experts += o.experts;
+  return *this;
+}
+
+StageParameters parameters_of(const ModelSpec& m, const Layout& l,
+                              const std::vector<StageSpan>& spans) {
+  StageParameters p;
+  for (const StageSpan& span : spans) p += stage_parameters(m, l, span);
+  return p;
 }
 
 StageParameters stage_parameters(const ModelSpec& m, const Layout& l, const StageSpan& stage) {

@@ -31,19 +31,22 @@ std::string_view name_of(Precision p);    // "bf16"
 enum class OpKind : std::uint8_t {
   matmul,          // (m × k) · (k × n)
   grouped_matmul,  // `groups` products (m_i × k) · (k × n) with Σ m_i = m
+  batched_matmul,  // `groups` products (m_i × k) · (k × n) of equal m_i with Σ m_i = m, one a head
   attention,       // core attention: softmax(q kᵀ) v, fused; causal unless both_ways
   embedding,       // gather of m rows of width n from a table; backward: scatter-add
   norm,            // LayerNorm or RMSNorm of m rows of width n
   rotary,          // rotary position embedding of m rows of width n
   residual,        // element-wise sum of m rows of width n
   activation,      // gated (SwiGLU) or plain (GELU) activation, m rows, n outputs
+  softmax,         // scale, causal mask and softmax of m rows of width n
+  dropout,         // of m rows of width n, with a mask of one byte an element
   router,          // softmax or sigmoid scores and top-k over n experts for m tokens
   permute,         // gather m rows of width n into expert order
   unpermute,       // weighted sum of m rows of width n back into token order
-  cross_entropy,   // loss over m tokens and n (local) vocabulary entries, in fp32
-  adam,            // optimizer update of m parameters
-  grad_norm,       // sum of squares over m fp32 gradients (for clipping)
-  zero_fill,       // set m bytes to zero
+  cross_entropy,  // loss over m tokens and n (local) vocabulary entries, in fp32
+  adam,           // optimizer update of m parameters
+  grad_norm,      // sum of squares over m fp32 gradients (for clipping)
+  zero_fill,      // set m bytes to zero
   all_reduce,
   all_gather,
   reduce_scatter,
@@ -87,7 +90,7 @@ struct Work {
   // Kernels that move data: m rows of width n, and k where it says something: the statistics that a
   // norm takes of a row (1 RMSNorm, 2 LayerNorm), experts chosen for a token (router, permute,
   // unpermute), width of a head (rotary), rows of the table (embedding).
-  std::int64_t groups = 1;  // grouped_matmul: experts on this rank
+  std::int64_t groups = 1;  // grouped_matmul: experts on this rank; batched_matmul: heads
   // Attention only: m = query tokens of one sequence, n = sequences, and
   std::int32_t heads = 0;       // query heads on this rank
   std::int32_t kv_heads = 0;    // key-value heads on this rank

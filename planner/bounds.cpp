@@ -8,6 +8,7 @@
 #include "models/shapes.h"
 #include "planner/block.h"
 #include "planner/memory_parts.h"
+#include "planner/pipeline_schedule.h"
 #include "planner/ranks.h"
 #include "sim/flat_program.h"
 
@@ -99,7 +100,9 @@ BoundModel::Digest BoundModel::measure(Part part, const Layout& l) {
 const BoundModel::Digest& BoundModel::digest(Part part, const Layout& l) {
   // A layer does not depend on pipeline, data parallelism or ZeRO.
   Layout key = l;
-  key.pp = 1;
+  key.pp = key.vpp = 1;
+  key.vpp_group = 0;
+  key.stages.clear();
   key.dp = 1;
   key.zero = 0;
   if (!has_experts(part)) key.ep = key.etp = key.chunks = 1;
@@ -109,8 +112,7 @@ const BoundModel::Digest& BoundModel::digest(Part part, const Layout& l) {
 }
 
 Picoseconds BoundModel::optimizer(const Layout& l) {
-  const StageSpan first = stage_span(s_.model, l, 0);
-  const StageParameters p = stage_parameters(s_.model, l, first);
+  const StageParameters p = parameters_of(s_.model, l, rank_spans(s_.model, l, 0));
   const bool shard = l.zero == 1;
   const std::int64_t own = p.dense() / (shard ? l.dp : 1) + p.experts / (shard ? l.expert_dp() : 1);
   const Bytes g = s_.runtime.grad_bytes;
@@ -125,35 +127,87 @@ Picoseconds BoundModel::optimizer(const Layout& l) {
          kernel(OpKind::zero_fill, p.total() * g, p.total() * g);
 }
 
+BoundModel::Digest BoundModel::chunk(const Layout& l, const StageSpan& span_of) {
+  Digest sum;
+  const auto add = [&](Part part, const Layout& as, std::int64_t times) {
+    if (times == 0) return;
+    const Digest& d = digest(part, as);
+    sum.forward += d.forward * times;
+    sum.backward += d.backward * times;
+    sum.forward_passage += d.forward_passage * times;
+    sum.backward_passage += d.backward_passage * times;
+    sum.saved += d.saved * times;
+  };
+  const auto add_layers = [&](const Layout& as, int first, int count) {
+    std::int64_t moe = 0;
+    if (s_.model.has_moe())
+      moe = std::count(s_.model.layer_is_moe.begin() + first,
+                       s_.model.layer_is_moe.begin() + first + count, true);
+    add(Part::moe_layer, as, moe);
+    add(Part::dense_layer, as, count - moe);
+  };
+  const int first = span_of.first_layer, n = span_of.layers;
+  const RecomputeDetail& d = l.recompute_detail;
+  Layout kept = l, again = l;  // a layer's own: nothing run again, and all of it
+  kept.recompute = Recompute::none;
+  kept.recompute_detail = again.recompute_detail = {};
+  if (l.recompute == Recompute::full && d.method == RecomputeMethod::block) {
+    const int some = std::min(d.layers, n);
+    add_layers(again, first, some);
+    add_layers(kept, first + some, n - some);
+  } else if (l.recompute == Recompute::full && d.layers > 1 && n > 0) {
+    // Whole groups run forward once more, then backward; each keeps its input alone.
+    add_layers(kept, first, n);
+    sum.backward += sum.forward;
+    const bool moe = s_.model.has_moe() && s_.model.layer_is_moe[static_cast<std::size_t>(first)];
+    sum.saved = digest(moe ? Part::moe_layer : Part::dense_layer, again).saved *
+                ((n + d.layers - 1) / d.layers);
+  } else {
+    add_layers(l, first, n);
+  }
+  if (span_of.embedding) add(Part::embedding, l, 1);
+  if (span_of.head) add(Part::head, l, 1);
+  return sum;
+}
+
+namespace {
+
+// The most that lies saved at a time when slots run in order, by what a micro-batch leaves on each
+// chunk.
+Bytes most_saved(const std::vector<SlotSpec>& slots, const std::vector<Bytes>& saved) {
+  Bytes now = 0, most = 0;
+  for (const SlotSpec& slot : slots) {
+    const Bytes one = saved[static_cast<std::size_t>(slot.chunk)];
+    now += slot.kind == SlotKind::forward ? one : -one;
+    most = std::max(most, now);
+  }
+  return most;
+}
+
+}  // namespace
+
 Bound BoundModel::bound(const Layout& l) {
   const std::int64_t m = l.micro_batches(s_.work.global_batch);
   Picoseconds before_forward = 0, before_backward = 0, longest = 0;
   Bytes memory = 0;
-  for (int stage = 0; stage < l.pp; ++stage) {
-    const StageSpan span_of = stage_span(s_.model, l, stage);
-    Digest sum;
-    const auto add = [&](Part part, std::int64_t times) {
-      if (times == 0) return;
-      const Digest& d = digest(part, l);
-      sum.forward += d.forward * times;
-      sum.backward += d.backward * times;
-      sum.forward_passage += d.forward_passage * times;
-      sum.backward_passage += d.backward_passage * times;
-      sum.saved += d.saved * times;
-    };
-    std::array<std::int64_t, static_cast<std::size_t>(Part::embedding)> layers{};
-    for (int i = 0; i < span_of.layers; ++i)
-      ++layers[static_cast<std::size_t>(part_of(s_.model, span_of.first_layer + i))];
-    for (std::size_t part = 0; part < layers.size(); ++part)
-      add(static_cast<Part>(part), layers[part]);
-    if (span_of.embedding) add(Part::embedding, 1);
-    if (span_of.head) add(Part::head, 1);
-    longest =
-        std::max(longest, before_forward + m * (sum.forward + sum.backward) + before_backward);
-    before_forward += sum.forward_passage;
-    before_backward += sum.backward_passage;
-    const std::int64_t in_flight = std::min<std::int64_t>(l.pp - stage, m);
-    memory = std::max(memory, fixed_memory(s_, l, span_of, {}).fixed() + in_flight * sum.saved);
+  for (int rank = 0; rank < l.pp; ++rank) {
+    const std::vector<StageSpan> spans = rank_spans(s_.model, l, rank);
+    Picoseconds load = 0;
+    std::vector<Bytes> saved;
+    Digest first;
+    for (const StageSpan& span_of : spans) {
+      const Digest d = chunk(l, span_of);
+      if (span_of.chunk == 0) first = d;
+      load += d.forward + d.backward;
+      saved.push_back(d.saved);
+    }
+    longest = std::max(longest, before_forward + m * load + before_backward);
+    before_forward += first.forward_passage;
+    before_backward += first.backward_passage;
+    const Bytes in_flight = l.vpp == 1 ? std::min<std::int64_t>(l.pp - rank, m) * saved.front()
+                                       : most_saved(slots_of(l, rank, m), saved);
+    memory = std::max(
+        memory, fixed_memory(s_, l, parameters_of(s_.model, l, spans), {}).fixed() + in_flight);
   }
   return {longest + optimizer(l), memory};
 }

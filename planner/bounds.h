@@ -9,14 +9,16 @@
 //   T >= max_s ( Σ_{i<s} f_i + m·(F_s + B_s) + Σ_{i<s} b_i ) + optimizer of stage 0:
 //
 // stage s cannot start before the first micro-batch has passed the stages before it, nor stage 0
-// its optimizer before the last gradient has come back. Likewise the memory of stage s is never
-// less than its fixed part plus min(p − s, m) times what one micro-batch leaves for its backward
-// pass.
+// its optimizer before the last gradient has come back. A rank with several chunks runs the spans
+// of all of them, from the first micro-batch on its first chunk to the last gradient of that chunk.
+// Likewise the memory of a rank is never less than its fixed part plus what the micro-batches in
+// flight leave for their backward passes, in the order of its slots (1F1B: min(p − s, m) of them).
 #pragma once
 
 #include <map>
 #include <tuple>
 
+#include "models/chunk_builder.h"
 #include "models/layout.h"
 #include "planner/setting.h"
 #include "sim/cost_cache.h"
@@ -55,6 +57,7 @@ class BoundModel {
   };
   const Digest& digest(Part part, const Layout& layout);
   Digest measure(Part part, const Layout& layout);
+  Digest chunk(const Layout& layout, const StageSpan& span);
   Picoseconds optimizer(const Layout& layout);
 
   const Setting& s_;

@@ -1,15 +1,13 @@
 #include "planner/lower.h"
 
 #include <algorithm>
-#include <array>
 #include <cassert>
 #include <map>
-#include <tuple>
 #include <utility>
 
 #include "models/chunk_builder.h"
-#include "planner/block.h"
 #include "planner/pipeline_schedule.h"
+#include "planner/rank_blocks.h"
 #include "planner/ranks.h"
 #include "sim/check.h"
 #include "sim/fold.h"
@@ -18,54 +16,12 @@
 namespace steploom {
 namespace {
 
-// The five blocks of a stage, costed for one combination of group shapes.
-enum BlockIndex : std::size_t {
-  kForward,
-  kFirstForward,
-  kBackward,
-  kLastBackward,
-  kOptimizer,
-  kBlocks
-};
-
-struct StageBlocks {
-  std::array<Block, kBlocks> block;
-  std::vector<Tensor> tensors;
-  // Edges between blocks of one micro-batch, and into the optimizer; [forward][backward].
-  std::array<std::array<std::vector<BlockEdge>, 2>, 2> saved;
-  std::vector<BlockEdge> into_optimizer;
-};
-
 GroupShapes shapes_of(const RankTable& table, std::size_t rank) {
   GroupShapes shapes{};
   for (std::size_t role = 0; role < shapes.size(); ++role)
     if (const std::int32_t g = table.group_of[rank][role]; g >= 0)
       shapes[role] = table.groups[static_cast<std::size_t>(g)].shape;
   return shapes;
-}
-
-StageBlocks stage_blocks(const Setting& s, const Layout& l, const StageSpan& span,
-                         const GroupShapes& shapes, CostCache& costs) {
-  const Chunk chunk = build_chunk(s.model, s.work, l, s.runtime, span);
-  StageBlocks out;
-  const auto make = [&](BlockIndex i, const char* name, const OpGraph& graph) {
-    out.block[i] = lower_block(name, graph, s.runtime, l, shapes, costs);
-  };
-  make(kForward, "F", chunk.forward);
-  make(kFirstForward, "F first", chunk.first_forward);
-  make(kBackward, "B", chunk.backward);
-  make(kLastBackward, "B last", chunk.last_backward);
-  make(kOptimizer, "optimizer", chunk.optimizer);
-  place_tensors(chunk, {&out.block[kForward], &out.block[kFirstForward]},
-                {&out.block[kBackward], &out.block[kLastBackward], &out.block[kOptimizer]});
-  for (std::size_t f = 0; f < 2; ++f)
-    for (std::size_t b = 0; b < 2; ++b)
-      out.saved[f][b] =
-          edges_between(chunk.tensors, out.block[kForward + f], out.block[kBackward + b]);
-  out.into_optimizer =
-      edges_between(chunk.tensors, out.block[kLastBackward], out.block[kOptimizer]);
-  out.tensors = chunk.tensors;
-  return out;
 }
 
 // Links: one NVLink port a device, then one a NIC.
@@ -131,11 +87,15 @@ class Lowering {
   }
 
  private:
-  // Which blocks a rank runs: its stage and the shapes of its groups.
-  using Kind = std::pair<StageSpan, GroupShapes>;
+  // Which blocks a rank runs: its chunks and the shapes of its groups.
+  using Kind = std::pair<std::vector<StageSpan>, GroupShapes>;
+
+  std::vector<StageSpan> spans_of(std::size_t rank) const {
+    return rank_spans(s_.model, l_, table_.stage[rank]);
+  }
 
   std::uint64_t kind_of(std::size_t rank) {
-    Kind key{stage_span(s_.model, l_, table_.stage[rank]), shapes_of(table_, rank)};
+    Kind key{spans_of(rank), shapes_of(table_, rank)};
     return kinds_.emplace(std::move(key), kinds_.size()).first->second;
   }
 
@@ -189,16 +149,17 @@ class Lowering {
     }
   }
 
-  const StageBlocks& blocks_for(std::size_t rank) {
+  const RankBlocks& blocks_for(std::size_t rank) {
     const std::uint64_t kind = rank_kind_[rank];
     const auto it = blocks_.find(kind);
     if (it != blocks_.end()) return it->second.second;
     Program& p = out_.program;
     auto& entry = blocks_[kind];
     entry.first = static_cast<std::uint32_t>(p.blocks.size());
-    entry.second = stage_blocks(s_, l_, stage_span(s_.model, l_, table_.stage[rank]),
-                                shapes_of(table_, rank), costs_);
-    for (Block& b : entry.second.block) p.blocks.push_back(std::move(b.body));
+    entry.second = rank_blocks(s_, l_, spans_of(rank), shapes_of(table_, rank), costs_);
+    for (ChunkBlocks& chunk : entry.second.chunks)
+      for (Block& b : chunk.block) p.blocks.push_back(std::move(b.body));
+    p.blocks.push_back(std::move(entry.second.optimizer.body));
     std::vector<ProgramTensor> tensors;
     for (const Tensor& t : entry.second.tensors)
       tensors.push_back({t.name, t.bytes, t.scope, t.whole, t.offset});
@@ -211,8 +172,9 @@ class Lowering {
   CommunicatorUse use_of(std::size_t rank, std::size_t role) const {
     CommunicatorUse use;
     use.shape = table_.groups[static_cast<std::size_t>(table_.group_of[rank][role])].shape;
-    const std::uint32_t first = blocks_.at(rank_kind_[rank]).first;
-    for (std::uint32_t b = first; b < first + kBlocks; ++b) {
+    const auto& [first, blocks] = blocks_.at(rank_kind_[rank]);
+    const std::size_t end = first + blocks.chunks.size() * kPasses + 1;  // the optimizer's, last
+    for (std::size_t b = first; b < end; ++b) {
       const BlockTemplate& block = out_.program.blocks[b];
       for (std::size_t i = 0; i < block.ops.size(); ++i) {
         if (block.ops[i].role != role) continue;
@@ -229,7 +191,7 @@ class Lowering {
     Program& p = out_.program;
     const std::size_t rank = fold_.first_rank[d];
     const int stage = table_.stage[rank];
-    const StageBlocks& blocks = blocks_for(rank);
+    const RankBlocks& blocks = blocks_for(rank);
     std::vector<CommunicatorUse> uses;
     Device device;
     device.name = "rank " + std::to_string(rank) + " (stage " + std::to_string(stage) + ")";
@@ -245,7 +207,8 @@ class Lowering {
       device.communicator_of_role.push_back(
           g < 0 ? kNoCommunicator : fold_.class_of_communicator[static_cast<std::size_t>(g)]);
     }
-    const MemoryParts memory = fixed_memory(s_, l_, stage_span(s_.model, l_, stage), uses);
+    const MemoryParts memory =
+        fixed_memory(s_, l_, parameters_of(s_.model, l_, spans_of(rank)), uses);
     device.static_bytes = memory.fixed();
     device.first_slot = static_cast<std::uint32_t>(p.slots.size());
     add_slots(stage, blocks, blocks_.at(rank_kind_[rank]).first);
@@ -255,55 +218,61 @@ class Lowering {
     out_.first_rank.push_back(static_cast<int>(rank));
   }
 
-  void add_slots(int stage, const StageBlocks& blocks, std::uint32_t first_block) {
+  void add_slots(int stage, const RankBlocks& blocks, std::uint32_t first_block) {
     Program& p = out_.program;
     const std::int64_t m = l_.micro_batches(s_.work.global_batch);
-    std::vector<std::uint32_t> forward_slot(static_cast<std::size_t>(m));
-    std::size_t previous = kBlocks;
-    std::vector<std::size_t> pushed;  // block indices
-    const auto push = [&](SlotKind kind, std::int32_t mb, std::size_t index) {
+    const std::size_t chunks = blocks.chunks.size();
+    // By chunk and micro-batch, and by chunk.
+    std::vector<std::uint32_t> forward_slot(chunks * static_cast<std::size_t>(m));
+    std::vector<std::uint32_t> last_backward(chunks);
+    std::vector<const Block*> pushed;
+    const auto push = [&](SlotKind kind, std::int32_t mb, std::size_t index, const Block& block) {
       const auto slot = static_cast<std::uint32_t>(p.slots.size());
       p.slots.push_back({first_block + static_cast<std::uint32_t>(index), mb, kind, 0});
-      if (previous != kBlocks && s_.runtime.collective_waits_for_issued)
-        wait_for_issued(blocks, previous, slot, index);
-      previous = index;
-      pushed.push_back(index);
-      wait_for_room(blocks, pushed, slot);
+      pushed.push_back(&block);
+      if (s_.runtime.collective_waits_for_issued) wait_for_issued(pushed, slot);
+      wait_for_room(pushed, slot);
       return slot;
     };
-    for (const SlotSpec& spec : one_forward_one_backward(stage, l_.pp, m)) {
+    for (const SlotSpec& spec : slots_of(l_, stage, m)) {
+      const auto k = static_cast<std::size_t>(spec.chunk);
+      const ChunkBlocks& chunk = blocks.chunks[k];
       const bool forward = spec.kind == SlotKind::forward;
       const bool edge = forward ? spec.micro_batch == 0 : spec.micro_batch + 1 == m;
-      const std::size_t index = (forward ? kForward : kBackward) + (edge ? 1U : 0U);
-      const std::uint32_t slot = push(spec.kind, spec.micro_batch, index);
-      auto& mine = forward_slot[static_cast<std::size_t>(spec.micro_batch)];
+      const Pass pass = forward ? (edge ? Pass::first_forward : Pass::forward)
+                                : (edge ? Pass::last_backward : Pass::backward);
+      const std::uint32_t slot = push(spec.kind, spec.micro_batch,
+                                      k * kPasses + static_cast<std::size_t>(pass), chunk.of(pass));
+      auto& mine = forward_slot[k * static_cast<std::size_t>(m) +
+                                static_cast<std::size_t>(spec.micro_batch)];
       if (forward) {
         mine = slot;
       } else {
         const std::size_t f = spec.micro_batch == 0 ? 1 : 0;
-        for (const BlockEdge& e : blocks.saved[f][edge ? 1 : 0])
+        for (const BlockEdge& e : chunk.saved[f][edge ? 1 : 0])
           p.edges.push_back({mine, e.from, slot, e.to});
+        last_backward[k] = slot;
       }
     }
-    const auto last = static_cast<std::uint32_t>(p.slots.size() - 1);
-    const std::uint32_t optimizer = push(SlotKind::optimizer, -1, kOptimizer);
-    for (const BlockEdge& e : blocks.into_optimizer)
-      p.edges.push_back({last, e.from, optimizer, e.to});
+    const std::uint32_t optimizer =
+        push(SlotKind::optimizer, -1, chunks * kPasses, blocks.optimizer);
+    for (std::size_t k = 0; k < chunks; ++k)
+      for (const BlockEdge& e : blocks.chunks[k].into_optimizer)
+        p.edges.push_back({last_backward[k], e.from, optimizer, e.to});
   }
 
   // A collective issued before any compute operator of its block waits for the block before.
-  void wait_for_issued(const StageBlocks& blocks, std::size_t previous, std::uint32_t slot,
-                       std::size_t index) {
-    const std::int32_t last = blocks.block[previous].last[0];
+  void wait_for_issued(const std::vector<const Block*>& pushed, std::uint32_t slot) {
+    if (pushed.size() < 2) return;
+    const std::int32_t last = pushed[pushed.size() - 2]->last[0];
     if (last < 0) return;
-    for (const std::uint32_t op : blocks.block[index].leading)
+    for (const std::uint32_t op : pushed.back()->leading)
       out_.program.edges.push_back({slot - 1, static_cast<std::uint32_t>(last), slot, op});
   }
 
   // Messages of a runtime with few buffers: receives of the slot pushed last wait for what was
   // computed some slots before, its first kernel for what was sent some slots before.
-  void wait_for_room(const StageBlocks& blocks, const std::vector<std::size_t>& pushed,
-                     std::uint32_t slot) {
+  void wait_for_room(const std::vector<const Block*>& pushed, std::uint32_t slot) {
     Program& p = out_.program;
     const auto first_on = [&](StreamKind stream) {
       const std::vector<OpTemplate>& ops = p.blocks[p.slots[slot].block].ops;
@@ -316,7 +285,7 @@ class Lowering {
       const auto back = static_cast<std::size_t>(slots_before);
       if (pushed.size() <= back) return;
       const std::int32_t from =
-          blocks.block[pushed[pushed.size() - 1 - back]].last[static_cast<std::size_t>(past)];
+          pushed[pushed.size() - 1 - back]->last[static_cast<std::size_t>(past)];
       const std::int64_t to = first_on(waiter);
       if (from >= 0 && to >= 0)
         p.edges.push_back({slot - static_cast<std::uint32_t>(back),
@@ -336,7 +305,7 @@ class Lowering {
   Lowered out_;
   std::map<Kind, std::uint64_t> kinds_;
   std::vector<std::uint64_t> rank_kind_;
-  std::map<std::uint64_t, std::pair<std::uint32_t, StageBlocks>> blocks_;
+  std::map<std::uint64_t, std::pair<std::uint32_t, RankBlocks>> blocks_;
   std::map<std::uint64_t, std::uint32_t> table_of_kind_;
 };
 

@@ -25,9 +25,8 @@ Bytes communicator_memory(const Setting& setting, std::span<const CommunicatorUs
   return sum;
 }
 
-MemoryParts fixed_memory(const Setting& setting, const Layout& l, const StageSpan& stage,
+MemoryParts fixed_memory(const Setting& setting, const Layout& l, const StageParameters& p,
                          std::span<const CommunicatorUse> communicators) {
-  const StageParameters p = stage_parameters(setting.model, l, stage);
   const Bytes e = bytes_of(setting.work.precision);
   const Bytes g = setting.runtime.grad_bytes;
   const Workload& w = setting.work;

@@ -41,8 +41,8 @@ struct CommunicatorUse {
 // runtime's figure for each. Nothing without communicators.
 Bytes communicator_memory(const Setting& setting, std::span<const CommunicatorUse> uses);
 
-// All but activations.
-MemoryParts fixed_memory(const Setting& setting, const Layout& layout, const StageSpan& stage,
+// All but activations, of a rank with these parameters.
+MemoryParts fixed_memory(const Setting& setting, const Layout& layout, const StageParameters& held,
                          std::span<const CommunicatorUse> communicators);
 
 }  // namespace steploom

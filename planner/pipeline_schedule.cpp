@@ -19,4 +19,9 @@ std::vector<SlotSpec> one_forward_one_backward(int stage, int stages, std::int64
   return slots;
 }
 
+std::vector<SlotSpec> slots_of(const Layout& l, int stage, std::int64_t micro_batches) {
+  if (l.vpp == 1) return one_forward_one_backward(stage, l.pp, micro_batches);
+  return interleaved(stage, {l.pp, l.vpp, l.vpp_group == 0 ? l.pp : l.vpp_group, micro_batches});
+}
+
 }  // namespace steploom

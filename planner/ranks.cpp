@@ -72,12 +72,12 @@ RankTable rank_table(const ModelSpec& m, const Layout& l, const Cluster& c) {
       for (int i = 0; i < inner; ++i)
         out.add(CommGroup::expert_dp, strided(base + i, inner, l.expert_dp()));
     }
-    if (s + 1 < l.pp)
+    // Interleaved, the last rank's chunks go on in the first rank's next ones.
+    const int next = (s + 1) % l.pp * per_stage;
+    if (s + 1 < l.pp || l.vpp > 1)
       for (int i = 0; i < per_stage; ++i) {
-        out.add_pair(CommGroup::pp_forward_out, CommGroup::pp_forward_in, base + i,
-                     base + per_stage + i);
-        out.add_pair(CommGroup::pp_backward_out, CommGroup::pp_backward_in, base + per_stage + i,
-                     base + i);
+        out.add_pair(CommGroup::pp_forward_out, CommGroup::pp_forward_in, base + i, next + i);
+        out.add_pair(CommGroup::pp_backward_out, CommGroup::pp_backward_in, next + i, base + i);
       }
   }
   if (m.embedding_at_both_ends() && l.pp > 1)

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
+#include "models/flops.h"
 #include "models/layout_rules.h"
+#include "models/stages.h"
 
 namespace steploom {
 namespace {
@@ -19,6 +22,37 @@ std::vector<std::int64_t> divisors(std::int64_t n) {
     }
   low.insert(low.end(), high.rbegin(), high.rend());
   return low;
+}
+
+// How a pipeline of some depth may be cut: chunks a rank, and layers of each stage (empty: alike).
+struct Cut {
+  int vpp = 1;
+  std::vector<int> stages;
+};
+
+std::vector<Cut> cuts(const Setting& s, int pp) {
+  const TokenWork work = token_work(s.model, s.work.seq_length);
+  const int layers = s.model.layers;
+  std::vector<Cut> out;
+  for (int vpp = 1; vpp == 1 || (pp > 1 && vpp * pp <= layers); ++vpp) {
+    const int stages = vpp * pp;
+    const bool even = layers % stages == 0;
+    if (vpp > 1 && !even && (layers + 1) % stages != 0 && (layers + 2) % stages != 0) continue;
+    // What does not fit is left to the rules, which say so.
+    if (even || stages > layers) out.push_back({vpp, {}});
+    if (stages == 1 || stages > layers) continue;
+    std::vector<int> split = balanced_stages(work.layers, 0, work.head, stages);
+    const std::vector<int> alike = even_stages(layers, stages, false, false);
+    if (!even || largest_stage(split, work.layers, 0, work.head) <
+                     largest_stage(alike, work.layers, 0, work.head))
+      out.push_back({vpp, std::move(split)});
+  }
+  return out;
+}
+
+std::vector<Recompute> recomputations(const Setting& s) {
+  if (s.runtime.fused_attention) return {Recompute::none, Recompute::full};
+  return {Recompute::none, Recompute::full, Recompute::selective};
 }
 
 }  // namespace
@@ -49,6 +83,9 @@ Space enumerate_layouts(const Setting& s) {
       consider();
     }
   };
+  const std::vector<Recompute> recomputed = recomputations(s);
+  std::map<std::int64_t, std::vector<Cut>> cuts_of;  // by pp
+  for (const std::int64_t pp : degrees) cuts_of[pp] = cuts(s, static_cast<int>(pp));
   for (const std::int64_t tp : degrees)
     for (const std::int64_t pp : divisors(devices / tp)) {
       l.tp = static_cast<int>(tp);
@@ -59,14 +96,20 @@ Space enumerate_layouts(const Setting& s) {
           for (const bool sp : {false, true})
             for (const int zero : {0, 1})
               for (const std::int64_t batch : batches)
-                for (const Recompute recompute : {Recompute::none, Recompute::full}) {
+                for (const Recompute recompute : recomputed) {
                   l.ep = static_cast<int>(ep);
                   l.etp = static_cast<int>(etp);
                   l.sp = sp;
                   l.zero = zero;
                   l.micro_batch = batch;
                   l.recompute = recompute;
-                  consider_chunks();
+                  l.recompute_detail =
+                      recompute == Recompute::selective ? core_attention_only() : RecomputeDetail{};
+                  for (const Cut& cut : cuts_of[pp]) {
+                    l.vpp = cut.vpp;
+                    l.stages = cut.stages;
+                    consider_chunks();
+                  }
                 }
     }
   std::sort(space.valid.begin(), space.valid.end());

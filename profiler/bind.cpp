@@ -44,6 +44,10 @@ void require_executable(const BindInput& in) {
     cannot("model " + m.name, "experts and a router without biases", "biases");
   if (in.layout.zero == 1 && m.tied_embeddings && in.layout.pp > 1)
     cannot("layout " + to_text(in.layout), "zero=0 with tied embeddings and pp > 1", "zero=1");
+  if (in.layout.vpp > 1 && in.layout.vpp_group > in.layout.pp)
+    cannot("layout " + to_text(in.layout),
+           "as many micro-batches in turn as stages: larger groups need buffers for their messages",
+           "vpp_group=" + std::to_string(in.layout.vpp_group));
 }
 
 class Binder {
@@ -163,22 +167,24 @@ class Binder {
       out_.rotary = constant(MemoryKind::constants, ElementType::fp32, c_.in.work.seq_length,
                              m.attention.head_dim);
     out_.squares = constant(MemoryKind::constants, ElementType::fp32, 1, 1);
-    if (c_.stage.embedding) out_.ids = constant(MemoryKind::tokens, ElementType::int32, rows, 1);
-    if (c_.stage.head) {
+    if (c_.has_embedding()) out_.ids = constant(MemoryKind::tokens, ElementType::int32, rows, 1);
+    if (c_.has_head()) {
       out_.targets = constant(MemoryKind::tokens, ElementType::int32, rows, 1);
       out_.loss = constant(MemoryKind::loss, ElementType::fp32, rows, 1);
     }
     if (c_.options.tape == TapeMode::off || !m.has_moe()) return;
-    for (int layer = c_.stage.first_layer; layer < c_.stage.first_layer + c_.stage.layers;
-         ++layer) {
-      if (!m.layer_is_moe[static_cast<std::size_t>(layer)]) continue;
-      for (std::int64_t mb = 0; mb < c_.micro_batches; ++mb) {
-        const std::int64_t sequence = out_.first_sequence + mb * out_.sequence_stride;
-        out_.routing.push_back(
-            {layer, static_cast<std::int32_t>(mb),
-             sequence * c_.in.work.seq_length + (c_.in.layout.sp ? c_.at.tp * c_.shard : 0),
-             constant(MemoryKind::tape, ElementType::int32, c_.shard, m.moe->top_k)});
-      }
+    for (const StageSpan& span : c_.spans)
+      for (int layer = span.first_layer; layer < span.first_layer + span.layers; ++layer)
+        if (m.layer_is_moe[static_cast<std::size_t>(layer)]) place_routing(layer);
+  }
+
+  void place_routing(int layer) {
+    for (std::int64_t mb = 0; mb < c_.micro_batches; ++mb) {
+      const std::int64_t sequence = out_.first_sequence + mb * out_.sequence_stride;
+      out_.routing.push_back(
+          {layer, static_cast<std::int32_t>(mb),
+           sequence * c_.in.work.seq_length + (c_.in.layout.sp ? c_.at.tp * c_.shard : 0),
+           constant(MemoryKind::tape, ElementType::int32, c_.shard, c_.in.model.moe->top_k)});
     }
   }
 

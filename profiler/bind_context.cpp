@@ -21,7 +21,7 @@ BindContext::BindContext(const BindInput& input, int rank, const BindOptions& o,
       options(o),
       out(e),
       device(input.program.devices.at(static_cast<std::size_t>(rank))),
-      stage(stage_span(input.model, input.layout, device.stage)) {
+      spans(rank_spans(input.model, input.layout, device.stage)) {
   out.rank = rank;
   number_communicators();
   at = {index_in(CommGroup::tp), index_in(CommGroup::etp), index_in(CommGroup::ep)};
@@ -57,7 +57,7 @@ void BindContext::number_communicators() {
 }
 
 void BindContext::place_parameters() {
-  list = parameter_list(in.model, in.layout, stage, at);
+  list = parameter_list(in.model, in.layout, spans, at);
   std::int64_t next = 0;
   for (std::size_t i = 0; i < list.size(); ++i) {
     const ParameterTensor& p = list[i];
@@ -151,7 +151,7 @@ TensorRef BindContext::flat(const Operator& op, std::uint32_t tensor) {
 }
 
 const BoundParameter* BindContext::parameter(const OpInfo& info, ParameterPart part) const {
-  const bool tied_head = info.name == "head" && in.model.tied_embeddings && stage.embedding;
+  const bool tied_head = info.name == "head" && in.model.tied_embeddings && has_embedding();
   for (std::size_t i = 0; i < list.size(); ++i) {
     const ParameterTensor& p = list[i];
     const bool same = tied_head ? p.layer == -1 && p.op == "embedding"

@@ -39,7 +39,7 @@ class BindContext {
   const BindOptions& options;
   Execution& out;
   const Device& device;
-  const StageSpan stage;
+  const std::vector<StageSpan> spans;  // its model chunks
   ShardIndex at;
   int dp = 0;               // of this rank
   std::int64_t tokens = 0;  // of a micro-batch
@@ -50,6 +50,8 @@ class BindContext {
   // ZeRO-1: this rank's parts of the gradient buckets bound so far, in elements.
   std::vector<Range> own_parts;
 
+  bool has_embedding() const { return spans.front().embedding; }
+  bool has_head() const { return spans.back().head; }
   int index_in(CommGroup g) const;  // of this rank; 0 if it has no such group
   std::size_t size_of(CommGroup g) const;
   std::uint32_t communicator(const Operator& op) const;  // its place in out.communicators

@@ -182,28 +182,28 @@ struct Row {
   OpKind kind;
   Bind bind;
 };
-constexpr std::array<Row, kOpKinds> kRows{{
-    {OpKind::matmul, product},
-    {OpKind::grouped_matmul, grouped},
-    {OpKind::attention, attention},
-    {OpKind::embedding, embedding},
-    {OpKind::norm, norm},
-    {OpKind::rotary, rotary},
-    {OpKind::residual, residual},
-    {OpKind::activation, activation},
-    {OpKind::router, bind_moe},
-    {OpKind::permute, bind_moe},
-    {OpKind::unpermute, bind_moe},
-    {OpKind::cross_entropy, bind_loss},
-    {OpKind::adam, bind_optimizer},
-    {OpKind::grad_norm, bind_optimizer},
-    {OpKind::zero_fill, bind_optimizer},
-    {OpKind::all_reduce, bind_collective},
-    {OpKind::all_gather, bind_collective},
-    {OpKind::reduce_scatter, bind_collective},
-    {OpKind::all_to_all, bind_collective},
-    {OpKind::send_recv, bind_collective},
-}};
+constexpr std::array kRows{
+    Row{OpKind::matmul, product},
+    Row{OpKind::grouped_matmul, grouped},
+    Row{OpKind::attention, attention},
+    Row{OpKind::embedding, embedding},
+    Row{OpKind::norm, norm},
+    Row{OpKind::rotary, rotary},
+    Row{OpKind::residual, residual},
+    Row{OpKind::activation, activation},
+    Row{OpKind::router, bind_moe},
+    Row{OpKind::permute, bind_moe},
+    Row{OpKind::unpermute, bind_moe},
+    Row{OpKind::cross_entropy, bind_loss},
+    Row{OpKind::adam, bind_optimizer},
+    Row{OpKind::grad_norm, bind_optimizer},
+    Row{OpKind::zero_fill, bind_optimizer},
+    Row{OpKind::all_reduce, bind_collective},
+    Row{OpKind::all_gather, bind_collective},
+    Row{OpKind::reduce_scatter, bind_collective},
+    Row{OpKind::all_to_all, bind_collective},
+    Row{OpKind::send_recv, bind_collective},
+};
 
 }  // namespace
 

@@ -95,7 +95,7 @@ std::vector<ParameterTensor> parameters_of(const BindInput& in, const Execution&
     if (c.group == CommGroup::ep) at.ep = c.index;
   }
   const int stage = in.program.devices[static_cast<std::size_t>(e.rank)].stage;
-  return parameter_list(in.model, in.layout, stage_span(in.model, in.layout, stage), at);
+  return parameter_list(in.model, in.layout, rank_spans(in.model, in.layout, stage), at);
 }
 
 void set_up(KernelSet& kernels, const BindInput& in, const Execution& e) {

@@ -116,7 +116,12 @@ Cost CostModel::product(const Work& w) const {
   if (w.m <= 0 || w.n <= 0 || w.k <= 0) return {};
   const bool grouped = w.kind == OpKind::grouped_matmul;
   const bool weight_grad = w.phase == Phase::weight_grad;
-  const ProductShape shape = product_shape(w);
+  ProductShape shape = product_shape(w);
+  const bool batched = w.kind == OpKind::batched_matmul;
+  if (batched) {
+    shape.m *= shape.groups;
+    shape.groups = 1;
+  }
   double seconds = grouped ? at_least_dense(shape, weight_grad) : matmul_seconds(*profile_, shape);
   if (weight_grad) {
     const double sums = shape.groups * shape.m * shape.n * 2 * kFp32;  // read and written
@@ -125,7 +130,7 @@ Cost CostModel::product(const Work& w) const {
   Cost cost;
   cost.time = to_picoseconds(seconds);
   const ModelledPart part = grouped ? ModelledPart::grouped_matmul : ModelledPart::matmul;
-  if (w.phase == Phase::forward && !profile_->is_modelled(part)) {
+  if (w.phase == Phase::forward && !batched && !profile_->is_modelled(part)) {
     cost.provenance = grouped ? of_fit(profile_->grouped_matmul.grid, grouped_point(shape))
                               : of_fit(profile_->matmul.grid, matmul_point(shape));
   }

@@ -7,7 +7,8 @@
 //
 // A kernel that the profile holds an exact point of (profile_points.h) takes that point's median,
 // and nothing else is laid over it. A grouped product that was not measured is not credited with
-// less than the measured dense product over all its rows.
+// less than the measured dense product over all its rows. A batched product (one a head) is modelled
+// as the dense product over all its rows: cuBLAS cuts both into the same tiles.
 //
 // A grouped product of uneven groups (Work::skew) is the mean of even ones (expert_loads.h).
 //

@@ -48,7 +48,7 @@ Table rows_table(const std::vector<PlanRow>& rows, bool ranked) {
   for (const PlanRow& r : rows) {
     std::vector<Cell> cells{short_name(r.layout),
                             r.layout.micro_batch,
-                            std::string(name_of(r.layout.recompute)),
+                            to_text(r.layout.recompute, r.layout.recompute_detail),
                             r.step,
                             r.tokens_per_second,
                             r.mfu,

@@ -161,7 +161,9 @@ void add_model_or_plan(CLI::App& verb, QuestionFlags& f, std::string& layout) {
   verb.add_option("model", f.model, "Shipped model, config.json, or a plan.json")->required();
   add_question_flags(verb, f);
   add_rebase_flag(verb, f);
-  verb.add_option("--layout", layout, "tp=4,pp=2,ep=8,etp=1,mbs=1,sp=1,zero=1,recompute=none");
+  verb.add_option(
+      "--layout", layout,
+      "tp=4,pp=2,ep=8,etp=1,mbs=1,sp=1,zero=1,recompute=none,vpp=1 (README lists the keys)");
 }
 
 Asked ask(const QuestionFlags& f, const std::string& layout) {

@@ -234,6 +234,40 @@ TEST(LayoutRules, PipelineDividesLayers) {
   expect_kept(c);
 }
 
+TEST(LayoutRules, StagesHoldAllLayers) {
+  Case c = dense();
+  c.model.layers = 30;
+  c.model.layer_is_moe.assign(30, false);
+  c.layout.stages = {8, 8, 8, 6};
+  expect_kept(c);
+  c.layout.stages = {8, 8, 8, 8};
+  expect_only(c, "stages hold the layers");
+  c.layout.stages = {15, 15};
+  expect_only(c, "stages hold the layers");
+}
+
+// schedules.py: the number of contiguous micro-batches is from pp to all of them, and what is left
+// of the last group is nothing or at least pp.
+TEST(LayoutRules, MicroBatchesFillTheVirtualPipeline) {
+  Case c = dense();
+  c.layout.vpp = 2;
+  c.workload.global_batch = 8 * c.layout.dp;
+  expect_kept(c);
+  c.workload.global_batch = 10 * c.layout.dp;
+  expect_only(c, "micro-batches fill the virtual pipeline");
+  c.layout.vpp_group = 6;  // 6 + 4
+  expect_kept(c);
+  c.layout.vpp_group = 8;  // 8 + 2
+  expect_only(c, "micro-batches fill the virtual pipeline");
+  c.layout.vpp_group = 3;
+  expect_only(c, "micro-batches fill the virtual pipeline");
+  c.layout.vpp_group = 11;
+  expect_only(c, "micro-batches fill the virtual pipeline");
+  c = dense();
+  c.layout.vpp_group = 4;
+  expect_only(c, "vpp needs pp");
+}
+
 TEST(LayoutRules, MicroBatchesDivideTheGlobalBatch) {
   Case c = dense();
   c.layout.micro_batch = 3;

@@ -55,6 +55,12 @@ constexpr Golden kGolden[] = {
     {"gpt-oss-120b", 116'829'156'672, 36 * 124 * gated_with_biases(2880, 2880)},
     {"llama4-scout", 107'769'861'120, 48 * 15 * gated(5120, 8192)},
     {"llama4-maverick", 400'711'848'960, 24 * 127 * gated(5120, 8192)},
+    // 12·L·h²·(1 + 13/(12·h) + (V + s)/(12·L·h)) (Megatron-LM, arXiv 2104.04473, equation 2) and
+    // the final norm: 22.1, 174.6, 529.6 and 1008.0 billion.
+    {"megatron-22b", 22'074'273'792},
+    {"megatron-175b", 174'615'846'912},
+    {"megatron-530b", 529'600'819'200},
+    {"megatron-1t", 1'008'038'758'400},
 };
 
 TEST(Parameters, TotalsEqualThePublishedCounts) {

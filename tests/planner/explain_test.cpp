@@ -131,8 +131,8 @@ TEST(MakePlan, ExecutedFlops) {
 TEST(MemoryParts, FollowTheClosedForm) {
   World world("llama-2-7b", 1, 4096, 64);
   const Layout plain = world.layout("zero=0");
-  const StageSpan all = stage_span(world.model, plain, 0);
-  const std::int64_t n = stage_parameters(world.model, plain, all).total();
+  const StageParameters all = parameters_of(world.model, plain, rank_spans(world.model, plain, 0));
+  const std::int64_t n = all.total();
   EXPECT_EQ(n, 6'738'415'616);
   const MemoryParts whole =
       fixed_memory(world.setting, plain, all, std::vector<CommunicatorUse>(3));

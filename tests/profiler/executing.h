@@ -65,6 +65,22 @@ inline ModelSpec tiny_deepseek() {
   return m;
 }
 
+// Four layers, for pipelines with several chunks a rank.
+inline ModelSpec deep(ModelSpec m) {
+  m.layers = 4;
+  m.layer_is_moe.insert(m.layer_is_moe.end(), 2, m.has_moe());
+  return m;
+}
+inline ModelSpec deep_dense() {
+  return deep(tiny_dense());
+}
+inline ModelSpec deep_gpt2() {
+  return deep(tiny_gpt2());
+}
+inline ModelSpec deep_deepseek() {
+  return deep(tiny_deepseek());
+}
+
 // A model under a layout: the Program, and what binding needs.
 struct Lowering {
   Lowering(ModelSpec model, const std::string& text, int devices, std::int64_t batch = 12,

@@ -69,7 +69,15 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"mixtral_tp_ep_c2", tiny_mixtral, "tp=2,sp=1,etp=1,ep=2,pp=2,zero=1,chunks=2", 4},
         Case{"deepseek_ep_c3", tiny_deepseek, "tp=1,ep=2,mbs=1,zero=0,chunks=3", 2},
         Case{"deepseek_ep_c3_recompute", tiny_deepseek, "tp=1,ep=4,recompute=full,zero=0,chunks=3",
-             4}),
+             4},
+        Case{"dense_vpp", deep_dense, "tp=1,pp=2,vpp=2,zero=0", 2},
+        Case{"dense_vpp_zero", deep_dense, "tp=1,pp=2,vpp=2,zero=1", 4},
+        Case{"gpt2_vpp", deep_gpt2, "tp=2,sp=1,pp=2,vpp=2,zero=0", 4},
+        Case{"deepseek_uneven", deep_deepseek, "tp=1,ep=2,pp=2,vpp=2,stages=E|tt|t|tL,zero=1", 4},
+        Case{"dense_groups", deep_dense, "tp=1,recompute=full:uniform:3,zero=0", 1},
+        Case{"deepseek_modules", tiny_deepseek,
+             "tp=1,recompute=selective:core_attn+layernorm+mlp+moe_act,zero=0", 1},
+        Case{"deepseek_moe_again", tiny_deepseek, "tp=1,ep=2,recompute=selective:moe,zero=0", 2}),
     [](const auto& test) { return std::string(test.param.name); });
 
 // Every legal order gives the same bits, and repeats what another run of it gives.
@@ -100,6 +108,12 @@ TEST(Execution, ChoicesAreDroppedAndKept) {
   EXPECT_EQ(dropped + kept, 2 * 12 * 8 * 2);  // layers, sequences, tokens, choices
   EXPECT_GT(dropped, 10);
   EXPECT_GT(kept, 100);
+}
+
+// Messages between the last and the first rank would wait for the rest of their group.
+TEST(Execution, GroupsLargerThanThePipelineAreRefused) {
+  const Lowering l(deep_dense(), "tp=1,pp=2,vpp=2,vpp_group=3,zero=0", 2);
+  EXPECT_THROW(bind(l.input(), 0), Error);
 }
 
 TEST(Execution, ATapeThatDoesNotFitIsRefused) {
