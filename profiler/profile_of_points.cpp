@@ -98,10 +98,17 @@ std::vector<MeasuredPoint> measured_points(const ProfilePoints& points) {
   return out;
 }
 
+bool says_memory(const std::string& word) {  // "80gb"
+  return word.size() > 2 && word.ends_with("gb") &&
+         word.find_first_not_of("0123456789") == word.size() - 2;
+}
+
 bool fits(const ProfiledDevice& device, const std::string& gpu, int sms) {
   if (device.sms != sms) return false;
   const std::vector<std::string> mine = words_of(device.name), its = words_of(gpu);
   if (!has(its, mine.front())) return false;
+  for (const std::string& word : its)
+    if (says_memory(word) && !has(mine, word)) return false;
   constexpr std::array<std::string_view, 3> kForms{"sxm", "pcie", "nvl"};
   return std::none_of(kForms.begin(), kForms.end(),
                       [&](std::string_view form) { return has(its, form) && !has(mine, form); });

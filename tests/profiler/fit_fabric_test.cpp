@@ -9,15 +9,21 @@
 
 #include "models/error.h"
 #include "profiler/fabric_errors.h"
+#include "profiler/fit_gaps.h"
 
 namespace steploom {
 namespace {
 
 using ::testing::HasSubstr;
 
+std::string raw_file(const std::string& name) {
+  return std::string(STEPLOOM_SOURCE_DIR) + "/profiler/data/h200-sxm-141gb/" + name + ".jsonl";
+}
 CollectivePoints raw(const std::string& name) {
-  return load_collective_points(std::string(STEPLOOM_SOURCE_DIR) +
-                                "/profiler/data/h200-sxm-141gb/" + name + ".jsonl");
+  return load_collective_points(raw_file(name));
+}
+GapPoints raw_gaps(const std::string& name) {
+  return load_gap_points(raw_file(name));
 }
 
 Quartiles at(double us) {
@@ -209,10 +215,15 @@ TEST(FitFabric, SaysWhatIsMissing) {
 
 // The shipped profile holds what the raw lines in the repository say, to the last digit.
 TEST(FitFabric, TheShippedProfileIsMadeFromTheRawLines) {
-  const auto fabrics =
-      fit_fabrics({raw("nvlink"), raw("host"), raw("sockets"), raw("nvlink-attention"),
-                   raw("host-attention"), raw("sockets-attention"), raw("copies")});
-  EXPECT_EQ(built_in_profile("h200-sxm-141gb").fabrics, fabrics);
+  const Profile& shipped = built_in_profile("h200-sxm-141gb");
+  Profile made = shipped;
+  made.gaps = {};
+  made.fabrics = fit_fabrics({raw("nvlink"), raw("host"), raw("sockets"), raw("nvlink-attention"),
+                              raw("host-attention"), raw("sockets-attention"), raw("copies")});
+  add_gaps(made, {raw_gaps("gaps-nvlink"), raw_gaps("memory-nvlink"), raw_gaps("memory-host"),
+                  raw_gaps("memory-sockets")});
+  EXPECT_EQ(shipped.fabrics, made.fabrics);
+  EXPECT_EQ(shipped.gaps, made.gaps);
 }
 
 class Replays : public ::testing::Test {

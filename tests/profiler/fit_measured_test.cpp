@@ -157,7 +157,9 @@ TEST(FitMeasured, AGpuFitsTheProfileOfItsModelFormAndSms) {
   EXPECT_EQ(name("NVIDIA H100 PCIe", 114), "none");
   EXPECT_EQ(name("NVIDIA H200 NVL", 132), "none");
   EXPECT_EQ(name("NVIDIA H200", 114), "none");
-  EXPECT_EQ(name("NVIDIA A100-SXM4-80GB", 108), "none");
+  EXPECT_EQ(name("NVIDIA A100-SXM4-80GB", 108), "a100-sxm-80gb");
+  EXPECT_EQ(name("NVIDIA A100-SXM4-40GB", 108), "a100-sxm-40gb");
+  EXPECT_EQ(name("NVIDIA A800-SXM4-80GB", 108), "none");
 }
 
 }  // namespace

@@ -91,7 +91,7 @@ TEST_F(ReferenceKernel, RouterPlacesInOrderAndDrops) {
   const TensorRef logits = make(4, 2, {0, 1, 2, 5, 3, 1, 1, 9});
   const TensorRef chosen = make(4, 1, kIndex), weight = make(4, 1, ElementType::fp32),
                   position = make(4, 1, kIndex), source = make(4, 1, kIndex);
-  kernels_.launch(Router{chosen, weight, position, source, logits, 2, TapeMode::off, {}}, 0);
+  kernels_.launch(Router{chosen, weight, position, source, logits, 2, 1, TapeMode::off, {}}, 0);
   EXPECT_THAT(read(chosen), ElementsAre(1, 1, 0, 1));
   EXPECT_THAT(read(weight), ElementsAre(1, 1, 1, 1));
   EXPECT_THAT(read(position), ElementsAre(2, 3, 0, -1));
@@ -109,7 +109,7 @@ TEST_F(ReferenceKernel, RouterWeighsItsChoices) {
   const TensorRef logits = make(1, 3, {0, std::log(3.0), -50});
   const TensorRef chosen = make(1, 2, kIndex), weight = make(1, 2, ElementType::fp32),
                   position = make(1, 2, kIndex), source = make(3, 1, kIndex);
-  kernels_.launch(Router{chosen, weight, position, source, logits, 1, TapeMode::off, {}}, 0);
+  kernels_.launch(Router{chosen, weight, position, source, logits, 1, 1, TapeMode::off, {}}, 0);
   EXPECT_THAT(read(chosen), ElementsAre(1, 0));
   EXPECT_THAT(read(weight), Pointwise(DoubleNear(1e-12), {0.75, 0.25}));
 }
