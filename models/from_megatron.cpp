@@ -8,6 +8,7 @@
 #include "models/config_keys.h"
 #include "models/error.h"
 #include "models/megatron_flags.h"
+#include "models/megatron_layout.h"
 #include "models/nearest.h"
 
 namespace steploom {
@@ -171,43 +172,6 @@ Workload workload_of(const MegatronRun& run, int micro_batch, const std::string&
   return w;
 }
 
-int zero_stage(const MegatronRun& run) {
-  if (!run.has("use-megatron-fsdp")) return run.has("use-distributed-optimizer") ? 1 : 0;
-  static constexpr std::array<std::string_view, 4> kStrategies{"no_shard", "optim", "optim_grads",
-                                                               "optim_grads_params"};
-  const auto stage = one_of(run, "data-parallel-sharding-strategy", kStrategies[0], kStrategies);
-  return static_cast<int>(std::find(kStrategies.begin(), kStrategies.end(), stage) -
-                          kStrategies.begin());
-}
-
-// Flags that steploom has a place for only at one value.
-void refuse_what_has_no_place(const MegatronRun& run) {
-  const auto only = [&run](std::string_view flag, std::int64_t value) {
-    const std::int64_t found = run.integer_or(flag, value, 1, kMostDegree);
-    if (found != value)
-      run.refuse(flag, std::to_string(value), std::to_string(found),
-                 "steploom does not model this yet");
-  };
-  only("context-parallel-size", 1);
-}
-
-std::string layout_of(const MegatronRun& run) {
-  const int tp = degree(run, "tensor-model-parallel-size");
-  std::string text = fmt::format(
-      "tp={},pp={},mbs={},sp={:d},zero={}", tp, degree(run, "pipeline-model-parallel-size"),
-      degree(run, "micro-batch-size"), run.has("sequence-parallel"), zero_stage(run));
-  if (run.has("num-experts"))
-    text += fmt::format(",ep={},etp={}", degree(run, "expert-model-parallel-size"),
-                        run.integer_or("expert-tensor-parallel-size", tp, 1, kMostDegree));
-  if (run.has("recompute-granularity") || run.has("recompute-activations")) {
-    static constexpr std::array<std::string_view, 2> kHow{"full", "selective"};
-    const auto how = one_of(run, "recompute-granularity", "selective", kHow);
-    if (how == kHow[1]) run.refuse("recompute-granularity", "full", "'selective'");
-    text += ",recompute=full";
-  }
-  return text;
-}
-
 Runtime runtime_of(const MegatronRun& run) {
   Runtime r = runtime_named("megatron-core");
   r.overlap_grad_reduce = run.has("overlap-grad-reduce");
@@ -224,12 +188,11 @@ Runtime runtime_of(const MegatronRun& run) {
 
 MegatronQuestion from_megatron(const MegatronArgs& args, std::string name) {
   const MegatronRun run(args);
-  refuse_what_has_no_place(run);
   MegatronQuestion q;
   const int tp = degree(run, "tensor-model-parallel-size");
   q.model = model_of(run, std::move(name), tp);
   q.work = workload_of(run, degree(run, "micro-batch-size"), args.reading);
-  q.layout = layout_of(run);
+  q.layout = megatron_layout(run, q.model);
   q.runtime = runtime_of(run);
   q.unknown = run.unknown();
   q.not_modelled = run.not_modelled();

@@ -38,7 +38,7 @@ TEST(FromMegatron, MixtralIsTheShippedMixtral) {
   const ModelSpec shipped = load_model("mixtral-8x7b");
   EXPECT_EQ(count_parameters(q.model).total, count_parameters(shipped).total);
   EXPECT_EQ(count_parameters(q.model).active, count_parameters(shipped).active);
-  EXPECT_EQ(q.layout, "tp=1,pp=4,mbs=1,sp=0,zero=1,ep=8,etp=1");
+  EXPECT_EQ(q.layout, "tp=1,pp=4,mbs=1,sp=0,zero=1,ep=8,etp=1,recompute=none");
   EXPECT_TRUE(q.runtime.overlap_grad_reduce);
   EXPECT_THAT(q.not_modelled, testing::Contains("--moe-permute-fusion"));
 }
@@ -81,7 +81,12 @@ TEST(FromMegatron, PrecisionsOptimizerAndPrediction) {
 }
 
 TEST(FromMegatron, EveryExampleIsReadOrRefusedForAReason) {
-  EXPECT_EQ(example("dense-7b.sh").layout, "tp=4,pp=1,mbs=1,sp=1,zero=1");
+  EXPECT_EQ(example("dense-7b.sh").layout, "tp=4,pp=1,mbs=1,sp=1,zero=1,recompute=none");
+  EXPECT_EQ(example("dense-70b.sh").layout, "tp=8,pp=4,mbs=1,sp=1,zero=1,recompute=full:uniform:1");
+  EXPECT_EQ(example("gpt-175b-line.sh").layout,
+            "tp=8,pp=8,mbs=1,sp=1,zero=0,vpp=3,recompute=selective:core_attn+layernorm+moe_act");
+  EXPECT_EQ(example("uneven-pipeline.yaml").layout,
+            "tp=1,pp=4,mbs=2,sp=0,zero=0,stages=Et*11|(t*12|)*2t*11L,recompute=none");
   EXPECT_EQ(example("dense-70b.sh").work.global_batch, 512);
   EXPECT_EQ(example("moe-capacity.sh").model.layer_is_moe[1], false);
   EXPECT_THAT(example("moe-capacity.sh").notes, testing::ElementsAre(HasSubstr("line 12")));
@@ -94,6 +99,10 @@ TEST(FromMegatron, WrongFlagsAreRefusedByNameAndLine) {
   EXPECT_THAT(refusal("--num-attention-heads 7"), HasSubstr("a divisor"));
   EXPECT_THAT(refusal("--fp16"), HasSubstr("--bf16"));
   EXPECT_THAT(refusal("--fp8-format hybrid --fp8-recipe custom"), HasSubstr("--fp8-recipe"));
+  EXPECT_THAT(refusal("--recompute-granularity selective --recompute-modules mla_up_proj"),
+              HasSubstr("--recompute-modules"));
+  EXPECT_THAT(refusal("--pipeline-model-parallel-size 2 --pipeline-model-parallel-layout Et|tm|L"),
+              HasSubstr("--pipeline-model-parallel-layout"));
   EXPECT_THAT(refusal("--context-parallel-size 2"), HasSubstr("--context-parallel-size"));
   EXPECT_THAT(refusal("--num-experts 4 --moe-layer-freq [1]*3"), HasSubstr("--moe-layer-freq"));
   EXPECT_THAT(refusal("--normalization Batch"), HasSubstr("RMSNorm"));

@@ -1,0 +1,14 @@
+// The layout that the flags of a Megatron-Core run describe, as text (layout.h).
+#pragma once
+
+#include <string>
+
+#include "models/megatron_flags.h"
+#include "models/model_spec.h"
+
+namespace steploom {
+
+// Throws Error naming file, line and flag, also for what a layout has no place for.
+std::string megatron_layout(const MegatronRun& run, const ModelSpec& model);
+
+}  // namespace steploom
