@@ -139,12 +139,11 @@ BoundModel::Digest BoundModel::chunk(const Layout& l, const StageSpan& span_of) 
     sum.saved += d.saved * times;
   };
   const auto add_layers = [&](const Layout& as, int first, int count) {
-    std::int64_t moe = 0;
-    if (s_.model.has_moe())
-      moe = std::count(s_.model.layer_is_moe.begin() + first,
-                       s_.model.layer_is_moe.begin() + first + count, true);
-    add(Part::moe_layer, as, moe);
-    add(Part::dense_layer, as, count - moe);
+    std::array<std::int64_t, static_cast<std::size_t>(Part::embedding)> layers{};
+    for (int i = 0; i < count; ++i)
+      ++layers[static_cast<std::size_t>(part_of(s_.model, first + i))];
+    for (std::size_t part = 0; part < layers.size(); ++part)
+      add(static_cast<Part>(part), as, layers[part]);
   };
   const int first = span_of.first_layer, n = span_of.layers;
   const RecomputeDetail& d = l.recompute_detail;
@@ -159,9 +158,7 @@ BoundModel::Digest BoundModel::chunk(const Layout& l, const StageSpan& span_of) 
     // Whole groups run forward once more, then backward; each keeps its input alone.
     add_layers(kept, first, n);
     sum.backward += sum.forward;
-    const bool moe = s_.model.has_moe() && s_.model.layer_is_moe[static_cast<std::size_t>(first)];
-    sum.saved = digest(moe ? Part::moe_layer : Part::dense_layer, again).saved *
-                ((n + d.layers - 1) / d.layers);
+    sum.saved = digest(part_of(s_.model, first), again).saved * ((n + d.layers - 1) / d.layers);
   } else {
     add_layers(l, first, n);
   }

@@ -82,11 +82,11 @@ TEST(FromMegatron, PrecisionsOptimizerAndPrediction) {
 
 TEST(FromMegatron, EveryExampleIsReadOrRefusedForAReason) {
   EXPECT_EQ(example("dense-7b.sh").layout, "tp=4,pp=1,mbs=1,sp=1,zero=1,recompute=none");
-  EXPECT_EQ(example("dense-70b.sh").layout, "tp=8,pp=4,mbs=1,sp=1,zero=1,recompute=full:uniform:1");
+  EXPECT_EQ(example("dense-70b.sh").layout, "tp=8,pp=4,mbs=1,sp=1,zero=1,recompute=full");
   EXPECT_EQ(example("gpt-175b-line.sh").layout,
             "tp=8,pp=8,mbs=1,sp=1,zero=0,vpp=3,recompute=selective:core_attn+layernorm+moe_act");
   EXPECT_EQ(example("uneven-pipeline.yaml").layout,
-            "tp=1,pp=4,mbs=2,sp=0,zero=0,stages=Et*11|(t*12|)*2t*11L,recompute=none");
+            "tp=1,pp=4,mbs=2,sp=0,zero=0,stages=Et*11|t*12|t*12|t*11L,recompute=none");
   EXPECT_EQ(example("dense-70b.sh").work.global_batch, 512);
   EXPECT_EQ(example("moe-capacity.sh").model.layer_is_moe[1], false);
   EXPECT_THAT(example("moe-capacity.sh").notes, testing::ElementsAre(HasSubstr("line 12")));

@@ -154,6 +154,7 @@ TEST(Interleaved, LoweredProgramsHaveTheBubble) {
         OpTemplate& op = block.ops[i];
         const OpInfo& info = block.infos[i];
         op.launch = 0;
+        op.stream_gap = op.event_latency = 0;
         if (is_communication(info.work.kind) || info.layer < 0 || info.layer >= world.model.layers)
           op.duration = 0;
       }
