@@ -74,6 +74,10 @@ Bytes operand_bytes(Precision p) {
 Precision stored_precision(Precision p) {
   return row(kPrecisionRows, p).of_others;
 }
+bool is_16_bit(Precision p) {
+  return p == Precision::bf16 || p == Precision::fp16;
+}
+
 std::string_view name_of(Precision p) {
   return row(kPrecisionRows, p).name;
 }

@@ -25,6 +25,7 @@ inline constexpr int kPrecisions = static_cast<int>(Precision::fp8_block) + 1;
 Bytes bytes_of(Precision p);              // of a stored activation: 2, 2, 4, 4, 2, 2
 Bytes operand_bytes(Precision p);         // of a product's operand: 2, 2, 4, 4, 1, 1
 Precision stored_precision(Precision p);  // of everything but products: bf16, fp16, fp32
+bool is_16_bit(Precision p);              // bf16, fp16
 std::string_view name_of(Precision p);    // "bf16"
 
 // Kernels that steploom can name. One row each in work.cpp: name and class.

@@ -267,6 +267,18 @@ std::int64_t SearchCounts::refused_total() const {
   return sum;
 }
 
+namespace {
+
+Out peaks_json(const DeviceType& d) {
+  Out out = Out::object();
+  for (const Precision p : {Precision::fp32, Precision::tf32, Precision::fp8})
+    if (const double peak = d.peak_of[static_cast<std::size_t>(p)]; peak > 0)
+      out[std::string(name_of(p))] = peak;
+  return out;
+}
+
+}  // namespace
+
 std::string to_json(const Plan& p) {
   Out out = Out::object();
   out["steploom_plan"] = kVersion;
@@ -279,6 +291,7 @@ std::string to_json(const Plan& p) {
   if (p.work.optimizer != Optimizer::adam) out["workload"]["optimizer"] = name_of(p.work.optimizer);
   out["cluster"] = written([&](const Writer& w) { fields_of_cluster(p.cluster, w); });
   if (p.cluster.nodes_per_domain > 1) out["cluster"][kDomain] = p.cluster.nodes_per_domain;
+  if (!is_16_bit(p.work.precision)) out["cluster"][kPeaksKey] = peaks_json(p.cluster.device);
   out["runtime"] = p.runtime;
   out["rows"] = Out::array();
   for (const PlanRow& r : p.rows) out["rows"].push_back(row_json(r));
@@ -317,9 +330,11 @@ Plan load_plan(const std::filesystem::path& file) {
     p.work.optimizer = optimizer_named(optimizer->text(), in.reading());
   validate(p.work, in.reading().c_str());
   const Json cluster = in.at("cluster");
-  read_object(cluster, {kDomain}, [&](const Reader& r) { fields_of_cluster(p.cluster, r); });
+  read_object(cluster, {kDomain, kPeaksKey},
+              [&](const Reader& r) { fields_of_cluster(p.cluster, r); });
   if (const auto domain = cluster.find(kDomain))
     p.cluster.nodes_per_domain = domain->small_integer(2, 1 << 14);
+  if (const auto peaks = cluster.find(kPeaksKey)) p.cluster.device.peak_of = read_peaks(*peaks);
   use_fabric(p.cluster, p.cluster.fabric);
   p.runtime = runtime_named(in.at("runtime").text()).name;
   const Json rows = in.at("rows");

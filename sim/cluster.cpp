@@ -32,14 +32,34 @@ void allow_only(const Json& json, const std::array<std::string_view, N>& known) 
   json.allow_only(known);
 }
 
+}  // namespace
+
+std::array<double, kPrecisions> read_peaks(const Json& json) {
+  allow_only<3>(json, {"fp32", "tf32", "fp8"});
+  std::array<double, kPrecisions> peaks{};
+  const auto read = [&](std::string_view key, std::initializer_list<Precision> of) {
+    const auto peak = json.find(key);
+    for (const Precision p : of)
+      peaks[static_cast<std::size_t>(p)] = peak ? peak->number(1e9, 1e18) : 0;
+  };
+  read("fp32", {Precision::fp32});
+  read("tf32", {Precision::tf32});
+  read("fp8", {Precision::fp8, Precision::fp8_block});
+  return peaks;
+}
+
+namespace {
+
 DeviceType read_device(const Json& json) {
-  allow_only<6>(json, {"name", "sms", "memory_bytes", "memory_bandwidth", "peak_flops", "bf16"});
+  allow_only<7>(
+      json, {"name", "sms", "memory_bytes", "memory_bandwidth", "peak_flops", kPeaksKey, "bf16"});
   DeviceType d;
   d.name = json.at("name").text();
   d.sms = json.at("sms").small_integer(1, 4096);
   d.memory = json.at("memory_bytes").integer(Bytes{1} << 20, Bytes{1} << 50);
   d.memory_bandwidth = json.at("memory_bandwidth").number(1e9, 1e16);
   d.peak_flops = json.at("peak_flops").number(1e9, 1e18);
+  if (const auto peaks = json.find(kPeaksKey)) d.peak_of = read_peaks(*peaks);
   if (const auto bf16 = json.find("bf16")) d.bf16 = bf16->boolean();
   return d;
 }

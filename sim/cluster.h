@@ -6,6 +6,7 @@
 // on it is the profile's affair.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <span>
@@ -18,6 +19,8 @@
 
 namespace steploom {
 
+class Json;
+
 struct DeviceType {
   std::string name;             // "h100-sxm-80gb"
   int sms = 0;                  // streaming multiprocessors
@@ -25,6 +28,8 @@ struct DeviceType {
   double memory_bandwidth = 0;  // bytes/s
   double peak_flops = 0;        // dense bf16, FLOP/s
   bool bf16 = true;             // has it bf16 matrix products? else the peak is of fp16
+  // By Precision, the same of products that are not 16-bit; 0: it has none, or nobody said.
+  std::array<double, kPrecisions> peak_of{};
 };
 
 struct LinkType {
@@ -65,6 +70,11 @@ struct Cluster {
   int domain_of(int device_number) const { return device_number / devices_per_domain(); }
   const DeviceType& type_of(int device_number) const;
 };
+
+// "peak_flops_of" of a device: {"fp32": ..., "tf32": ..., "fp8": ...}, each optional; fp8 stands
+// for fp8_block too.
+inline constexpr const char* kPeaksKey = "peak_flops_of";
+std::array<double, kPrecisions> read_peaks(const Json& json);
 
 // Built-in names, sorted ("a100-sxm-40gb", "a100-sxm-80gb", ...).
 std::span<const std::string_view> cluster_names();

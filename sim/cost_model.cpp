@@ -1,5 +1,7 @@
 #include "sim/cost_model.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <span>
 #include <string>
@@ -49,27 +51,6 @@ std::uint16_t ctas_of(OpKind collective, Bytes bytes, const GroupShape& group) {
       std::clamp<Bytes>((bytes + kBytesPerCta - 1) / kBytesPerCta, 1, most));
 }
 
-// Profiles hold 16-bit kernels, and fp16 runs as bf16 does.
-bool is_16_bit(Precision p) {
-  return p == Precision::bf16 || p == Precision::fp16;
-}
-
-// Dense peak over that of bf16: H100 SXM, 989.4 TFLOP/s in bf16, 494.7 in tf32, 1978.9 in fp8, 66.9
-// in fp32 without tensor cores (NVIDIA H100 data sheet; H200's is the same).
-double peak_over_bf16(Precision p) {
-  switch (p) {
-    case Precision::fp32:
-      return 66.9 / 989.4;
-    case Precision::tf32:
-      return 0.5;
-    case Precision::fp8:
-    case Precision::fp8_block:
-      return 2;
-    default:
-      return 1;
-  }
-}
-
 // The same product or attention in another precision.
 Work in_precision(const Work& w, Precision p) {
   if (w.kind == OpKind::attention) return causal_attention(w.phase, p, attention_shape(w));
@@ -79,9 +60,8 @@ Work in_precision(const Work& w, Precision p) {
   return grouped_product(w.phase, p, groups, w.m, w.n, w.k);
 }
 
-double roofline_seconds(const ProfiledDevice& device, const Work& w) {
-  return std::max(w.flops / (device.peak_flops * peak_over_bf16(w.precision)),
-                  static_cast<double>(w.bytes) / device.memory_bandwidth);
+double roofline_seconds(const ProfiledDevice& device, double peak, const Work& w) {
+  return std::max(w.flops / peak, static_cast<double>(w.bytes) / device.memory_bandwidth);
 }
 
 void need_bf16(const ProfiledDevice& device, const Work& work) {
@@ -93,7 +73,10 @@ void need_bf16(const ProfiledDevice& device, const Work& work) {
 }  // namespace
 
 CostModel::CostModel(const Profile& profile, const Cluster& cluster)
-    : profile_(&profile), points_(profile.points.kernels), collectives_(profile, cluster) {
+    : profile_(&profile),
+      points_(profile.points.kernels),
+      collectives_(profile, cluster),
+      peak_of_(cluster.device.peak_of) {
   need_one_type(cluster);
   if (profile.device.name == cluster.device.name) return;
   throw Error({"profile " + profile.name, "/device/name",
@@ -221,13 +204,20 @@ Cost CostModel::corrected(const CostQuery& query) const {
 // A kernel of another precision is taken to be as far from its own roofline as the 16-bit kernel of
 // that shape is from its.
 Cost CostModel::other_precision(const CostQuery& query) const {
+  const Work& work = query.work;
+  const ProfiledDevice& device = profile_->device;
+  const double peak = peak_of_[static_cast<std::size_t>(work.precision)];
+  if (peak <= 0)
+    throw Error({"cost model", std::string(name_of(work.kind)),
+                 device.bf16 ? "precision bf16 or fp16" : "precision fp16",
+                 std::string(name_of(work.precision)),
+                 fmt::format("the cluster's device has no /device/{} for it", kPeaksKey)});
   CostQuery half = query;
-  half.work = in_precision(query.work, Precision::bf16);
-  Cost cost = this->cost(half);
+  half.work = in_precision(work, device.bf16 ? Precision::bf16 : Precision::fp16);
+  Cost cost = whole(half);
   if (cost.time == 0) return cost;
-  const double longer =
-      roofline_seconds(profile_->device, in_precision(query.work, query.work.precision)) /
-      roofline_seconds(profile_->device, half.work);
+  const double longer = roofline_seconds(device, peak, in_precision(work, work.precision)) /
+                        roofline_seconds(device, device.peak_flops, half.work);
   cost.time = to_picoseconds(static_cast<double>(cost.time) * 1e-12 * longer);
   cost.provenance = Provenance::modelled;
   return cost;

@@ -7,8 +7,8 @@
 //
 // A kernel that the profile holds an exact point of (profile_points.h) takes that point's median,
 // and nothing else is laid over it. A grouped product that was not measured is not credited with
-// less than the measured dense product over all its rows. A batched product (one a head) is modelled
-// as the dense product over all its rows: cuBLAS cuts both into the same tiles.
+// less than the measured dense product over all its rows. A batched product (one a head) is
+// modelled as the dense product over all its rows: cuBLAS cuts both into the same tiles.
 //
 // A grouped product of uneven groups (Work::skew) is the mean of even ones (expert_loads.h).
 //
@@ -27,6 +27,7 @@
 // GPU without it. What the profile calls modelled is never fitted.
 #pragma once
 
+#include <array>
 #include <span>
 
 #include "sim/cluster.h"
@@ -54,7 +55,7 @@ class CostModel {
 
  private:
   Cost duration(const CostQuery& query) const;  // all but the gaps
-  Cost whole(const CostQuery& query) const;  // of a query of one part
+  Cost whole(const CostQuery& query) const;     // whatever its parts, and no gaps
   Cost uncorrected(const CostQuery& query) const;
   Cost corrected(const CostQuery& query) const;
   Cost other_precision(const CostQuery& query) const;
@@ -67,6 +68,7 @@ class CostModel {
   const Profile* profile_;
   PointIndex points_;
   CollectiveModel collectives_;
+  std::array<double, kPrecisions> peak_of_;  // the cluster's device's
 };
 
 }  // namespace steploom

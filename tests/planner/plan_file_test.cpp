@@ -82,6 +82,19 @@ TEST_F(PlanFile, HoldsTheNvlinkDomain) {
   EXPECT_EQ(to_json(plan).find("nodes_per_domain"), std::string::npos);
 }
 
+TEST_F(PlanFile, HoldsPeaksWhereThePrecisionNeedsThem) {
+  World world("gpt2", 1, 1024, 8);
+  Plan plan;
+  plan.model = world.model;
+  plan.cluster = world.cluster;
+  plan.runtime = "megatron-core";
+  EXPECT_EQ(to_json(plan).find(kPeaksKey), std::string::npos);
+  plan.work.precision = Precision::fp8;
+  save_plan(plan, file_);
+  EXPECT_EQ(load_plan(file_).cluster.device.peak_of, plan.cluster.device.peak_of);
+  EXPECT_GT(plan.cluster.device.peak_of[static_cast<std::size_t>(Precision::fp8)], 0);
+}
+
 TEST_F(PlanFile, CountsAddUp) {
   const World world("mixtral-8x7b", 4, 4096, 64);
   const Plan p = make_plan(world.setting, world.profile, PlanOptions{});

@@ -276,6 +276,33 @@ TEST_F(Costs, OtherPrecisionsFollowTheirRooflines) {
   EXPECT_GT(cost(w).time, 0);
 }
 
+// An A100 has no fp8 products, a V100 neither tf32 nor bf16 ones; V100's fp32 is 15.7 of 125
+// TFLOP/s.
+TEST(CostModel, APrecisionThatTheDeviceLacksIsRefusedByName) {
+  const auto time = [](const char* device, Precision p) {
+    const Cluster cluster = load_cluster(device, 1);
+    Work w = product(OpKind::matmul, Phase::forward, 4096, 4096, 4096);
+    w.precision = p;
+    return static_cast<double>(CostModel(built_in_profile(device), cluster).cost({w, {}, 0}).time);
+  };
+  EXPECT_NEAR(time("v100-sxm-32gb", Precision::fp32) / time("v100-sxm-32gb", Precision::fp16),
+              125 / 15.7, 1e-6);
+  EXPECT_NEAR(time("a100-sxm-80gb", Precision::tf32) / time("a100-sxm-80gb", Precision::bf16), 2,
+              1e-6);
+  for (const auto& [device, p] :
+       std::vector<std::pair<const char*, Precision>>{{"a100-sxm-80gb", Precision::fp8},
+                                                      {"v100-sxm-32gb", Precision::fp8_block},
+                                                      {"v100-sxm-32gb", Precision::tf32}}) {
+    try {
+      (void)time(device, p);
+      FAIL() << device;
+    } catch (const Error& e) {
+      EXPECT_EQ(e.where().found, name_of(p));
+      EXPECT_NE(e.where().hint.find("peak_flops_of"), std::string::npos);
+    }
+  }
+}
+
 // A window's kernel is as the kernel of shorter sequences, more of them, with the same pairs:
 // chunks that divide the sequence are just that.
 TEST_F(Costs, WindowsAreAsShorterSequences) {
