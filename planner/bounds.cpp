@@ -10,6 +10,7 @@
 #include "planner/memory_parts.h"
 #include "planner/pipeline_schedule.h"
 #include "planner/ranks.h"
+#include "planner/routed_bound.h"
 #include "sim/flat_program.h"
 
 namespace steploom {
@@ -85,8 +86,12 @@ BoundModel::Digest BoundModel::measure(Part part, const Layout& l) {
   set(CommGroup::etp, 1, l.etp);
   set(CommGroup::ep, l.etp, l.ep);
   const Chunk chunk = build_chunk(s_.model, s_.work, l, s_.runtime, span_of);
-  const Block f = lower_block("F", chunk.forward, s_.runtime, l, shapes, costs_);
-  const Block b = lower_block("B", chunk.backward, s_.runtime, l, shapes, costs_);
+  Block f = lower_block("F", chunk.forward, s_.runtime, l, shapes, costs_);
+  Block b = lower_block("B", chunk.backward, s_.runtime, l, shapes, costs_);
+  if (s_.work.routing.uneven()) {
+    least_routed(f, s_, l, shapes, costs_);
+    least_routed(b, s_, l, shapes, costs_);
+  }
   Digest d;
   d.forward = longest_from(f, StreamKind::compute);
   d.backward = longest_from(b, StreamKind::compute);

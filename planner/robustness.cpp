@@ -7,6 +7,7 @@
 
 #include "planner/lower.h"
 #include "planner/parallel.h"
+#include "planner/samples.h"
 #include "sim/engine.h"
 
 namespace steploom {
@@ -48,7 +49,9 @@ std::vector<Robustness> robustness(const Setting& setting, const Profile& profil
                         cluster,       costs,        setting.contention};
     CostCache cache(costs);
     for (std::size_t r = 0; r < rows.size(); ++r)
-      step[d][r] = replay(lower(drawn, rows[r].layout, cache).program, drawn.replaying()).makespan;
+      step[d][r] = replay(lower(of_sample(drawn, rows[r].sample), rows[r].layout, cache).program,
+                          drawn.replaying())
+                       .makespan;
   });
   std::vector<Robustness> out(rows.size());
   for (const std::vector<Picoseconds>& s : step) {

@@ -10,6 +10,7 @@
 #include "planner/bounds.h"
 #include "planner/lower.h"
 #include "planner/parallel.h"
+#include "planner/samples.h"
 #include "sim/engine.h"
 #include "sim/relax.h"
 
@@ -40,6 +41,10 @@ void settle(const Replay& r, Candidate& c) {
 
 Fate try_candidate(const Setting& s, Worker& w, Picoseconds to_beat, Candidate& c) {
   if (c.closed_form >= to_beat) return Fate::pruned_bound;
+  if (has_samples(s)) {
+    if (!sample_steps(s, w.costs, to_beat, c)) return Fate::pruned_relaxed;
+    return c.memory > s.cluster.device.memory ? Fate::out_of_memory : Fate::replayed;
+  }
   const Lowered lowered = lower(s, c.layout, w.costs);
   c.relaxed = relaxed_makespan(lowered.program);
   if (c.relaxed >= to_beat) return Fate::pruned_relaxed;
@@ -60,6 +65,13 @@ Candidate evaluate(const Setting& setting, const Layout& layout, CostCache& cost
 }
 
 Candidate evaluate(const Setting& setting, const Layout& layout, CostCache& costs) {
+  if (has_samples(setting)) {
+    Candidate c;
+    c.layout = layout;
+    c.closed_form = BoundModel(setting, costs).bound(layout).step;
+    sample_steps(setting, costs, kNever, c);
+    return c;
+  }
   const Lowered lowered = lower(setting, layout, costs);
   return evaluate(setting, layout, costs, lowered.program,
                   replay(lowered.program, setting.replaying()));

@@ -20,6 +20,9 @@ Report plan_report(const Plan& plan, const std::string& headline, const std::str
 // Rows as a table; `ranked`: with their number and how sure it is.
 Table rows_table(const std::vector<PlanRow>& rows, bool ranked);
 
+// What a routing did to a row; nothing under balanced routing.
+void note_routing(Report& report, const Routing& routing, const PlanRow& row);
+
 // Memory of every device that stands for ranks, the fullest first, part by part.
 Table memory_table(const Lowered& lowered, const std::vector<Bytes>& peaks);
 

@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <ostream>
 #include <utility>
 
 #include "models/atomic_file.h"
 #include "planner/explain.h"
 #include "planner/make_plan.h"
+#include "planner/samples.h"
 #include "sim/critical_path.h"
 #include "sim/engine.h"
 #include "sim/timeline.h"
@@ -68,13 +70,20 @@ ExitStatus run(const Flags& f) {
   const Asked asked = ask(f.question, f.layout);
   const Setting& s = asked.question->setting();
   CostCache costs(s.costs);
+  // Of several draws of the routing the one that has the quantile is shown.
+  std::optional<Candidate> over_draws;
+  if (has_samples(s)) {
+    over_draws = evaluate(s, asked.layout, costs);
+    asked.question->use_sample(over_draws->sample);
+  }
   const Lowered lowered =
       lower(s, asked.layout, costs, f.unfold ? Folding::unfolded : Folding::folded);
   ReplayOptions options = s.replaying();
   const bool wants_timeline = !f.trace.empty() || !f.timeline.empty();
   options.record_memory = wants_timeline;
   const Replay replayed = replay(lowered.program, options);
-  const Candidate candidate = evaluate(s, asked.layout, costs, lowered.program, replayed);
+  const Candidate candidate =
+      over_draws ? *over_draws : evaluate(s, asked.layout, costs, lowered.program, replayed);
   const PlanRow row = describe(s, candidate, lowered);
 
   Report report(asked.question->headline());
@@ -83,6 +92,7 @@ ExitStatus run(const Flags& f) {
              memory_table(lowered, replayed.peak_memory));
   const double known = surely_known(critical_path(lowered.program, replayed));
   report.note("");
+  note_routing(report, s.work.routing, row);
   report.note(fmt::format(
       "lower bounds: closed form {}, longest path {} · {} operators, {} kind(s) of rank",
       time_text(candidate.closed_form), time_text(candidate.relaxed), lowered.program.op_count,
