@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <tuple>
 #include <utility>
 
 #include "planner/lower.h"
@@ -35,28 +37,35 @@ int quantile_rank(double quantile, int draws) {
   return std::clamp(static_cast<int>(std::ceil(quantile * draws - kRounding)), 1, draws);
 }
 
-bool sample_steps(const Setting& s, CostCache& costs, Picoseconds to_beat, Candidate& c) {
+Sampled sample_steps(const Setting& s, CostCache& costs, Picoseconds to_beat, Candidate& c) {
   const Routing& routing = s.work.routing;
   const int may_be_slow = routing.samples - quantile_rank(routing.quantile, routing.samples);
+  const bool rivals = to_beat < std::numeric_limits<Picoseconds>::max();
   Draws relaxed, steps;
+  const auto play = [&](const Program& program, int sample) {
+    const Replay r = replay(program, s.replaying());
+    steps.emplace_back(r.makespan, sample);
+    c.memory = std::max(c.memory, *std::max_element(r.peak_memory.begin(), r.peak_memory.end()));
+  };
   int slow = 0;
   for (int i = 0; i < routing.samples; ++i) {
     const Lowered lowered = lower(of_sample(s, i), c.layout, costs);
     relaxed.emplace_back(relaxed_makespan(lowered.program), i);
-    if (relaxed.back().first >= to_beat && ++slow > may_be_slow) return false;
-  }
-  for (int i = 0; i < routing.samples; ++i) {
-    const Replay r = replay(lower(of_sample(s, i), c.layout, costs).program, s.replaying());
-    steps.emplace_back(r.makespan, i);
-    c.memory = std::max(c.memory, *std::max_element(r.peak_memory.begin(), r.peak_memory.end()));
+    if (relaxed.back().first >= to_beat && ++slow > may_be_slow) return Sampled::relaxed;
+    if (!rivals) play(lowered.program, i);
   }
   std::sort(relaxed.begin(), relaxed.end());
+  slow = 0;
+  for (auto draw = relaxed.rbegin(); rivals && draw != relaxed.rend(); ++draw) {  // slowest first
+    play(lower(of_sample(s, draw->second), c.layout, costs).program, draw->second);
+    if (steps.back().first >= to_beat && ++slow > may_be_slow) return Sampled::replayed;
+  }
   std::sort(steps.begin(), steps.end());
   c.relaxed = quantile_of(relaxed, routing.quantile).first;
   std::tie(c.step, c.sample) = quantile_of(steps, routing.quantile);
   c.median = quantile_of(steps, 0.5).first;
   c.p95 = quantile_of(steps, 0.95).first;
-  return true;
+  return Sampled::all;
 }
 
 }  // namespace steploom

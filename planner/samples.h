@@ -21,8 +21,14 @@ Setting of_sample(const Setting& setting, int sample);
 // Counted from 1.
 int quantile_rank(double quantile, int draws);
 
-// Relaxes and replays every draw of the candidate's layout and fills all but the closed form.
-// False, and nothing filled, if the longest paths alone show that it cannot beat `to_beat`.
-bool sample_steps(const Setting& setting, CostCache& costs, Picoseconds to_beat, Candidate& c);
+enum class Sampled {
+  all,      // every draw was replayed, and all but the closed form is filled
+  relaxed,  // given up by the longest paths alone
+  replayed  // given up by replays
+};
+
+// Relaxes and replays the draws of the candidate's layout, until they show that it cannot beat
+// `to_beat`.
+Sampled sample_steps(const Setting& setting, CostCache& costs, Picoseconds to_beat, Candidate& c);
 
 }  // namespace steploom

@@ -27,7 +27,7 @@ struct Worker {
   BoundModel bounds;
 };
 
-enum class Fate { pruned_bound, pruned_relaxed, out_of_memory, replayed };
+enum class Fate { pruned_bound, pruned_relaxed, slower, out_of_memory, replayed };
 
 bool better(const Candidate& a, const Candidate& b) {
   return std::tie(a.step, a.layout) < std::tie(b.step, b.layout);
@@ -42,7 +42,9 @@ void settle(const Replay& r, Candidate& c) {
 Fate try_candidate(const Setting& s, Worker& w, Picoseconds to_beat, Candidate& c) {
   if (c.closed_form >= to_beat) return Fate::pruned_bound;
   if (has_samples(s)) {
-    if (!sample_steps(s, w.costs, to_beat, c)) return Fate::pruned_relaxed;
+    const Sampled sampled = sample_steps(s, w.costs, to_beat, c);
+    if (sampled == Sampled::relaxed) return Fate::pruned_relaxed;
+    if (sampled == Sampled::replayed) return Fate::slower;
     return c.memory > s.cluster.device.memory ? Fate::out_of_memory : Fate::replayed;
   }
   const Lowered lowered = lower(s, c.layout, w.costs);
@@ -131,6 +133,9 @@ SearchResult search(const Setting& s, const SearchOptions& o) {
           break;
         case Fate::pruned_relaxed:
           ++result.pruned_relaxed;
+          break;
+        case Fate::slower:
+          ++result.replayed;
           break;
         case Fate::out_of_memory:
           ++result.out_of_memory;

@@ -35,7 +35,7 @@ Program two_slots() {
 }
 
 void expect_step(const Program& p, Picoseconds step) {
-  const Contention none = parse_program("class x", "none").contention;
+  const Contention none = neutral_contention(p.kernel_classes.size() + 1);
   EXPECT_EQ(replay(p).makespan, step);
   EXPECT_EQ(replay(p, {&none}).makespan, step);
   EXPECT_EQ(relax(p).makespan, step);
