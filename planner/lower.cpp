@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "models/chunk_builder.h"
+#include "planner/expert_place.h"
 #include "planner/pipeline_schedule.h"
 #include "planner/rank_blocks.h"
 #include "planner/ranks.h"
@@ -109,22 +110,6 @@ class Lowering {
     return kinds_.emplace(std::move(key), kinds_.size()).first->second;
   }
 
-  // Where a rank stands among those that exchange rows with it.
-  RoutedLoads::Place place_of(std::size_t rank) const {
-    RoutedLoads::Place out;
-    std::vector<int> ranks{static_cast<int>(rank)};
-    if (const std::int32_t g = table_.group_of[rank][static_cast<std::size_t>(CommGroup::ep)];
-        g >= 0)
-      ranks = table_.groups[static_cast<std::size_t>(g)].ranks;
-    std::map<int, int> number;  // of nodes
-    for (const int r : ranks) {
-      if (r == static_cast<int>(rank)) out.member = static_cast<int>(out.node_of.size());
-      const int node = s_.cluster.domain_of(r);
-      out.node_of.push_back(number.emplace(node, static_cast<int>(number.size())).first->second);
-    }
-    return out;
-  }
-
   // The durations of every rank's routed operators, slot after slot.
   void load_ranks() {
     RoutedLoads loads(s_, l_);
@@ -132,7 +117,7 @@ class Lowering {
     std::map<std::tuple<std::uint64_t, int, RoutedLoads::Place>, std::uint32_t> known;
     std::map<std::vector<Picoseconds>, std::uint32_t> numbers;
     for (std::size_t r = 0; r < table_.stage.size(); ++r) {
-      const RoutedLoads::Place place = place_of(r);
+      const RoutedLoads::Place place = expert_place(table_, s_.cluster, r);
       const auto [it, fresh] = known.try_emplace({rank_kind_[r], table_.stage[r], place});
       if (fresh) {
         blocks_for(r);

@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <cassert>
 #include <numeric>
+#include <string>
 
+#include "models/error.h"
 #include "sim/expert_loads.h"
 #include "sim/portable_math.h"
 
@@ -37,7 +39,12 @@ std::uint16_t number_routed(BlockTemplate& block) {
 RoutedLoads::RoutedLoads(const Setting& setting, const Layout& layout) : s_(setting), l_(layout) {
   const std::int64_t tokens = layout.micro_batch * setting.work.seq_length;
   tokens_ = layout.sp ? tokens / layout.tp : tokens;
-  balanced_ = tokens_ * setting.model.moe->top_k * layout.etp;
+  const int choices = setting.model.moe->top_k;
+  balanced_ = tokens_ * choices * layout.etp;
+  constexpr std::int64_t kMostRows = std::int64_t{1} << 31;  // routed_rows.h
+  if (tokens_ >= kMostRows / choices)
+    throw Error({"routing", to_text(layout), "fewer than 2^31 rows of a rank in a micro-batch",
+                 std::to_string(tokens_) + " tokens", ""});
 }
 
 RoutedLoads::Load& RoutedLoads::load(const std::vector<int>& node_of, int layer,
