@@ -85,6 +85,27 @@ TEST(Routing, FoldedEqualsUnfolded) {
   }
 }
 
+// Loads that differ from micro-batch to micro-batch do not recur; those that come round do, and
+// skipping their periods changes no time.
+TEST(Routing, PeriodsAreSkippedOnlyWhereLoadsRecur) {
+  World world(small_moe(), 1, 1024, 256);
+  const Layout l = world.layout("tp=1,pp=2,ep=4");
+  Routing round = recorded(world.model, {1, 1, 1, 9, 1, 1, 1, 1});
+  for (RecordedLayer& layer : round.recorded) layer.tokens.push_back({1, 1, 1, 1, 1, 5, 1, 1});
+  Routing draw = parse_routing("log-normal:1", "x");
+  for (const auto& [routing, recurs] : {std::pair{round, true}, {draw, false}}) {
+    world.work.routing = routing;
+    const Lowered lowered = lower(world.setting, l, world.cache);
+    ReplayOptions options = world.setting.replaying();
+    const Replay some = replay(lowered.program, options);
+    options.skip_periods = false;
+    const Replay all = replay(lowered.program, options);
+    EXPECT_EQ(some.end, all.end);
+    EXPECT_EQ(some.skipped > 0, recurs);
+    EXPECT_EQ(makespan(lowered.program, world.setting.replaying()), all.makespan);
+  }
+}
+
 // One expert has nine times the rows of the others: its rank's products are the longest, and the
 // exchange that all ranks take part in lasts as long for each of them. Of 1792 rows of a source it
 // has 896, one a token, the others 128 each.
