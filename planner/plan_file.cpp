@@ -259,6 +259,13 @@ std::int64_t positive(const Json& in) {
   return in.integer(1, std::int64_t{1} << 40);
 }
 
+MeasuredStep read_measured(const Json& in, const Plan& p) {
+  constexpr std::string_view known[] = {"layout", "predicted_ps", "step_ps"};
+  in.allow_only(known);
+  return {parse_layout(in.at("layout").text(), p.cluster.devices(), p.model.has_moe()),
+          in.at("predicted_ps").integer(1), in.at("step_ps").integer(1)};
+}
+
 }  // namespace
 
 std::int64_t SearchCounts::refused_total() const {
@@ -300,6 +307,10 @@ std::string to_json(const Plan& p) {
   out["bound_ps"] = p.bound;
   out["gap"] = p.gap;
   out["fitted_share"] = p.fitted_share;
+  if (p.measured)
+    out["measured"] = {{"layout", to_text(p.measured->layout)},
+                       {"predicted_ps", p.measured->predicted},
+                       {"step_ps", p.measured->measured}};
   return out.dump(2) + "\n";
 }
 
@@ -313,9 +324,9 @@ Plan load_plan(const std::filesystem::path& file) {
     in.refuse("a plan written by `steploom plan -o`");
   const Json version = in.at("steploom_plan");
   if (version.integer() != kVersion) version.refuse("version " + std::to_string(kVersion));
-  constexpr std::string_view known[] = {"steploom_plan", "engine",   "profile", "model",
-                                        "workload",      "cluster",  "runtime", "rows",
-                                        "searched",      "bound_ps", "gap",     "fitted_share"};
+  constexpr std::string_view known[] = {
+      "steploom_plan", "engine",   "profile",  "model", "workload",     "cluster", "runtime",
+      "rows",          "searched", "bound_ps", "gap",   "fitted_share", "measured"};
   in.allow_only(known);
   Plan p;
   p.engine = in.at("engine").text();
@@ -353,6 +364,7 @@ Plan load_plan(const std::filesystem::path& file) {
   p.bound = in.at("bound_ps").integer(0);
   p.gap = in.at("gap").number(0, 1);
   p.fitted_share = in.at("fitted_share").number(0, 1);
+  if (const auto measured = in.find("measured")) p.measured = read_measured(*measured, p);
   return p;
 }
 

@@ -8,6 +8,7 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -47,6 +48,16 @@ struct SearchCounts {
   std::int64_t valid() const { return enumerated - refused_total(); }
 };
 
+// The user's own measurement of one layout's step, beside its prediction.
+struct MeasuredStep {
+  Layout layout;
+  Picoseconds predicted = 0;
+  Picoseconds measured = 0;
+  double error() const {  // prediction minus measurement, as a share of the measurement
+    return static_cast<double>(predicted - measured) / static_cast<double>(measured);
+  }
+};
+
 struct Plan {
   ModelSpec model;
   Workload work;
@@ -60,6 +71,7 @@ struct Plan {
   Picoseconds bound = 0;    // no layout of the space can be faster than this
   double gap = 0;           // (best step - bound) / best step; 0: proven optimal in the space
   double fitted_share = 0;  // of the best row's critical path: measured, interpolated, fitted
+  std::optional<MeasuredStep> measured;  // where the user gave one
 };
 
 std::string to_json(const Plan& plan);

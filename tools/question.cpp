@@ -176,9 +176,9 @@ Asked ask(const QuestionFlags& f, const std::string& layout) {
                    "a plan with --cluster, --nodes, --gpus, --fabric, --seq-length or "
                    "--global-batch",
                    "the plan already says these; to change them, plan again"});
-    const Plan plan = load_plan(f.model);
-    asked.question = Question::from_plan(plan, f, f.model);
-    if (text.empty()) text = to_text(plan.rows.front().layout);
+    asked.plan = load_plan(f.model);
+    asked.question = Question::from_plan(*asked.plan, f, f.model);
+    if (text.empty()) text = to_text(asked.plan->rows.front().layout);
   } else {
     asked.question = Question::from_flags(f);
     if (text.empty())

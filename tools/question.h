@@ -57,7 +57,7 @@ class Question {
 
  private:
   Question() = default;
-  void print_notes() const;  // of the model, to standard error
+  void print_notes() const;                // of the model, to standard error
   void place(const QuestionFlags& flags);  // the cluster
   void finish(const std::string& runtime, const std::string& profile);
 
@@ -73,7 +73,8 @@ class Question {
 // One layout of a question.
 struct Asked {
   std::unique_ptr<Question> question;
-  Layout layout;  // keeps every rule
+  Layout layout;             // keeps every rule
+  std::optional<Plan> plan;  // where it came from one
 };
 Asked ask(const QuestionFlags& flags, const std::string& layout);
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <ostream>
 #include <utility>
 
@@ -12,6 +13,7 @@
 #include "sim/critical_path.h"
 #include "sim/engine.h"
 #include "sim/timeline.h"
+#include "tools/own_run.h"
 #include "tools/plan_report.h"
 #include "tools/question.h"
 #include "tools/verb.h"
@@ -28,12 +30,13 @@ struct Flags {
   std::string trace;
   std::string timeline;
   std::string plan;
+  std::optional<Picoseconds> measured;
   bool unfold = false;
   std::string format = "table";
 };
 
 // What the replay was of, for readers of its timeline.
-TimelineOrigin origin_of(const Asked& asked, const QuestionFlags& flags, TimelineOrigin origin) {
+TimelineOrigin origin_of(const Asked& asked, TimelineOrigin origin) {
   const Setting& s = asked.question->setting();
   origin.model = s.model.name;
   origin.cluster = fmt::format("{} × {}", s.cluster.devices(), s.cluster.device.name);
@@ -41,7 +44,7 @@ TimelineOrigin origin_of(const Asked& asked, const QuestionFlags& flags, Timelin
   origin.runtime = s.runtime.name;
   origin.profile = asked.question->profile().name;
   origin.profile_digest = asked.question->profile().digest;
-  if (is_plan_file(flags.model)) origin.plan_digest = digest_of(to_json(load_plan(flags.model)));
+  if (asked.plan) origin.plan_digest = digest_of(to_json(*asked.plan));
   return origin;
 }
 
@@ -63,6 +66,15 @@ Plan plan_of(const Question& question, const PlanRow& row, double known) {
   return plan;
 }
 
+// What was measured: as given now, or as the plan has it of this layout.
+std::optional<MeasuredStep> measured_beside(const Asked& asked, const PlanRow& row,
+                                            std::optional<Picoseconds> given) {
+  if (!given && asked.plan && asked.plan->measured && asked.plan->measured->layout == row.layout)
+    given = asked.plan->measured->measured;
+  if (!given) return std::nullopt;
+  return MeasuredStep{row.layout, row.step, *given};
+}
+
 ExitStatus run(const Flags& f) {
   const TableFormat format = parse_table_format(f.format, "--format");
   const Asked asked = ask(f.question, f.layout);
@@ -81,6 +93,8 @@ ExitStatus run(const Flags& f) {
   report.add("rows", "", rows_table({row}, false));
   report.add("memory", "Memory of one rank of each kind, the fullest first:",
              memory_table(lowered, replayed.peak_memory));
+  const auto beside = measured_beside(asked, row, f.measured);
+  if (beside) add_measured(report, *beside);
   const double known = surely_known(critical_path(lowered.program, replayed));
   report.note("");
   report.note(fmt::format(
@@ -95,7 +109,7 @@ ExitStatus run(const Flags& f) {
                             bytes_text(candidate.memory), bytes_text(s.cluster.device.memory)));
   if (wants_timeline) {
     Timeline timeline = make_timeline(lowered.program, replayed);
-    timeline.origin = origin_of(asked, f.question, std::move(timeline.origin));
+    timeline.origin = origin_of(asked, std::move(timeline.origin));
     if (!f.trace.empty()) {
       TraceOptions tracing;
       tracing.name = s.model.name + " " + to_text(asked.layout);
@@ -109,7 +123,9 @@ ExitStatus run(const Flags& f) {
     }
   }
   if (!f.plan.empty()) {
-    save_plan(plan_of(*asked.question, row, known), f.plan);
+    Plan plan = plan_of(*asked.question, row, known);
+    plan.measured = beside;
+    save_plan(plan, f.plan);
     report.note("plan written to " + f.plan);
   }
   for (const std::string& w : warnings(known, row, s.cluster.nodes)) report.warn(w);
@@ -122,6 +138,7 @@ ExitStatus run(const Flags& f) {
 RunVerb prepare_simulate(CLI::App& app) {
   const auto f = std::make_shared<Flags>();
   add_model_or_plan(app, f->question, f->layout);
+  add_measured_flag(app, f->measured);
   app.add_option("--trace", f->trace, "Write a Chrome trace (opens in Perfetto) to this file");
   app.add_option("--timeline", f->timeline,
                  "Write the timeline to this file (.gz: compressed), for `steploom compare`");

@@ -55,6 +55,21 @@ TEST_F(PlanFile, RoundTrips) {
   }
 }
 
+TEST_F(PlanFile, HoldsWhatWasMeasured) {
+  const World world("gpt2", 1, 1024, 8);
+  Plan plan;
+  plan.model = world.model;
+  plan.cluster = world.cluster;
+  plan.runtime = "megatron-core";
+  EXPECT_EQ(to_json(plan).find("measured"), std::string::npos);
+  plan.measured = {world.layout("tp=2,pp=2"), 900, 1000};
+  save_plan(plan, file_);
+  const Plan read = load_plan(file_);
+  EXPECT_EQ(to_json(read), to_json(plan));
+  EXPECT_EQ(read.measured->layout, plan.measured->layout);
+  EXPECT_DOUBLE_EQ(read.measured->error(), -0.1);
+}
+
 TEST_F(PlanFile, HoldsTheFabric) {
   World world("gpt2", 1, 1024, 8);
   world.cluster.fabric = "sockets";
