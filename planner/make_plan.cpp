@@ -103,6 +103,7 @@ Plan make_plan(const Setting& s, const Profile& profile, const PlanOptions& o) {
   plan.profile = profile.name;
   plan.profile_digest = profile.digest;
   plan.engine = std::string(engine_signature());
+  if (const Calibration* calibration = s.costs.calibration()) plan.calibration = *calibration;
   const std::vector<Robustness> sure = robustness(s, profile, found.best, o.threads);
   CostCache costs(s.costs);
   for (std::size_t i = 0; i < found.best.size(); ++i) {

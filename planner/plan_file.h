@@ -15,6 +15,7 @@
 #include "models/layout.h"
 #include "models/model_spec.h"
 #include "models/workload.h"
+#include "sim/calibration.h"
 #include "sim/cluster.h"
 
 namespace steploom {
@@ -70,15 +71,17 @@ struct Plan {
   SearchCounts searched;
   Picoseconds bound = 0;    // no layout of the space can be faster than this
   double gap = 0;           // (best step - bound) / best step; 0: proven optimal in the space
-  double fitted_share = 0;  // of the best row's critical path: measured, interpolated, fitted
-  std::optional<MeasuredStep> measured;  // where the user gave one
+  double fitted_share = 0;  // of the best row's critical path: all but modelled
+  std::optional<MeasuredStep> measured;    // where the user gave one
+  std::optional<Calibration> calibration;  // of its durations, on a trace of the user's
 };
 
 std::string to_json(const Plan& plan);
 void save_plan(const Plan& plan, const std::filesystem::path& file);
 Plan load_plan(const std::filesystem::path& file);  // throws Error
 
-// Throws Error if the plan rests on another profile or engine, unless `rebase`.
+// Throws Error if the plan rests on another profile or engine, unless `rebase`. A calibration was
+// fitted against one profile and engine, so a calibrated plan is refused even then.
 void check_digests(const Plan& plan, const std::string& profile_digest, bool rebase,
                    const std::string& reading);
 

@@ -85,11 +85,19 @@ void add_rebase_flag(CLI::App& verb, QuestionFlags& f) {
 }
 
 void Question::finish(const std::string& runtime, const std::string& profile) {
-  const Runtime& r = runtime_named(runtime);
+  runtime_ = runtime_named(runtime);
   profile_ = load_profile(profile.empty() ? cluster_.device.name : profile);
   contention_ = contention_of(profile_, cluster_);
-  costs_ = std::make_unique<CostModel>(profile_, cluster_);
-  setting_ = std::make_unique<Setting>(Setting{model_, work_, r, cluster_, *costs_, &contention_});
+  calibrate(std::nullopt);
+}
+
+void Question::calibrate(const std::optional<Calibration>& calibration) {
+  calibration_ = calibration;
+  runtime_ = runtime_named(runtime_.name);
+  if (calibration_) steploom::calibrate(runtime_, *calibration_);
+  costs_ = std::make_unique<CostModel>(profile_, cluster_, calibration_ ? &*calibration_ : nullptr);
+  setting_ =
+      std::make_unique<Setting>(Setting{model_, work_, runtime_, cluster_, *costs_, &contention_});
 }
 
 std::unique_ptr<Question> Question::from_flags(const QuestionFlags& f) {
@@ -137,6 +145,7 @@ std::unique_ptr<Question> Question::from_plan(const Plan& plan, const QuestionFl
   q->cluster_ = plan.cluster;
   q->finish(plan.runtime, f.profile.empty() ? plan.profile : f.profile);
   check_digests(plan, q->profile_.digest, f.rebase, reading);
+  if (plan.calibration) q->calibrate(plan.calibration);
   return q;
 }
 

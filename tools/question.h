@@ -51,7 +51,11 @@ class Question {
   static std::unique_ptr<Question> from_plan(const Plan& plan, const QuestionFlags& flags,
                                              const std::string& reading);
 
+  // What is asked from here on is costed as calibrated; nothing: as the profile says.
+  void calibrate(const std::optional<Calibration>& calibration);
+
   const Setting& setting() const { return *setting_; }
+  const std::optional<Calibration>& calibration() const { return calibration_; }
   const Profile& profile() const { return profile_; }
   std::string headline() const;  // "mixtral-8x7b · 46.7 B parameters, 12.9 B active · 64 × …"
 
@@ -65,6 +69,8 @@ class Question {
   Workload work_;
   Cluster cluster_;
   Profile profile_;
+  Runtime runtime_;
+  std::optional<Calibration> calibration_;
   Contention contention_;
   std::unique_ptr<CostModel> costs_;
   std::unique_ptr<Setting> setting_;

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "planner/explain.h"
 #include "planner/make_plan.h"
@@ -29,6 +30,7 @@ struct Flags {
   std::string output;
   std::string from;  // a run's script or YAML, or a folder of them
   std::optional<Picoseconds> measured;
+  std::string calibrate;
 };
 
 std::unique_ptr<Question> asked(const Flags& f, const std::optional<MegatronQuestion>& run) {
@@ -38,12 +40,26 @@ std::unique_ptr<Question> asked(const Flags& f, const std::optional<MegatronQues
   return Question::from_flags(f.question);
 }
 
+// The run's own step against its trace; what is asked from here on is costed as calibrated.
+std::vector<std::string> calibrate(const std::string& trace, MegatronQuestion& run, Question& q) {
+  const Setting& s = q.setting();
+  const Setting now{s.model, s.work, run.runtime, s.cluster, s.costs, s.contention};
+  const Layout layout = parse_layout(run.layout, s.cluster.devices(), s.model.has_moe());
+  require_valid(now, layout, "--from");
+  std::vector<std::string> notes;
+  const Calibration c = fit_to_trace(trace, now, layout, notes);
+  q.calibrate(c);
+  steploom::calibrate(run.runtime, c);
+  return notes;
+}
+
 ExitStatus run(const Flags& f) {
   const TableFormat format = parse_table_format(f.format, "--format");
   const bool folder = !f.from.empty() && std::filesystem::is_directory(f.from);
-  if (f.measured && (f.from.empty() || folder))
-    throw Error({"command line", "--measured", "--from with the run that was measured",
-                 folder ? "a folder" : "none", "or `simulate` with its --layout"});
+  if ((f.measured || !f.calibrate.empty()) && (f.from.empty() || folder))
+    throw Error({"command line", f.measured ? "--measured" : "--calibrate",
+                 "--from with the run that was measured", folder ? "a folder" : "none",
+                 "or `simulate` with its --layout"});
   if (folder) {
     folder_report(f.from).print(format);
     return ExitStatus::done;
@@ -56,6 +72,8 @@ ExitStatus run(const Flags& f) {
     megatron = from_megatron(load_megatron_args(f.from), std::filesystem::path(f.from).stem());
   }
   const auto question = asked(f, megatron);
+  std::vector<std::string> notes;
+  if (!f.calibrate.empty()) notes = calibrate(f.calibrate, *megatron, *question);
   PlanOptions options;
   options.top = f.top;
   options.threads = f.threads;
@@ -69,6 +87,8 @@ ExitStatus run(const Flags& f) {
   const PlanShapes shapes = shapes_to_measure(question->setting(), plan.rows.front().layout);
   Report report = plan_report(plan, question->headline(), f.output,
                               static_cast<std::int64_t>(shapes.kernels.size()));
+  for (std::string& note : notes) report.note(std::move(note));
+  if (plan.calibration) add_calibration(report, *plan.calibration);
   if (megatron) {
     const auto present = add_present_run(report, *megatron, *question, plan);
     if (f.measured && !present)
@@ -95,6 +115,7 @@ RunVerb prepare_plan(CLI::App& app) {
                  "a folder of them is only read and counted");
   add_question_flags(app, f->question);
   add_measured_flag(app, f->measured);
+  add_calibrate_flag(app, f->calibrate);
   app.add_option("--top", f->top, "How many layouts to show")
       ->check(CLI::Range(1, 100))
       ->capture_default_str();

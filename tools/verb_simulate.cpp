@@ -6,8 +6,8 @@
 #include <optional>
 #include <ostream>
 #include <utility>
+#include <vector>
 
-#include "models/atomic_file.h"
 #include "planner/explain.h"
 #include "planner/make_plan.h"
 #include "sim/critical_path.h"
@@ -18,6 +18,7 @@
 #include "tools/question.h"
 #include "tools/verb.h"
 #include "traces/chrome_trace.h"
+#include "traces/text_file.h"
 #include "traces/timeline_file.h"
 #include "traces/units.h"
 
@@ -31,6 +32,7 @@ struct Flags {
   std::string timeline;
   std::string plan;
   std::optional<Picoseconds> measured;
+  std::string calibrate;
   bool unfold = false;
   std::string format = "table";
 };
@@ -59,6 +61,7 @@ Plan plan_of(const Question& question, const PlanRow& row, double known) {
   plan.profile = question.profile().name;
   plan.profile_digest = question.profile().digest;
   plan.engine = std::string(engine_signature());
+  plan.calibration = question.calibration();
   plan.rows = {row};
   plan.searched.enumerated = plan.searched.replayed = 1;
   plan.bound = row.step;
@@ -78,6 +81,14 @@ std::optional<MeasuredStep> measured_beside(const Asked& asked, const PlanRow& r
 ExitStatus run(const Flags& f) {
   const TableFormat format = parse_table_format(f.format, "--format");
   const Asked asked = ask(f.question, f.layout);
+  Report report(asked.question->headline());
+  if (!f.calibrate.empty()) {
+    Question& question = *asked.question;
+    question.calibrate(std::nullopt);
+    std::vector<std::string> notes;
+    question.calibrate(fit_to_trace(f.calibrate, question.setting(), asked.layout, notes));
+    for (std::string& note : notes) report.note(std::move(note));
+  }
   const Setting& s = asked.question->setting();
   CostCache costs(s.costs);
   const Lowered lowered =
@@ -89,10 +100,11 @@ ExitStatus run(const Flags& f) {
   const Candidate candidate = evaluate(s, asked.layout, costs, lowered.program, replayed);
   const PlanRow row = describe(s, candidate, lowered);
 
-  Report report(asked.question->headline());
   report.add("rows", "", rows_table({row}, false));
   report.add("memory", "Memory of one rank of each kind, the fullest first:",
              memory_table(lowered, replayed.peak_memory));
+  if (const auto& calibration = asked.question->calibration())
+    add_calibration(report, *calibration);
   const auto beside = measured_beside(asked, row, f.measured);
   if (beside) add_measured(report, *beside);
   const double known = surely_known(critical_path(lowered.program, replayed));
@@ -101,8 +113,9 @@ ExitStatus run(const Flags& f) {
       "lower bounds: closed form {}, longest path {} · {} operators, {} kind(s) of rank",
       time_text(candidate.closed_form), time_text(candidate.relaxed), lowered.program.op_count,
       lowered.program.devices.size()));
-  report.note(fmt::format("rests on fitted {:.0f} %, modelled {:.0f} % of the step", known * 100,
-                          (1 - known) * 100));
+  report.note(fmt::format("rests on {} {:.0f} %, modelled {:.0f} % of the step",
+                          asked.question->calibration() ? "calibrated or fitted" : "fitted",
+                          known * 100, (1 - known) * 100));
   const bool fits = candidate.memory <= s.cluster.device.memory;
   if (!fits)
     report.note(fmt::format("does not fit: the fullest rank needs {} of {}",
@@ -113,8 +126,8 @@ ExitStatus run(const Flags& f) {
     if (!f.trace.empty()) {
       TraceOptions tracing;
       tracing.name = s.model.name + " " + to_text(asked.layout);
-      write_file_atomically(f.trace,
-                            [&](std::ostream& out) { write_chrome_trace(out, timeline, tracing); });
+      write_text_file(f.trace,
+                      [&](std::ostream& out) { write_chrome_trace(out, timeline, tracing); });
       report.note("trace written to " + f.trace + "; open it at https://ui.perfetto.dev");
     }
     if (!f.timeline.empty()) {
@@ -139,7 +152,9 @@ RunVerb prepare_simulate(CLI::App& app) {
   const auto f = std::make_shared<Flags>();
   add_model_or_plan(app, f->question, f->layout);
   add_measured_flag(app, f->measured);
-  app.add_option("--trace", f->trace, "Write a Chrome trace (opens in Perfetto) to this file");
+  add_calibrate_flag(app, f->calibrate);
+  app.add_option("--trace", f->trace,
+                 "Write a Chrome trace (opens in Perfetto) to this file (.gz: compressed)");
   app.add_option("--timeline", f->timeline,
                  "Write the timeline to this file (.gz: compressed), for `steploom compare`");
   app.add_option("-o,--output", f->plan, "Write a plan.json of this one layout to this file");
