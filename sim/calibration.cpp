@@ -39,6 +39,9 @@ void check_factors(const Calibration& calibration, const std::string& reading) {
                  fmt::format("{:.4g} ms, {:.3g} times", ms(of.measured), factor),
                  "is the trace of one step of this model, batch and layout, on this GPU?"});
   }
+  if (calibration.launch > kMostLaunch)
+    throw Error({reading, "launches", fmt::format("at most {:g} ms between two", ms(kMostLaunch)),
+                 fmt::format("{:.4g} ms", ms(calibration.launch)), ""});
 }
 
 Cost calibrated(const Calibration& calibration, OpClass c, Cost cost) {

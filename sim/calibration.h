@@ -20,6 +20,8 @@ namespace steploom {
 // Further off than this, the trace is of something else than the prediction.
 inline constexpr double kLeastFactor = 0.5;
 inline constexpr double kMostFactor = 2;
+inline constexpr Picoseconds kMostLaunch =
+    1'000'000'000;  // a millisecond: no host launches so slowly
 
 // A class's kernels in a step, mean over the ranks looked at.
 struct CalibratedClass {
@@ -41,7 +43,7 @@ struct Calibration {
   bool has_factor(OpClass c) const;
 };
 
-// Throws Error that names `reading` and the class of a factor out of range.
+// Throws Error that names `reading` and the class of a factor, or the launch, out of range.
 void check_factors(const Calibration& calibration, const std::string& reading);
 
 // A cost of this class as calibrated.

@@ -86,6 +86,11 @@ TEST(Calibration, ALaunchIsTheMedianTimeBetweenTwo) {
   }
   EXPECT_EQ(fit(measured, predicted).launch, 7 * kMicro);
 
+  HandTimeline stopped;
+  for (int i = 0; i < 40; ++i)
+    stopped.kernel("gemm", 0, 1e4 * i, 1e4 * i + 0.1, {.issued = 1e4 * i});
+  EXPECT_THROW(fit(stopped, predicted), Error);
+
   // A host that is held back because 900 launches wait is paced by the device.
   HandTimeline held;
   issued = 1;
