@@ -48,7 +48,7 @@ std::vector<Robustness> robustness(const Setting& setting, const Profile& profil
                         cluster,       costs,        setting.contention};
     CostCache cache(costs);
     for (std::size_t r = 0; r < rows.size(); ++r)
-      step[d][r] = replay(lower(drawn, rows[r].layout, cache).program, drawn.replaying()).makespan;
+      step[d][r] = makespan(lower(drawn, rows[r].layout, cache).program, drawn.replaying());
   });
   std::vector<Robustness> out(rows.size());
   for (const std::vector<Picoseconds>& s : step) {
