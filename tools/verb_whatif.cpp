@@ -3,15 +3,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdio>
 #include <memory>
-#include <ostream>
 #include <set>
 #include <utility>
 
 #include "models/config_reader.h"
-#include "models/nearest.h"
 #include "tools/report.h"
 #include "tools/sweep.h"
 #include "tools/verb.h"
@@ -66,11 +63,19 @@ std::string place(const std::vector<Sweep>& sweeps, const WhatIfPoint& p, std::s
   return text;
 }
 
+bool is_whole(const Sweep& s) {
+  return std::all_of(s.numbers.begin(), s.numbers.end(), [](double n) {
+    return n == static_cast<double>(static_cast<std::int64_t>(n));
+  });
+}
+
 Table points_table(const std::vector<WhatIfPoint>& points, const std::vector<Sweep>& sweeps,
                    const std::vector<LayoutChange>& changes) {
   std::vector<Column> columns;
   for (const Sweep& s : sweeps)
-    columns.push_back(s.numbers.empty() ? Column{s.key} : Column{s.key, CellKind::count});
+    columns.push_back(s.numbers.empty() ? Column{s.key}
+                      : is_whole(s)     ? Column{s.key, CellKind::integer}
+                                        : Column{s.key, CellKind::number});
   for (Column c : std::initializer_list<Column>{
            {"GPUs", CellKind::integer, 0, "", "devices"},
            {"layout"},
@@ -96,6 +101,8 @@ Table points_table(const std::vector<WhatIfPoint>& points, const std::vector<Swe
     for (std::size_t s = 0; s < sweeps.size(); ++s) {
       if (sweeps[s].numbers.empty())
         row.emplace_back(sweeps[s].values[p.at[s]]);
+      else if (is_whole(sweeps[s]))
+        row.emplace_back(static_cast<std::int64_t>(sweeps[s].numbers[p.at[s]]));
       else
         row.emplace_back(sweeps[s].numbers[p.at[s]]);
     }
