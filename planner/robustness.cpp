@@ -44,7 +44,7 @@ std::vector<Robustness> robustness(const Setting& setting, const Profile& profil
     cluster.nic.bandwidth *= draws[d].bandwidth;
     cluster.nic.latency =
         static_cast<Picoseconds>(static_cast<double>(cluster.nic.latency) * draws[d].latency);
-    const CostModel costs(profile, cluster);
+    const CostModel costs(profile, cluster, setting.costs.calibration());
     const Setting drawn{setting.model, setting.work, setting.runtime,
                         cluster,       costs,        setting.contention};
     CostCache cache(costs);

@@ -32,12 +32,21 @@ struct QuestionFlags {
   std::optional<std::uint64_t> routing_seed;
   std::optional<int> routing_samples;
   std::optional<double> quantile;
+  std::optional<double> network_gbps;  // of each NIC, Gb/s; default: the cluster's
   bool rebase = false;
+  bool quiet = false;  // no notes of the model
 };
 
-// Adds --cluster, --nodes, --gpus, --fabric, --seq-length, --global-batch, --precision,
-// --optimizer,
-// --runtime, --profile, --routing, --routing-seed, --routing-samples, --quantile.
+// Of a NIC. Throws Error that names `reading`.
+double parse_gbps(const std::string& text, const std::string& reading);
+
+// Throws Error if a model's question lacks something, or names what nobody knows; what only its
+// point's numbers make impossible is found when it is asked.
+void check_flags(const QuestionFlags& flags);
+
+// Adds --cluster, --nodes, --gpus, --fabric, --network-gbps, --seq-length, --global-batch,
+// --precision, --optimizer, --runtime, --profile, --routing, --routing-seed, --routing-samples,
+// --quantile.
 void add_question_flags(CLI::App& verb, QuestionFlags& flags);
 void add_rebase_flag(CLI::App& verb, QuestionFlags& flags);
 // For verbs about one layout: a model with question flags and --layout, or a plan.json whose first
@@ -55,8 +64,12 @@ class Question {
   static std::unique_ptr<Question> from_plan(const Plan& plan, const QuestionFlags& flags,
                                              const std::string& reading);
 
+  // What is asked from here on is costed as calibrated; nothing: as the profile says.
+  void calibrate(const std::optional<Calibration>& calibration);
+
   const Setting& setting() const { return *setting_; }
   void use_sample(int sample) { setting_->sample = sample; }  // of a random routing
+  const std::optional<Calibration>& calibration() const { return calibration_; }
   const Profile& profile() const { return profile_; }
   std::string headline() const;  // "mixtral-8x7b · 46.7 B parameters, 12.9 B active · 64 × …"
 
@@ -66,11 +79,15 @@ class Question {
   void place(const QuestionFlags& flags);  // the cluster
   void route(const QuestionFlags& flags);
   void finish(const std::string& runtime, const std::string& profile);
+  void use_network();
 
   ModelSpec model_;
   Workload work_;
   Cluster cluster_;
+  std::optional<double> network_gbps_;
   Profile profile_;
+  Runtime runtime_;
+  std::optional<Calibration> calibration_;
   Contention contention_;
   std::unique_ptr<CostModel> costs_;
   std::unique_ptr<Setting> setting_;
@@ -79,7 +96,8 @@ class Question {
 // One layout of a question.
 struct Asked {
   std::unique_ptr<Question> question;
-  Layout layout;  // keeps every rule
+  Layout layout;             // keeps every rule
+  std::optional<Plan> plan;  // where it came from one
 };
 Asked ask(const QuestionFlags& flags, const std::string& layout);
 
