@@ -20,7 +20,8 @@ struct PlanOptions {
 // rules that refused the most and the layout that came nearest.
 Plan make_plan(const Setting& setting, const Profile& profile, const PlanOptions& options);
 
-// Replays one layout and fills everything but the sureness. Also for `simulate`.
+// Fills everything but the sureness from replays of a Program at its clocks (sim/step_clock.h). Also
+// for `simulate`.
 PlanRow describe(const Setting& setting, const Candidate& candidate, const Lowered& lowered);
 
 // FLOPs that all devices execute in a step, recomputation included.

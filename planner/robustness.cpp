@@ -7,7 +7,7 @@
 
 #include "planner/lower.h"
 #include "planner/parallel.h"
-#include "sim/engine.h"
+#include "sim/step_clock.h"
 
 namespace steploom {
 namespace {
@@ -47,8 +47,10 @@ std::vector<Robustness> robustness(const Setting& setting, const Profile& profil
     const Setting drawn{setting.model, setting.work, setting.runtime,
                         cluster,       costs,        setting.contention};
     CostCache cache(costs);
-    for (std::size_t r = 0; r < rows.size(); ++r)
-      step[d][r] = replay(lower(drawn, rows[r].layout, cache).program, drawn.replaying()).makespan;
+    for (std::size_t r = 0; r < rows.size(); ++r) {
+      Lowered lowered = lower(drawn, rows[r].layout, cache);
+      step[d][r] = replay_at_clock(lowered.program, drawn.replaying()).makespan;
+    }
   });
   std::vector<Robustness> out(rows.size());
   for (const std::vector<Picoseconds>& s : step) {

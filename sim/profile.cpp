@@ -16,6 +16,7 @@
 #include "models/json_reader.h"
 #include "models/nearest.h"
 #include "sim/correction.h"
+#include "sim/profile_clock_json.h"
 #include "sim/profile_json_parts.h"
 #include "sim/profile_points_json.h"
 
@@ -178,7 +179,7 @@ Profile read_profile(const Json& json) {
   allow_only(json,
              {"steploom_profile", "name", "device", "source", "attribution", "made", "date",
               "software", "matmul", "grouped_matmul", "attention", "attention_backward", "memory",
-              "gaps", "collectives", "corrections", "fabrics", "points", "leave_out", "modelled"});
+              "gaps", "clock", "collectives", "corrections", "fabrics", "points", "leave_out", "modelled"});
   Profile p;
   p.name = json.at("name").text();
   p.device = read_device(json.at("device"));
@@ -211,6 +212,7 @@ Profile read_profile(const Json& json) {
   p.memory = {memory.at("bandwidth_factor").number(0.01, 1),
               memory.at("latency_us").number(0, 1e6)};
   if (const auto gaps = json.find("gaps")) p.gaps = read_gaps(*gaps);
+  if (const auto clock = json.find("clock")) p.clock = read_clock(*clock);
   p.collectives = read_collectives(json.at("collectives"));
   if (const auto corrections = json.find("corrections"))
     p.corrections = read_corrections(*corrections);

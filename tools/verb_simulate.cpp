@@ -68,13 +68,13 @@ ExitStatus run(const Flags& f) {
   const Asked asked = ask(f.question, f.layout);
   const Setting& s = asked.question->setting();
   CostCache costs(s.costs);
-  const Lowered lowered =
+  Lowered lowered =
       lower(s, asked.layout, costs, f.unfold ? Folding::unfolded : Folding::folded);
   ReplayOptions options = s.replaying();
   const bool wants_timeline = !f.trace.empty() || !f.timeline.empty();
   options.record_memory = wants_timeline;
-  const Replay replayed = replay(lowered.program, options);
-  const Candidate candidate = evaluate(s, asked.layout, costs, lowered.program, replayed);
+  Replay replayed;
+  const Candidate candidate = evaluate(s, asked.layout, costs, lowered, options, &replayed);
   const PlanRow row = describe(s, candidate, lowered);
 
   Report report(asked.question->headline());
@@ -89,6 +89,8 @@ ExitStatus run(const Flags& f) {
       lowered.program.devices.size()));
   report.note(fmt::format("rests on fitted {:.0f} %, modelled {:.0f} % of the step", known * 100,
                           (1 - known) * 100));
+  if (const std::string clock = clock_text(lowered.program, s.costs.clock_law()); !clock.empty())
+    report.note(clock);
   const bool fits = candidate.memory <= s.cluster.device.memory;
   if (!fits)
     report.note(fmt::format("does not fit: the fullest rank needs {} of {}",
