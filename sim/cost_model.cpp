@@ -81,6 +81,14 @@ int measured_mhz(const ProfiledClock& clock, OpClass kernels, double share) {
   return std::min(static_cast<int>(found / kStep + 0.5) * kStep, clock.law.most_mhz);
 }
 
+// A product of few tiles and long k, as small layers' weight gradients are, is cut along k so that
+// all SMs have work: it could not reach its measured rate on as many as it has tiles. Parts shorter
+// than this gain nothing (assumed: 16 steps of 64).
+double k_parts(const ProductShape& shape) {
+  constexpr double kShortestPart = 1024;
+  return std::max(1.0, static_cast<double>(static_cast<int>(shape.k / kShortestPart)));
+}
+
 void need_bf16(const ProfiledDevice& device, const Work& work) {
   if (work.precision == Precision::bf16 && !device.bf16)
     throw Error({"cost model", std::string(name_of(work.kind)), "precision fp16",
@@ -135,7 +143,7 @@ Cost CostModel::product(const Work& w) const {
                               : of_fit(profile_->matmul.grid, matmul_point(shape));
   }
   cost.sms = static_cast<std::uint16_t>(
-      std::min(static_cast<double>(profile_->device.sms), product_tiles(shape)));
+      std::min(static_cast<double>(profile_->device.sms), product_tiles(shape) * k_parts(shape)));
   return cost;
 }
 
