@@ -57,8 +57,7 @@ BoundModel::BoundModel(const Setting& setting, CostCache& costs)
   slow_mhz_ = setting.costs.least_measured_mhz();
   power_.assign(static_cast<std::size_t>(law_.most_mhz) + 1, 0);
   for (std::size_t mhz = 1; mhz < power_.size(); ++mhz)
-    power_[mhz] =
-        portable_exp2((law_.exponent - 1) * portable_log2(static_cast<double>(mhz)));
+    power_[mhz] = portable_exp2((law_.exponent - 1) * portable_log2(static_cast<double>(mhz)));
 }
 
 // Longest path to the end of the last compute operator, over the operators that start only after

@@ -11,11 +11,11 @@
 // stage s cannot start before the first micro-batch has passed the stages before it, nor stage 0
 // its optimizer before the last gradient has come back. A rank with several chunks runs the spans
 // of all of them, from the first micro-batch on its first chunk to the last gradient of that chunk.
-// Where the profile knows the device's clock (sim/step_clock.h) a bound is sought for every clock of
-// stage s, and the least of them holds. Its spans and optimizer then are
-// tangents: a longest path never falls below the tangent of its length over 1/clock. Passages of
-// others count at their fastest. And in T the stage draws no more than its limit, so what its
-// operators draw above idle, over what the limit leaves for that, is a bound of T too.
+// Where the profile knows the device's clock (sim/step_clock.h) a bound is sought for every clock
+// of stage s, and the least of them holds. Its spans and optimizer then are tangents: a longest
+// path never falls below the tangent of its length over 1/clock. Passages of others count at their
+// fastest. And in T the stage draws no more than its limit, so what its operators draw above idle,
+// over what the limit leaves for that, is a bound of T too.
 //
 // Likewise the memory of a rank is never less than its fixed part plus what the micro-batches in
 // flight leave for their backward passes, in the order of its slots (1F1B: min(p − s, m) of them).
@@ -76,7 +76,7 @@ class BoundModel {
   static Part part_of(const ModelSpec& m, int layer);
   bool has_experts(Part part) const;
   struct Digest {
-    ClockedTime forward, backward;    // spans
+    ClockedTime forward, backward;  // spans
     ClockedEnergy forward_energy, backward_energy;
     Picoseconds forward_passage = 0;  // never above the spans
     Picoseconds backward_passage = 0;
@@ -95,8 +95,8 @@ class BoundModel {
   const Setting& s_;
   CostCache& costs_;
   ClockLaw law_;
-  int slow_mhz_ = 0;           // the lower clock of tangents
-  std::vector<double> power_;  // by MHz: to the exponent less 1
+  int slow_mhz_ = 0;                                 // the lower clock of tangents
+  std::vector<double> power_;                        // by MHz: to the exponent less 1
   std::map<std::pair<Part, Layout>, Digest> known_;  // keyed by what a layer depends on
 };
 

@@ -3,6 +3,7 @@
 
 #include <functional>
 
+#include "models/error.h"
 #include "planner/lower.h"
 #include "planner/plan_file.h"
 #include "planner/search.h"
@@ -20,8 +21,11 @@ struct PlanOptions {
 // rules that refused the most and the layout that came nearest.
 Plan make_plan(const Setting& setting, const Profile& profile, const PlanOptions& options);
 
-// Fills everything but the sureness from replays of a Program at its clocks (sim/step_clock.h). Also
-// for `simulate`.
+// Why no layout was found. An Error with ExitStatus::negative.
+Error no_layout(const Setting& setting, const SearchResult& found);
+
+// Fills everything but the sureness from replays of a Program at its clocks (sim/step_clock.h).
+// Also for `simulate`.
 PlanRow describe(const Setting& setting, const Candidate& candidate, const Lowered& lowered);
 
 // FLOPs that all devices execute in a step, recomputation included.

@@ -43,13 +43,13 @@ std::vector<Robustness> robustness(const Setting& setting, const Profile& profil
     cluster.nic.bandwidth *= draws[d].bandwidth;
     cluster.nic.latency =
         static_cast<Picoseconds>(static_cast<double>(cluster.nic.latency) * draws[d].latency);
-    const CostModel costs(profile, cluster);
+    const CostModel costs(profile, cluster, setting.costs.calibration());
     const Setting drawn{setting.model, setting.work, setting.runtime,
                         cluster,       costs,        setting.contention};
     CostCache cache(costs);
     for (std::size_t r = 0; r < rows.size(); ++r) {
       Lowered lowered = lower(drawn, rows[r].layout, cache);
-      step[d][r] = replay_at_clock(lowered.program, drawn.replaying()).makespan;
+      step[d][r] = ClockedProgram(lowered.program).makespan(drawn.replaying());
     }
   });
   std::vector<Robustness> out(rows.size());

@@ -15,11 +15,11 @@
 namespace steploom {
 namespace {
 
-constexpr double kLight = 0.95;    // of the limit: below it nothing is held back
-constexpr double kCutOff = 0.85;   // of the most clock: above it that may be what ends the reach
-constexpr double kPull = 1.1;      // least reach that an exponent can be told from
-constexpr double kLeastUs = 15;    // shorter kernels' clocks are their predecessors'
-constexpr double kWindow = 0.1;    // of the share of peak
+constexpr double kLight = 0.95;   // of the limit: below it nothing is held back
+constexpr double kCutOff = 0.85;  // of the most clock: above it that may be what ends the reach
+constexpr double kPull = 1.1;     // least reach that an exponent can be told from
+constexpr double kLeastUs = 15;   // shorter kernels' clocks are their predecessors'
+constexpr double kWindow = 0.1;   // of the share of peak
 constexpr std::size_t kLeastPoints = 5;
 
 struct PowerLine {
@@ -74,7 +74,8 @@ PowerLines read_power(const std::filesystem::path& file) {
     out.lines.push_back(p);
   }
   if (out.limit == 0)
-    throw Error({file.string(), "", "a first line that begins with \"steploom_power\"", "none", ""});
+    throw Error(
+        {file.string(), "", "a first line that begins with \"steploom_power\"", "none", ""});
   return out;
 }
 
@@ -178,8 +179,8 @@ void add_clock(Profile& profile, const std::filesystem::path& power,
   clock.optimizer_nanojoules = nanojoules(from, idle, "copies", [](const PowerLine& p) {
     return p.kernel == "copy" || p.kernel == "add";
   });
-  clock.collective_nanojoules = nanojoules(from, idle, "collectives",
-                                           [](const PowerLine& p) { return p.collective; });
+  clock.collective_nanojoules =
+      nanojoules(from, idle, "collectives", [](const PowerLine& p) { return p.collective; });
   for (const OpClass kernels : {OpClass::matmul, OpClass::grouped_matmul, OpClass::attention})
     clock.measured.push_back(clock_of(kernels, profile, points));
   clock.source = fmt::format("profiler/torch_power.py, {}; {}, driver {}, PyTorch {}", from.date,

@@ -25,8 +25,7 @@ void ClockDemand::add(const ClockDemand& other, double times) {
 double ClockDemand::at(const ClockLaw& law, int mhz) const {
   double sum = fixed + moving * mhz / law.most_mhz;
   for (const auto& [measured, energy] : by) {
-    const double ratio =
-        static_cast<double>(std::min(mhz, fastest_mhz(law, measured))) / measured;
+    const double ratio = static_cast<double>(std::min(mhz, fastest_mhz(law, measured))) / measured;
     sum += energy * portable_exp2((law.exponent - 1) * portable_log2(ratio));
   }
   return sum;

@@ -97,8 +97,9 @@ void need_bf16(const ProfiledDevice& device, const Work& work) {
 
 }  // namespace
 
-CostModel::CostModel(const Profile& profile, const Cluster& cluster)
+CostModel::CostModel(const Profile& profile, const Cluster& cluster, const Calibration* calibration)
     : profile_(&profile),
+      calibration_(calibration),
       points_(profile.points.kernels),
       collectives_(profile, cluster),
       peak_of_(cluster.device.peak_of) {
@@ -258,7 +259,7 @@ Cost CostModel::uneven(const Work& work, std::span<const double> rows) const {
   cost.provenance = Provenance::fitted;
   for (const double own : rows) {
     its_rows = static_cast<std::int64_t>(own * groups + 0.5);
-    const Cost one = this->cost({even, {}, 0});
+    const Cost one = duration({even, {}, 0});
     if (one.time == 0) continue;
     sum += static_cast<double>(one.time);
     cost.sms = std::max(cost.sms, one.sms);
@@ -294,8 +295,7 @@ void CostModel::add_clock(const Work& work, Cost& cost) const {
                             ? profile_->device.peak_flops
                             : peak_of_[static_cast<std::size_t>(work.precision)];
     joules = clock.law.budget_watts() * seconds;
-    cost.mhz = static_cast<std::uint16_t>(
-        measured_mhz(clock, group, work.flops / seconds / peak));
+    cost.mhz = static_cast<std::uint16_t>(measured_mhz(clock, group, work.flops / seconds / peak));
   }
   constexpr double kMost = 4e9;
   cost.microjoules = static_cast<std::uint32_t>(std::min(joules * 1e6 + 0.5, kMost));
@@ -305,6 +305,7 @@ Cost CostModel::cost(const CostQuery& query) const {
   Cost cost = duration(query);
   if (cost.time == 0) return cost;  // nothing is launched
   if (profile_->clock) add_clock(query.work, cost);
+  if (calibration_ != nullptr) cost = calibrated(*calibration_, class_of(query.work.kind), cost);
   const Gaps& gaps = profile_->gaps;
   const auto ps = [](double us) { return static_cast<std::uint32_t>(to_picoseconds(us * 1e-6)); };
   if (is_communication(query.work.kind)) {

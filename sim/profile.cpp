@@ -176,10 +176,12 @@ Profile read_profile(const Json& json) {
   if (version.integer() != kVersion)
     version.refuse("version " + std::to_string(kVersion),
                    "make it again: steploom profile, or fit_profile");
-  allow_only(json,
-             {"steploom_profile", "name", "device", "source", "attribution", "made", "date",
-              "software", "matmul", "grouped_matmul", "attention", "attention_backward", "memory",
-              "gaps", "clock", "collectives", "corrections", "fabrics", "points", "leave_out", "modelled"});
+  allow_only(json, {"steploom_profile", "name",           "device",    "source",
+                    "attribution",      "made",           "date",      "software",
+                    "matmul",           "grouped_matmul", "attention", "attention_backward",
+                    "memory",           "gaps",           "clock",     "collectives",
+                    "corrections",      "fabrics",        "points",    "leave_out",
+                    "modelled"});
   Profile p;
   p.name = json.at("name").text();
   p.device = read_device(json.at("device"));

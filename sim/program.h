@@ -115,7 +115,7 @@ struct Device {
   std::int32_t multiplicity = 1;  // ranks that this device stands for (folded Programs)
   std::uint16_t streams = 1;
   std::uint16_t sms = 132;
-  std::uint16_t mhz = 0;  // SM clock over the step; 0: unknown
+  std::uint16_t mhz = 0;                    // SM clock over the step; 0: unknown
   std::uint16_t hardware_connections = 32;  // 1: kernels start in issue order across streams
   std::uint32_t tensor_table = 0;           // into Program::tensor_tables
   Bytes static_bytes = 0;                   // parameters, gradients, optimizer, buffers, workspace
@@ -147,8 +147,8 @@ struct Program {
   std::vector<std::string> kernel_classes;  // names of the rows of the contention tables
   std::vector<std::string> stream_names;    // for traces
   std::vector<std::vector<ProgramTensor>> tensor_tables;
-  // Durations are those that were measured, and their clocks are to be found (step_clock.h); unknown
-  // once they are, or where the profile has none.
+  // Durations are those that were measured, and their clocks are to be found (step_clock.h);
+  // unknown once they are, or where the profile has none.
   ClockLaw clock;
 
   // Derived by finalize(), which must be called once after building and before any use.

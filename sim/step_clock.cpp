@@ -130,8 +130,8 @@ Picoseconds ClockedProgram::settle(Picoseconds from, const Makespan& makespan) {
       t = within + static_cast<Picoseconds>(below / 1.6);
     } else {
       if (beyond - within <= tolerance) break;
-      t = within + static_cast<Picoseconds>(static_cast<double>(beyond - within) * below /
-                                            (below + above));
+      t = within +
+          static_cast<Picoseconds>(static_cast<double>(beyond - within) * below / (below + above));
     }
     t = std::max(t - tolerance / 2, within + 1);
   }
@@ -146,17 +146,22 @@ Picoseconds ClockedProgram::relaxed() {
   return settle(makespan(0), makespan);
 }
 
-Replay ClockedProgram::replay(const ReplayOptions& options) {
-  if (groups_.empty()) return steploom::replay(program_, options);
-  Replay kept;
+Picoseconds ClockedProgram::makespan(const ReplayOptions& options) {
+  if (groups_.empty()) return steploom::makespan(program_, options);
+  Picoseconds found = 0;
   settle(relaxed(), [&](Picoseconds t) {
-    Replay r = steploom::replay(program_, options);
-    const Picoseconds makespan = r.makespan;
-    if (makespan >= t) kept = std::move(r);
-    return makespan;
+    const Picoseconds step = steploom::makespan(program_, options);
+    if (step >= t) found = step;
+    return step;
   });
   program_.clock = {};
-  return kept;
+  groups_.clear();
+  return found;
+}
+
+Replay ClockedProgram::replay(const ReplayOptions& options) {
+  if (!groups_.empty()) makespan(options);
+  return steploom::replay(program_, options);
 }
 
 }  // namespace steploom

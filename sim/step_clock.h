@@ -24,7 +24,7 @@ inline constexpr Picoseconds kClockTolerance = 1024;  // 1 / this
 class ClockedProgram {
  public:
   // Keeps a reference, and the durations as they were measured. A Program without a clock law, or
-  // one that was replayed here before, is left as it is.
+  // one whose clocks were found before, is left as it is.
   explicit ClockedProgram(Program& program);
 
   // False only if no replay at clocks that keep the limit takes less than `step`.
@@ -32,6 +32,7 @@ class ClockedProgram {
   // No replay at clocks that keep the limit is shorter.
   Picoseconds relaxed();
   // The step, and the Program left at its clocks (Device::mhz).
+  Picoseconds makespan(const ReplayOptions& options);
   Replay replay(const ReplayOptions& options);
 
  private:

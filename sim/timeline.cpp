@@ -148,8 +148,8 @@ Timeline make_timeline(const Program& p, const Replay& replay) {
     for (std::size_t s = t.streams.size(); s < device.streams; ++s)
       t.streams.push_back("stream " + std::to_string(s));
     t.devices.push_back({device.name, device.stage, device.multiplicity, device.sms,
-                         device.mhz, d < replay.peak_memory.size() ? replay.peak_memory[d] : 0,
-                         device.static_bytes});
+                         d < replay.peak_memory.size() ? replay.peak_memory[d] : 0,
+                         device.static_bytes, device.mhz});
   }
   for (const Communicator& c : p.communicators)
     t.groups.push_back(

@@ -56,8 +56,8 @@ std::string text_of(const RunPlan& run) {
       "  \"step_ps\": {}, \"mhz\": [{}],\n  \"issue_ps\": {},\n  \"memory_bytes\": [{}],\n"
       "  \"busy_ps\": {{{}}}\n}}\n",
       digest_of(to_json(run.plan)), to_text(run.layout), run.question->profile().name,
-      run.question->profile().digest, engine_signature(), p.replay.makespan, fmt::join(mhz, ", "), p.issue,
-      fmt::join(p.replay.peak_memory, ", "), busy);
+      run.question->profile().digest, engine_signature(), p.replay.makespan, fmt::join(mhz, ", "),
+      p.issue, fmt::join(p.replay.peak_memory, ", "), busy);
 }
 
 }  // namespace
@@ -74,6 +74,10 @@ std::unique_ptr<RunPlan> load_run_plan(const std::string& file, bool rebase) {
   QuestionFlags flags;
   flags.rebase = rebase;
   run->question = Question::from_plan(run->plan, flags, file);
+  if (run->plan.calibration)
+    throw Error({file, "/calibration", "a plan of the profile alone, which a run can test",
+                 "durations scaled to " + run->plan.calibration->trace,
+                 "plan again without --calibrate"});
   const Setting& s = run->question->setting();
   if (!s.runtime.complete_operands)
     throw Error({file, "/runtime", "steploom, whose operators can be executed",
