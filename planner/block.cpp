@@ -23,6 +23,8 @@ OpTemplate op_template(const OpNode& node, const Runtime& runtime, const Cost& c
   op.launch = communicates ? runtime.launch_collective : runtime.launch;
   op.stream_gap = cost.stream_gap;
   op.event_latency = cost.event_latency;
+  op.microjoules = cost.microjoules;
+  op.mhz = cost.mhz;
   op.stream = static_cast<std::uint16_t>(node.stream);
   op.role = communicates ? static_cast<std::uint16_t>(node.group) : kNoRole;
   op.kernel_class = static_cast<std::uint16_t>(kernel_class_of(node.work));

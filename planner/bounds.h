@@ -11,15 +11,24 @@
 // stage s cannot start before the first micro-batch has passed the stages before it, nor stage 0
 // its optimizer before the last gradient has come back. A rank with several chunks runs the spans
 // of all of them, from the first micro-batch on its first chunk to the last gradient of that chunk.
+// Where the profile knows the device's clock (sim/step_clock.h) a bound is sought for every clock
+// of stage s, and the least of them holds. Its spans and optimizer then are tangents: a longest
+// path never falls below the tangent of its length over 1/clock. Passages of others count at their
+// fastest. And in T the stage draws no more than its limit, so what its operators draw above idle,
+// over what the limit leaves for that, is a bound of T too.
+//
 // Likewise the memory of a rank is never less than its fixed part plus what the micro-batches in
 // flight leave for their backward passes, in the order of its slots (1F1B: min(p − s, m) of them).
 #pragma once
 
+#include <array>
 #include <map>
 #include <tuple>
+#include <vector>
 
 #include "models/chunk_builder.h"
 #include "models/layout.h"
+#include "planner/block.h"
 #include "planner/setting.h"
 #include "sim/cost_cache.h"
 
@@ -30,10 +39,28 @@ struct Bound {
   Bytes memory = 0;      // no device of the worst stage peaks lower
 };
 
+// A length of time at whatever clock, from below: the tangents at two clocks, one at which kernels
+// are far from their fastest and the most that there is. Additive, and zero.
+struct ClockedTime {
+  std::array<Picoseconds, 2> time{};  // at the two clocks
+  std::array<double, 2> cycles{};     // of it, what the clock drives: picoseconds times MHz
+
+  void add(const ClockedTime& other, double times = 1);
+};
+
+// What is drawn above idle, from below, microjoules.
+struct ClockedEnergy {
+  double fixed = 0;
+  double moving = 0;  // at the most that there is of clock
+  double scaled = 0;  // over 1 MHz to the law's exponent less 1
+
+  void add(const ClockedEnergy& other, double times = 1);
+};
+
 // Remembers the parts of layouts; one per thread. `costs` must belong to setting.costs.
 class BoundModel {
  public:
-  BoundModel(const Setting& setting, CostCache& costs) : s_(setting), costs_(costs) {}
+  BoundModel(const Setting& setting, CostCache& costs);
   Bound bound(const Layout& layout);
 
  private:
@@ -49,8 +76,8 @@ class BoundModel {
   static Part part_of(const ModelSpec& m, int layer);
   bool has_experts(Part part) const;
   struct Digest {
-    Picoseconds forward = 0;  // spans
-    Picoseconds backward = 0;
+    ClockedTime forward, backward;  // spans
+    ClockedEnergy forward_energy, backward_energy;
     Picoseconds forward_passage = 0;  // never above the spans
     Picoseconds backward_passage = 0;
     Bytes saved = 0;  // micro-batch tensors that the backward pass reads
@@ -58,10 +85,18 @@ class BoundModel {
   const Digest& digest(Part part, const Layout& layout);
   Digest measure(Part part, const Layout& layout);
   Digest chunk(const Layout& layout, const StageSpan& span);
-  Picoseconds optimizer(const Layout& layout);
+  // Adds its kernels.
+  void optimizer(const Layout& layout, Digest& sum);
+  ClockedTime longest_from(const Block& block, StreamKind from) const;
+  ClockedEnergy energy_of(const OpTemplate& op) const;
+  ClockedEnergy energy_of(const Block& block) const;
+  Picoseconds least(Picoseconds before, const ClockedTime& time, const ClockedEnergy& energy) const;
 
   const Setting& s_;
   CostCache& costs_;
+  ClockLaw law_;
+  int slow_mhz_ = 0;                                 // the lower clock of tangents
+  std::vector<double> power_;                        // by MHz: to the exponent less 1
   std::map<std::pair<Part, Layout>, Digest> known_;  // keyed by what a layer depends on
 };
 

@@ -14,6 +14,7 @@
 #include "planner/samples.h"
 #include "sim/critical_path.h"
 #include "sim/engine.h"
+#include "sim/step_clock.h"
 
 namespace steploom {
 namespace {
@@ -114,12 +115,12 @@ Plan make_plan(const Setting& s, const Profile& profile, const PlanOptions& o) {
   const std::vector<Robustness> sure = robustness(s, profile, found.best, o.threads);
   CostCache costs(s.costs);
   for (std::size_t i = 0; i < found.best.size(); ++i) {
-    const Lowered lowered = lower(of_sample(s, found.best[i].sample), found.best[i].layout, costs);
+    Lowered lowered = lower(of_sample(s, found.best[i].sample), found.best[i].layout, costs);
+    const Replay r = replay_at_clock(lowered.program, s.replaying());
     plan.rows.push_back(describe(s, found.best[i], lowered));
     plan.rows.back().stays_best = sure[i].stays_best;
     plan.rows.back().worst_regret = sure[i].worst_regret;
     if (i > 0) continue;
-    const Replay r = replay(lowered.program, s.replaying());
     plan.fitted_share = surely_known(critical_path(lowered.program, r));
   }
   plan.searched.enumerated = found.enumerated;

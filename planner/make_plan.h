@@ -24,7 +24,8 @@ Plan make_plan(const Setting& setting, const Profile& profile, const PlanOptions
 // Why no layout was found. An Error with ExitStatus::negative.
 Error no_layout(const Setting& setting, const SearchResult& found);
 
-// Replays one layout and fills everything but the sureness. Also for `simulate`.
+// Fills everything but the sureness from replays of a Program at its clocks (sim/step_clock.h).
+// Also for `simulate`.
 PlanRow describe(const Setting& setting, const Candidate& candidate, const Lowered& lowered);
 
 // FLOPs that all devices execute in a step, recomputation included.

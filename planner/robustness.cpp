@@ -8,7 +8,7 @@
 #include "planner/lower.h"
 #include "planner/parallel.h"
 #include "planner/samples.h"
-#include "sim/engine.h"
+#include "sim/step_clock.h"
 
 namespace steploom {
 namespace {
@@ -48,9 +48,10 @@ std::vector<Robustness> robustness(const Setting& setting, const Profile& profil
     const Setting drawn{setting.model, setting.work, setting.runtime,
                         cluster,       costs,        setting.contention};
     CostCache cache(costs);
-    for (std::size_t r = 0; r < rows.size(); ++r)
-      step[d][r] = makespan(lower(of_sample(drawn, rows[r].sample), rows[r].layout, cache).program,
-                            drawn.replaying());
+    for (std::size_t r = 0; r < rows.size(); ++r) {
+      Lowered lowered = lower(of_sample(drawn, rows[r].sample), rows[r].layout, cache);
+      step[d][r] = ClockedProgram(lowered.program).makespan(drawn.replaying());
+    }
   });
   std::vector<Robustness> out(rows.size());
   for (const std::vector<Picoseconds>& s : step) {

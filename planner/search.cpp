@@ -12,7 +12,7 @@
 #include "planner/parallel.h"
 #include "planner/samples.h"
 #include "sim/engine.h"
-#include "sim/relax.h"
+#include "sim/step_clock.h"
 
 namespace steploom {
 namespace {
@@ -47,22 +47,26 @@ Fate try_candidate(const Setting& s, Worker& w, Picoseconds to_beat, Candidate& 
     if (sampled == Sampled::replayed) return Fate::slower;
     return c.memory > s.cluster.device.memory ? Fate::out_of_memory : Fate::replayed;
   }
-  const Lowered lowered = lower(s, c.layout, w.costs);
-  c.relaxed = relaxed_makespan(lowered.program);
-  if (c.relaxed >= to_beat) return Fate::pruned_relaxed;
-  settle(replay(lowered.program, s.replaying()), c);
+  Lowered lowered = lower(s, c.layout, w.costs);
+  ClockedProgram clocked(lowered.program);
+  if (!clocked.may_beat(to_beat)) return Fate::pruned_relaxed;
+  c.relaxed = std::max(c.closed_form, clocked.relaxed());
+  settle(clocked.replay(s.replaying()), c);
   return c.memory > s.cluster.device.memory ? Fate::out_of_memory : Fate::replayed;
 }
 
 }  // namespace
 
-Candidate evaluate(const Setting& setting, const Layout& layout, CostCache& costs,
-                   const Program& program, const Replay& replayed) {
+Candidate evaluate(const Setting& setting, const Layout& layout, CostCache& costs, Lowered& lowered,
+                   const ReplayOptions& options, Replay* replayed) {
   Candidate c;
   c.layout = layout;
   c.closed_form = BoundModel(setting, costs).bound(layout).step;
-  c.relaxed = relaxed_makespan(program);
-  settle(replayed, c);
+  ClockedProgram clocked(lowered.program);
+  c.relaxed = std::max(c.closed_form, clocked.relaxed());
+  Replay r = clocked.replay(options);
+  settle(r, c);
+  if (replayed != nullptr) *replayed = std::move(r);
   return c;
 }
 
@@ -74,9 +78,8 @@ Candidate evaluate(const Setting& setting, const Layout& layout, CostCache& cost
     sample_steps(setting, costs, kNever, c);
     return c;
   }
-  const Lowered lowered = lower(setting, layout, costs);
-  return evaluate(setting, layout, costs, lowered.program,
-                  replay(lowered.program, setting.replaying()));
+  Lowered lowered = lower(setting, layout, costs);
+  return evaluate(setting, layout, costs, lowered, setting.replaying());
 }
 
 SearchResult search(const Setting& s, const SearchOptions& o) {

@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "planner/lower.h"
 #include "planner/setting.h"
 #include "planner/space.h"
 #include "sim/engine.h"
@@ -59,8 +60,9 @@ SearchResult search(const Setting& setting, const SearchOptions& options);
 // One layout up all three rungs, unless it breaks a rule.
 Candidate evaluate(const Setting& setting, const Layout& layout, CostCache& costs);
 
-// The same from a Program and a replay that the caller has at hand.
-Candidate evaluate(const Setting& setting, const Layout& layout, CostCache& costs,
-                   const Program& program, const Replay& replayed);
+// The same for a caller that lowered the layout and wants the replay, if `replayed` is given. The
+// Program is left at its clocks (sim/step_clock.h).
+Candidate evaluate(const Setting& setting, const Layout& layout, CostCache& costs, Lowered& lowered,
+                   const ReplayOptions& options, Replay* replayed = nullptr);
 
 }  // namespace steploom

@@ -19,6 +19,7 @@
 #include "models/atomic_file.h"
 #include "models/error.h"
 #include "profiler/fabric_errors.h"
+#include "profiler/fit_clock.h"
 #include "profiler/fit_corrections.h"
 #include "profiler/fit_fabric.h"
 #include "profiler/fit_gaps.h"
@@ -208,7 +209,7 @@ std::string today() {
 
 int run(int argc, char** argv) {
   CLI::App app{"Fit a profile to measured tables and print its leave-out errors"};
-  std::string tables, gpu, profile_file, out, date = today();
+  std::string tables, gpu, profile_file, power, out, date = today();
   std::vector<std::string> points, fabrics, gaps, held_out;
   bool keep_points = false, uneven = false;
   Instead instead;
@@ -232,15 +233,17 @@ int run(int argc, char** argv) {
   app.add_option(
       "--gaps", gaps,
       "raw lines of `steploom profile gaps`: gaps of the first with chains, memory of all");
+  app.add_option("--power", power,
+                 "lines of profiler/torch_power.py: the clock, with the clocks of --points");
   app.add_option("--held-out", held_out, "such lines to print the fabrics' errors on");
   app.add_option("-o,--output", out, "the profile to write; none: print errors only");
   app.add_option("--date", date, "date to put into the profile (ISO 8601)");
   CLI11_PARSE(app, argc, argv);
   Profile profile = base(profile_file, tables, gpu, date, instead);
   if (uneven) add_uneven(profile, tables);
+  std::vector<Measurements> measured;
+  for (const std::string& file : points) measured.push_back(read_points(file));
   if (!points.empty()) {
-    std::vector<Measurements> measured;
-    for (const std::string& file : points) measured.push_back(read_points(file));
     clear_corrections(profile);
     lay_points(profile, measured, keep_points);
   }
@@ -248,6 +251,7 @@ int run(int argc, char** argv) {
   std::vector<GapPoints> measured_gaps;
   for (const std::string& file : gaps) measured_gaps.push_back(load_gap_points(file));
   if (!gaps.empty()) add_gaps(profile, measured_gaps);
+  if (!power.empty()) add_clock(profile, power, measured);
   print(profile);
   print_held_out(profile, load_all(held_out));
   if (!out.empty())

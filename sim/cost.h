@@ -50,6 +50,9 @@ struct Cost {
   std::uint16_t link_share = 0;  // collectives: of its bottleneck link at full speed, out of 65535
   // What passes on the device before it starts, as OpTemplate has them; not in `time`.
   std::uint32_t stream_gap = 0, event_latency = 0;  // picoseconds
+  // As OpTemplate has them (step_clock.h); 0 where the profile has no clock.
+  std::uint32_t microjoules = 0;
+  std::uint16_t mhz = 0;
 };
 
 }  // namespace steploom

@@ -64,6 +64,31 @@ double roofline_seconds(const ProfiledDevice& device, double peak, const Work& w
   return std::max(w.flops / peak, static_cast<double>(w.bytes) / device.memory_bandwidth);
 }
 
+// The clock at which a kernel ran that reached such a share of the peak rate, a multiple of 15 MHz,
+// as cards have them.
+int measured_mhz(const ProfiledClock& clock, OpClass kernels, double share) {
+  constexpr int kStep = 15;
+  const auto of = std::find_if(clock.measured.begin(), clock.measured.end(),
+                               [&](const MeasuredClock& m) { return m.kernels == kernels; });
+  const std::vector<double>&at = of->share_of_peak, &mhz = of->mhz;
+  double found = mhz.back();
+  for (std::size_t i = 0; i < at.size(); ++i) {
+    if (share >= at[i]) continue;
+    found = i == 0 ? mhz[0]
+                   : mhz[i - 1] + (mhz[i] - mhz[i - 1]) * (share - at[i - 1]) / (at[i] - at[i - 1]);
+    break;
+  }
+  return std::min(static_cast<int>(found / kStep + 0.5) * kStep, clock.law.most_mhz);
+}
+
+// A product of few tiles and long k, as small layers' weight gradients are, is cut along k so that
+// all SMs have work: it could not reach its measured rate on as many as it has tiles. Parts shorter
+// than this gain nothing (assumed: 16 steps of 64).
+double k_parts(const ProductShape& shape) {
+  constexpr double kShortestPart = 1024;
+  return std::max(1.0, static_cast<double>(static_cast<int>(shape.k / kShortestPart)));
+}
+
 void need_bf16(const ProfiledDevice& device, const Work& work) {
   if (work.precision == Precision::bf16 && !device.bf16)
     throw Error({"cost model", std::string(name_of(work.kind)), "precision fp16",
@@ -119,7 +144,7 @@ Cost CostModel::product(const Work& w) const {
                               : of_fit(profile_->matmul.grid, matmul_point(shape));
   }
   cost.sms = static_cast<std::uint16_t>(
-      std::min(static_cast<double>(profile_->device.sms), product_tiles(shape)));
+      std::min(static_cast<double>(profile_->device.sms), product_tiles(shape) * k_parts(shape)));
   return cost;
 }
 
@@ -246,9 +271,40 @@ Cost CostModel::uneven(const Work& work, std::span<const double> rows) const {
   return cost;
 }
 
+int CostModel::least_measured_mhz() const {
+  int least = profile_->clock->law.most_mhz;
+  for (const MeasuredClock& m : profile_->clock->measured)
+    for (const double share : m.share_of_peak)
+      least = std::min(least, measured_mhz(*profile_->clock, m.kernels, share));
+  return least;
+}
+
+void CostModel::add_clock(const Work& work, Cost& cost) const {
+  const ProfiledClock& clock = *profile_->clock;
+  const OpClass group = class_of(work.kind);
+  const double seconds = static_cast<double>(cost.time) * 1e-12;
+  double joules = static_cast<double>(work.bytes) * 1e-9;
+  if (group == OpClass::memory) {
+    joules *= clock.memory_nanojoules;
+  } else if (group == OpClass::optimizer) {
+    joules *= clock.optimizer_nanojoules;
+  } else if (group == OpClass::communication) {
+    joules *= clock.collective_nanojoules;
+  } else {
+    const double peak = is_16_bit(work.precision)
+                            ? profile_->device.peak_flops
+                            : peak_of_[static_cast<std::size_t>(work.precision)];
+    joules = clock.law.budget_watts() * seconds;
+    cost.mhz = static_cast<std::uint16_t>(measured_mhz(clock, group, work.flops / seconds / peak));
+  }
+  constexpr double kMost = 4e9;
+  cost.microjoules = static_cast<std::uint32_t>(std::min(joules * 1e6 + 0.5, kMost));
+}
+
 Cost CostModel::cost(const CostQuery& query) const {
   Cost cost = duration(query);
   if (cost.time == 0) return cost;  // nothing is launched
+  if (profile_->clock) add_clock(query.work, cost);
   if (calibration_ != nullptr) cost = calibrated(*calibration_, class_of(query.work.kind), cost);
   const Gaps& gaps = profile_->gaps;
   const auto ps = [](double us) { return static_cast<std::uint32_t>(to_picoseconds(us * 1e-6)); };

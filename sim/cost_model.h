@@ -20,6 +20,10 @@
 // What passes on the device before a kernel or a collective is the profile's (Gaps), beside its
 // duration and not in it.
 //
+// Times are those that were measured, at whatever clock the card then had. Where the profile knows
+// it, the clock and what the kernel draws stand beside the time; a step's clock is found from them
+// (step_clock.h).
+//
 // Backward is modelled: the profile's products are forward only. A data gradient is the same
 // surface at its own shape; a weight gradient too, plus reading and writing its fp32 sum;
 // attention's backward does 2.5 times the FLOPs at a lower rate. Attention over windows is always
@@ -52,6 +56,12 @@ class CostModel {
   // Thread-safe. Never negative; 0 only for work of no size and collectives of one rank.
   Cost cost(const CostQuery& query) const;
 
+  // How the device's clock follows what it draws; unknown if the profile has no clock.
+  ClockLaw clock_law() const { return profile_->clock ? profile_->clock->law : ClockLaw{}; }
+
+  // The lowest that any product or attention was measured at.
+  int least_measured_mhz() const;
+
   // What communicators over the cluster's fabric take of a rank's memory; nullptr: not measured.
   const CommunicatorMemory* communicator_memory() const { return collectives_.memory(); }
 
@@ -70,6 +80,7 @@ class CostModel {
   Cost attention(const Work& work) const;
   Cost moving(const Work& work) const;
   Cost collective(const CostQuery& query) const;
+  void add_clock(const Work& work, Cost& cost) const;
 
   const Profile* profile_;
   const Calibration* calibration_;

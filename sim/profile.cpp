@@ -16,6 +16,7 @@
 #include "models/json_reader.h"
 #include "models/nearest.h"
 #include "sim/correction.h"
+#include "sim/profile_clock_json.h"
 #include "sim/profile_json_parts.h"
 #include "sim/profile_points_json.h"
 
@@ -175,10 +176,12 @@ Profile read_profile(const Json& json) {
   if (version.integer() != kVersion)
     version.refuse("version " + std::to_string(kVersion),
                    "make it again: steploom profile, or fit_profile");
-  allow_only(json,
-             {"steploom_profile", "name", "device", "source", "attribution", "made", "date",
-              "software", "matmul", "grouped_matmul", "attention", "attention_backward", "memory",
-              "gaps", "collectives", "corrections", "fabrics", "points", "leave_out", "modelled"});
+  allow_only(json, {"steploom_profile", "name",           "device",    "source",
+                    "attribution",      "made",           "date",      "software",
+                    "matmul",           "grouped_matmul", "attention", "attention_backward",
+                    "memory",           "gaps",           "clock",     "collectives",
+                    "corrections",      "fabrics",        "points",    "leave_out",
+                    "modelled"});
   Profile p;
   p.name = json.at("name").text();
   p.device = read_device(json.at("device"));
@@ -211,6 +214,7 @@ Profile read_profile(const Json& json) {
   p.memory = {memory.at("bandwidth_factor").number(0.01, 1),
               memory.at("latency_us").number(0, 1e6)};
   if (const auto gaps = json.find("gaps")) p.gaps = read_gaps(*gaps);
+  if (const auto clock = json.find("clock")) p.clock = read_clock(*clock);
   p.collectives = read_collectives(json.at("collectives"));
   if (const auto corrections = json.find("corrections"))
     p.corrections = read_corrections(*corrections);

@@ -10,12 +10,14 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "models/work.h"
+#include "sim/clock_law.h"
 #include "sim/grid.h"
 #include "sim/profile_fabric.h"
 #include "sim/profile_points.h"
@@ -68,6 +70,27 @@ struct Gaps {
   bool operator==(const Gaps&) const = default;
 };
 
+// The SM clock at which the profile's products, or attention, ran when they were measured, by what
+// share of the device's peak rate (of their precision) they reached: the faster a kernel computes
+// the more it draws, and the lower is the clock at which that is the card's limit. Linear between
+// shares, constant beyond.
+struct MeasuredClock {
+  OpClass kernels = OpClass::matmul;
+  std::vector<double> share_of_peak;  // increasing
+  std::vector<double> mhz;
+};
+
+// What there is to know of a GPU's clock (clock_law.h), measured as docs/accuracy.md says.
+struct ProfiledClock {
+  ClockLaw law;
+  std::vector<MeasuredClock> measured;  // of products, grouped products and attention
+  // Drawn above idle, by byte as Work counts them, nanojoules.
+  double memory_nanojoules = 0;
+  double optimizer_nanojoules = 0;
+  double collective_nanojoules = 0;
+  std::string source;
+};
+
 // Kernels that only move data: bytes / (factor · memory bandwidth) + latency.
 struct MemoryKernels {
   double bandwidth_factor = 0;
@@ -112,6 +135,7 @@ struct Profile {
   Grid attention_backward;                  // axis tokens: backward rate (FLOP/s) over forward rate
   MemoryKernels memory;
   Gaps gaps;
+  std::optional<ProfiledClock> clock;        // none: not measured
   std::vector<CollectiveCurve> collectives;  // by (collective, ranks, nodes)
   std::vector<Correction> corrections;       // by (kind, phase); may be empty
   std::vector<ProfiledFabric> fabrics;       // by name; may be empty

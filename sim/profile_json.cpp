@@ -5,6 +5,7 @@
 
 #include "sim/json_text.h"
 #include "sim/profile.h"
+#include "sim/profile_clock_json.h"
 #include "sim/profile_points_json.h"
 
 namespace steploom {
@@ -80,6 +81,7 @@ std::string to_json(const Profile& p) {
                                "\"collective_event_us\": {},\n\"source\": {}}}",
                                p.gaps.kernel_us, p.gaps.kernel_event_us, p.gaps.collective_event_us,
                                json_string(p.gaps.source)));
+  if (p.clock) member("clock", to_json(*p.clock));
   if (!corrections.empty()) member("corrections", "[" + corrections + "]");
   if (!p.points.kernels.empty()) member("points", to_json(p.points));
   member("attention_backward", "{" + members(p.attention_backward) + "}");

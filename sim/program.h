@@ -27,6 +27,7 @@
 
 #include "models/op_graph.h"
 #include "models/work.h"
+#include "sim/clock_law.h"
 #include "sim/cost.h"
 
 namespace steploom {
@@ -64,6 +65,8 @@ struct OpTemplate {
   // Least time on the device, picoseconds, from the end of the operator before it in its stream to
   // its start, and from the end of what it waits for on another stream.
   std::uint32_t stream_gap = 0, event_latency = 0;
+  std::uint32_t microjoules = 0;  // drawn above idle; step_clock.h
+  std::uint16_t mhz = 0;          // SM clock that its duration is of; 0: it depends on none
   Picoseconds wave = 0;  // how long its blocks take to retire and free SMs for others; 0: at once
   Bytes alloc = 0;       // taken when it starts
   Bytes free = 0;        // given back when it ends
@@ -124,6 +127,7 @@ struct Device {
   std::int32_t multiplicity = 1;  // ranks that this device stands for (folded Programs)
   std::uint16_t streams = 1;
   std::uint16_t sms = 132;
+  std::uint16_t mhz = 0;                    // SM clock over the step; 0: unknown
   std::uint16_t hardware_connections = 32;  // 1: kernels start in issue order across streams
   std::uint32_t tensor_table = 0;           // into Program::tensor_tables
   Bytes static_bytes = 0;                   // parameters, gradients, optimizer, buffers, workspace
@@ -156,6 +160,9 @@ struct Program {
   std::vector<std::string> stream_names;    // for traces
   std::vector<std::vector<ProgramTensor>> tensor_tables;
   std::vector<Picoseconds> durations;  // of slots whose load is their own
+  // Durations are those that were measured, and their clocks are to be found (step_clock.h);
+  // unknown once they are, or where the profile has none.
+  ClockLaw clock;
 
   // Derived by finalize(), which must be called once after building and before any use.
   std::uint32_t op_count = 0;

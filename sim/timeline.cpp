@@ -149,7 +149,7 @@ Timeline make_timeline(const Program& p, const Replay& replay) {
       t.streams.push_back("stream " + std::to_string(s));
     t.devices.push_back({device.name, device.stage, device.multiplicity, device.sms,
                          d < replay.peak_memory.size() ? replay.peak_memory[d] : 0,
-                         device.static_bytes});
+                         device.static_bytes, device.mhz});
   }
   for (const Communicator& c : p.communicators)
     t.groups.push_back(

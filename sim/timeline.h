@@ -73,6 +73,7 @@ struct TimelineDevice {
   std::uint16_t sms = 0;          // 0: unknown
   Bytes peak_memory = 0;          // static part included; 0: unknown
   Bytes static_memory = 0;        // parameters, gradients, optimizer, buffers; 0: unknown
+  std::uint16_t mhz = 0;          // SM clock over the step; 0: unknown
 };
 
 // A process group as one of its communicators.

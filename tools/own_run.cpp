@@ -12,6 +12,7 @@
 #include "sim/calibration_fit.h"
 #include "sim/engine.h"
 #include "sim/profile.h"
+#include "sim/step_clock.h"
 #include "traces/load_timeline.h"
 #include "traces/text_file.h"
 #include "traces/units.h"
@@ -64,8 +65,9 @@ Calibration fit_to_trace(const std::string& trace, const Setting& s, const Layou
                  "--nodes and --gpus say how many ranks there are"});
   notes.insert(notes.end(), loaded.notes.begin(), loaded.notes.end());
   CostCache costs(s.costs);
-  const Lowered lowered = lower(s, layout, costs);
-  const Timeline predicted = make_timeline(lowered.program, replay(lowered.program, s.replaying()));
+  Lowered lowered = lower(s, layout, costs);
+  const Replay replayed = replay_at_clock(lowered.program, s.replaying());
+  const Timeline predicted = make_timeline(lowered.program, replayed);
   const int stage = rank_table(s.model, layout, s.cluster).stage.at(static_cast<std::size_t>(rank));
   Calibration c = fit_calibration(measured, predicted, stage, s.runtime.launch, trace);
   constexpr std::size_t kMostBytes = std::size_t{64} << 20;  // as load_timeline

@@ -144,4 +144,19 @@ Table memory_table(const Lowered& lowered, const std::vector<Bytes>& peaks) {
   return t;
 }
 
+std::string clock_text(const Program& program, const ClockLaw& law) {
+  int least = law.most_mhz, most = 0;
+  for (const Device& d : program.devices) {
+    least = std::min<int>(least, d.mhz);
+    most = std::max<int>(most, d.mhz);
+  }
+  if (least == 0) return "";
+  const std::string range =
+      least == most ? std::to_string(most) : fmt::format("{} to {}", least, most);
+  return fmt::format("SM clock {} of {} MHz{}", range, law.most_mhz,
+                     least < law.most_mhz
+                         ? fmt::format(": mean power is at its limit of {} W", law.limit_watts)
+                         : "");
+}
+
 }  // namespace steploom

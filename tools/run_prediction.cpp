@@ -9,6 +9,7 @@
 #include "planner/make_plan.h"
 #include "sim/check.h"
 #include "sim/contention.h"
+#include "sim/step_clock.h"
 
 namespace steploom {
 namespace {
@@ -43,6 +44,8 @@ namespace {
 
 std::string text_of(const RunPlan& run) {
   const Prediction& p = run.prediction;
+  std::vector<int> mhz;
+  for (const Device& d : run.lowered.program.devices) mhz.push_back(d.mhz);
   std::string busy;
   for (std::size_t c = 0; c < p.busy.size(); ++c)
     busy +=
@@ -50,11 +53,11 @@ std::string text_of(const RunPlan& run) {
   return fmt::format(
       "{{\n  \"steploom_prediction\": 1,\n  \"plan_digest\": \"{}\",\n  \"layout\": \"{}\",\n"
       "  \"profile\": \"{}\",\n  \"profile_digest\": \"{}\",\n  \"engine\": \"{}\",\n"
-      "  \"step_ps\": {},\n  \"issue_ps\": {},\n  \"memory_bytes\": [{}],\n"
+      "  \"step_ps\": {}, \"mhz\": [{}],\n  \"issue_ps\": {},\n  \"memory_bytes\": [{}],\n"
       "  \"busy_ps\": {{{}}}\n}}\n",
       digest_of(to_json(run.plan)), to_text(run.layout), run.question->profile().name,
-      run.question->profile().digest, engine_signature(), p.replay.makespan, p.issue,
-      fmt::join(p.replay.peak_memory, ", "), busy);
+      run.question->profile().digest, engine_signature(), p.replay.makespan, fmt::join(mhz, ", "),
+      p.issue, fmt::join(p.replay.peak_memory, ", "), busy);
 }
 
 }  // namespace
@@ -89,7 +92,7 @@ std::unique_ptr<RunPlan> load_run_plan(const std::string& file, bool rebase) {
   const std::vector<std::string> faults = check(run->lowered.program);
   if (!faults.empty()) throw Error({file, "", "a Program that is sound", faults.front(), ""});
   Prediction& p = run->prediction;
-  p.replay = replay(run->lowered.program, s.replaying());
+  p.replay = replay_at_clock(run->lowered.program, s.replaying());
   p.issue = issue_time(run->lowered.program);
   p.busy = busy_times(run->lowered.program, p.replay);
   p.memory = *std::max_element(p.replay.peak_memory.begin(), p.replay.peak_memory.end());

@@ -138,6 +138,7 @@ Table verification_table(const RunPlans& plans, const std::vector<Verification>&
 
 Timeline executed_timeline(const RunPlan& plan, const MeasuredRun& run) {
   Timeline t = make_timeline(plan.lowered.program, run.traced);
+  for (TimelineDevice& d : t.devices) d.mhz = 0;  // the predicted one
   const Setting& s = plan.question->setting();
   TimelineOrigin& o = t.origin;
   o = {};

@@ -6,7 +6,9 @@
 
 #include "planner/explain.h"
 #include "planner/lower.h"
+#include "sim/step_clock.h"
 #include "tools/own_run.h"
+#include "tools/plan_report.h"
 #include "tools/question.h"
 #include "tools/report.h"
 #include "tools/verb.h"
@@ -81,7 +83,8 @@ ExitStatus run(const Flags& f) {
   const Asked asked = ask(f.question, f.layout);
   const Setting& s = asked.question->setting();
   CostCache costs(s.costs);
-  const Lowered lowered = lower(s, asked.layout, costs);
+  Lowered lowered = lower(s, asked.layout, costs);
+  replay_at_clock(lowered.program, s.replaying());
   const Explanation e = explain(lowered.program, s.replaying());
   Report report(fmt::format("{}\n{} · step {}", asked.question->headline(),
                             short_name(asked.layout), time_text(e.step)));
@@ -101,6 +104,8 @@ ExitStatus run(const Flags& f) {
                            e.step));
   report.add("critical_path", "The critical path, which tiles the step:", path_table(e));
   report.add("provenance", "What those durations rest on:", provenance_table(e));
+  if (const std::string clock = clock_text(lowered.program, s.costs.clock_law()); !clock.empty())
+    report.note(clock);
   if (f.knock_out)
     report.add("knock_outs", "Replays with one thing made free:",
                savings_table(knock_out_all(lowered.program, s.replaying()), e.step));

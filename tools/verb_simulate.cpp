@@ -98,14 +98,13 @@ ExitStatus run(const Flags& f) {
     over_draws = evaluate(s, asked.layout, costs);
     asked.question->use_sample(over_draws->sample);
   }
-  const Lowered lowered =
-      lower(s, asked.layout, costs, f.unfold ? Folding::unfolded : Folding::folded);
+  Lowered lowered = lower(s, asked.layout, costs, f.unfold ? Folding::unfolded : Folding::folded);
   ReplayOptions options = s.replaying();
   const bool wants_timeline = !f.trace.empty() || !f.timeline.empty();
   options.record_memory = wants_timeline;
-  const Replay replayed = replay(lowered.program, options);
-  const Candidate candidate =
-      over_draws ? *over_draws : evaluate(s, asked.layout, costs, lowered.program, replayed);
+  Replay replayed;
+  Candidate candidate = evaluate(s, asked.layout, costs, lowered, options, &replayed);
+  if (over_draws) candidate = *over_draws;
   const PlanRow row = describe(s, candidate, lowered);
 
   report.add("rows", "", rows_table({row}, false));
@@ -125,6 +124,8 @@ ExitStatus run(const Flags& f) {
   report.note(fmt::format("rests on {} {:.0f} %, modelled {:.0f} % of the step",
                           asked.question->calibration() ? "calibrated or fitted" : "fitted",
                           known * 100, (1 - known) * 100));
+  if (const std::string clock = clock_text(lowered.program, s.costs.clock_law()); !clock.empty())
+    report.note(clock);
   const bool fits = candidate.memory <= s.cluster.device.memory;
   if (!fits)
     report.note(fmt::format("does not fit: the fullest rank needs {} of {}",

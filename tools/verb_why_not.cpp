@@ -9,6 +9,7 @@
 #include "planner/explain.h"
 #include "planner/make_plan.h"
 #include "sim/engine.h"
+#include "sim/step_clock.h"
 #include "tools/plan_report.h"
 #include "tools/question.h"
 #include "tools/verb.h"
@@ -75,9 +76,9 @@ ExitStatus run(const Flags& f) {
     return ExitStatus::done;
   }
   CostCache costs(s.costs);
-  const Lowered lowered = lower(s, layout, costs);
-  const Replay replayed = replay(lowered.program, s.replaying());
-  const Candidate c = evaluate(s, layout, costs, lowered.program, replayed);
+  Lowered lowered = lower(s, layout, costs);
+  Replay replayed;
+  const Candidate c = evaluate(s, layout, costs, lowered, s.replaying(), &replayed);
   if (c.memory > s.cluster.device.memory) {
     explain_shortage(s, lowered, replayed, report);
     report.print(format);
@@ -99,7 +100,8 @@ ExitStatus run(const Flags& f) {
   else
     report.note(fmt::format("replayed: {}, row {} takes {}", time_text(c.step), plan.rows.size(),
                             time_text(last.step)));
-  const Lowered winner = lower(s, best.layout, costs);
+  Lowered winner = lower(s, best.layout, costs);
+  replay_at_clock(winner.program, s.replaying());
   report.add("side_by_side", "Against the plan's first row, " + short_name(best.layout) + ":",
              side_by_side(explain(winner.program, s.replaying()),
                           explain(lowered.program, s.replaying())));

@@ -142,12 +142,15 @@ class Reader {
   }
 
   void device(const Json& in) {
-    in.allow_only(Keys{"name", "stage", "multiplicity", "sms", "static_bytes", "peak_bytes"});
+    in.allow_only(
+        Keys{"name", "stage", "multiplicity", "sms", "mhz", "static_bytes", "peak_bytes"});
     TimelineDevice d;
     d.name = in.at("name").text();
     d.stage = in.at("stage").small_integer(0, kMostRanks);
     d.multiplicity = in.at("multiplicity").small_integer(1, kMostRanks);
     d.sms = static_cast<std::uint16_t>(in.at("sms").small_integer(0, 0xffff));
+    if (const auto mhz = in.find("mhz"))
+      d.mhz = static_cast<std::uint16_t>(mhz->small_integer(1, 0xffff));
     d.static_memory = in.at("static_bytes").integer(0, kMostBytes);
     d.peak_memory = in.at("peak_bytes").integer(0, kMostBytes);
     t_.devices.push_back(std::move(d));

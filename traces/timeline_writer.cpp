@@ -42,9 +42,10 @@ class Writer {
     put(",\n\"makespan_ps\": {}", t_.makespan);
     list("streams", t_.streams, [&](const std::string& s) { put("{}", json_string(s)); });
     list("devices", t_.devices, [&](const TimelineDevice& d) {
-      put("{{\"name\": {}, \"stage\": {}, \"multiplicity\": {}, \"sms\": {}, \"static_bytes\": {}, "
-          "\"peak_bytes\": {}}}",
-          json_string(d.name), d.stage, d.multiplicity, d.sms, d.static_memory, d.peak_memory);
+      put("{{\"name\": {}, \"stage\": {}, \"multiplicity\": {}, \"sms\": {}, ", json_string(d.name),
+          d.stage, d.multiplicity, d.sms);
+      if (d.mhz > 0) put("\"mhz\": {}, ", d.mhz);
+      put("\"static_bytes\": {}, \"peak_bytes\": {}}}", d.static_memory, d.peak_memory);
     });
     list("groups", t_.groups, [&](const TimelineGroup& g) {
       put("{{\"name\": {}, \"ranks\": {}, \"members\": [{}]}}", json_string(g.name), g.ranks,

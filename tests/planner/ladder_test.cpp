@@ -10,6 +10,7 @@
 #include "planner/search.h"
 #include "sim/engine.h"
 #include "sim/relax.h"
+#include "sim/step_clock.h"
 #include "tests/planner/planning.h"
 
 namespace steploom {
@@ -27,6 +28,21 @@ struct LadderCase {
 
 class Ladder : public testing::TestWithParam<LadderCase> {};
 
+// The clock is sought on every rung: bound, longest path, plain replay, replay.
+void expect_clocked_ladder(const Setting& setting, const Bound& bound, Program program,
+                           const std::string& name) {
+  Program contended = program;
+  ClockedProgram clocked(program);
+  const Picoseconds relaxed = clocked.relaxed();
+  EXPECT_FALSE(clocked.may_beat(relaxed)) << name;
+  const Picoseconds plain = clocked.replay({}).makespan;
+  EXPECT_LE(bound.step, plain) << name;
+  EXPECT_LE(relaxed, plain) << name;
+  EXPECT_LE(plain - relaxed, 2 * plain / kClockTolerance) << name;
+  const Picoseconds full = replay_at_clock(contended, setting.replaying()).makespan;
+  EXPECT_LE(relaxed, full) << name;
+}
+
 void expect_ladder(const Setting& setting, CostCache& cache) {
   BoundModel bounds(setting, cache);
   const Space space = enumerate_layouts(setting);
@@ -34,16 +50,20 @@ void expect_ladder(const Setting& setting, CostCache& cache) {
   for (const Layout& l : space.valid) {
     if (l.chunks == 2 || l.chunks == 8) continue;  // for time; 1 and 4 stay
     const Bound bound = bounds.bound(l);
-    const Lowered lowered = lower(setting, l, cache);
+    Lowered lowered = lower(setting, l, cache);
+    if (lowered.program.clock.known()) {
+      expect_clocked_ladder(setting, bound, lowered.program, to_text(l));
+    }
+    const Replay full = replay_at_clock(lowered.program, setting.replaying());
     const Picoseconds relaxed = relax(lowered.program).makespan;
-    const Replay plain = replay(lowered.program);
-    const Replay full = replay(lowered.program, setting.replaying());
-    EXPECT_LE(bound.step, relaxed) << to_text(l);
-    EXPECT_EQ(relaxed, plain.makespan) << to_text(l);
+    EXPECT_EQ(relaxed, replay(lowered.program).makespan) << to_text(l);
     EXPECT_EQ(relaxed, relaxed_makespan(lowered.program)) << to_text(l);
     EXPECT_LE(relaxed, full.makespan) << to_text(l);
+    EXPECT_LE(bound.step, full.makespan) << to_text(l);
     EXPECT_LE(bound.memory, *std::max_element(full.peak_memory.begin(), full.peak_memory.end()))
         << to_text(l);
+    if (setting.costs.clock_law().known()) continue;
+    EXPECT_LE(bound.step, relaxed) << to_text(l);
   }
 }
 

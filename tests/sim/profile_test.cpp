@@ -11,7 +11,9 @@
 
 #include "models/embedded.h"
 #include "models/error.h"
+#include "models/shapes.h"
 #include "sim/cluster.h"
+#include "sim/cost_model.h"
 #include "tests/sim/text_edits.h"
 #include "tests/temp_folder.h"
 
@@ -101,6 +103,38 @@ TEST(Profile, GapsAreReadBackAndAreZeroWhereTheyAreNotThere) {
   EXPECT_EQ(parse_profile(text, "again").gaps, p.gaps);
   EXPECT_THROW(parse_profile(replaced(text, "1.041", "-1"), "again"), Error);
   EXPECT_THROW(parse_profile(replaced(text, "kernel_event_us", "kernel_evt_us"), "again"), Error);
+}
+
+TEST(Profile, AClockIsReadBackAndNoneChangesNothing) {
+  const Profile& measured = built_in_profile("h200-sxm-141gb");
+  ASSERT_TRUE(measured.clock.has_value());
+  EXPECT_EQ(measured.clock->law.most_mhz, 1980);
+  const std::string text = to_json(measured);
+  EXPECT_EQ(to_json(parse_profile(text, "again")), text);
+  EXPECT_THROW(parse_profile(replaced(text, "\"reach\"", "\"reaches\""), "again"), Error);
+  EXPECT_THROW(parse_profile(replaced(text, "\"idle_watts\": ", "\"idle_watts\": 9"), "again"),
+               Error);
+  EXPECT_THROW(parse_profile(replaced(text, "{\"class\": \"attention\", \"share",
+                                      "{\"class\": \"memory\", \"share"),
+                             "again"),
+               Error);
+
+  Profile without = measured;
+  without.clock.reset();
+  EXPECT_THAT(to_json(without), testing::Not(HasSubstr("\"clock\"")));
+  EXPECT_FALSE(parse_profile(to_json(without), "again").clock.has_value());
+  const Cluster cluster = load_cluster("h200-sxm-141gb", 1);
+  const CostModel with(measured, cluster), plain(without, cluster);
+  CostQuery query;
+  query.work = product(Phase::forward, Precision::bf16, 8192, 14336, 4096);
+  const Cost a = with.cost(query), b = plain.cost(query);
+  EXPECT_EQ(a.time, b.time);  // as measured, whatever the clock
+  EXPECT_EQ(b.mhz, 0);
+  EXPECT_NEAR(a.mhz, 1500, 60);
+  // Alone it draws what the limit leaves over idle.
+  EXPECT_NEAR(a.microjoules,
+              (700 - measured.clock->law.idle_watts) * 1e-6 * static_cast<double>(a.time), 2);
+  EXPECT_FALSE(plain.clock_law().known());
 }
 
 TEST(Profile, JsonReadsBackAsItWas) {

@@ -52,6 +52,7 @@ Timeline sample() {
   t.origin.model = "tiny";
   t.origin.date = "2026-11-22T20:12:00Z";
   t.origin.versions = {{"cuda", "13.0"}, {"nccl", "2.28.3"}};
+  t.devices[1].mhz = 1683;
   t.origin.steps = 40;
   t.origin.step = 7 * kMicro;
   t.origin.repeats = Repeats{8, 6 * kMicro, 8 * kMicro, 0.0125};
@@ -78,6 +79,7 @@ TEST(TimelineFile, ReadsBackWhatItWrote) {
   EXPECT_EQ(back.origin.repeats->repeatability, 0.0125);
   EXPECT_EQ(back.origin.versions, t.origin.versions);
   EXPECT_EQ(back.devices[1].static_memory, 40);
+  EXPECT_EQ(back.devices[1].mhz, 1683);
 }
 
 TEST(TimelineFile, ReadsBackReplays) {
