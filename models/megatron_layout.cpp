@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "models/error.h"
+#include "models/layout.h"
 #include "models/recompute.h"
 #include "models/stages.h"
 
@@ -83,6 +84,29 @@ std::string stages_of(const MegatronRun& run, const ModelSpec& m, int pp, int& v
   return stages_text(split);
 }
 
+// Megatron's names of the ways to communicate; one for all layers, or one a layer, all alike.
+std::string context_of(const MegatronRun& run) {
+  const int cp = degree(run, "context-parallel-size");
+  if (cp == 1) return "";
+  constexpr std::string_view kComm = "cp-comm-type";
+  static constexpr std::array<std::string_view, 3> kTypes{"p2p", "all_gather", "a2a"};
+  const std::vector<std::string> found =
+      run.has(kComm) ? run.list(kComm) : std::vector{1, std::string(kTypes[0])};
+  const auto at = std::find(kTypes.begin(), kTypes.end(), found.front());
+  if (at == kTypes.end())
+    run.refuse(kComm, fmt::format("{}", fmt::join(kTypes, ", ")), "'" + found.front() + "'",
+               found.front() == "a2a+p2p"
+                   ? "rings of exchanges (--hierarchical-context-parallel-sizes) are not modelled"
+                   : "");
+  if (std::any_of(found.begin(), found.end(),
+                  [&](const std::string& t) { return t != found.front(); }))
+    run.refuse(kComm, "one type for all layers", fmt::format("'{}'", fmt::join(found, " ")));
+  const auto comm = static_cast<ContextComm>(at - kTypes.begin());
+  std::string text = fmt::format(",cp={}", cp);
+  if (comm != ContextComm::p2p) text += fmt::format(",cp_comm={}", name_of(comm));
+  return text;
+}
+
 std::string recompute_of(const MegatronRun& run) {
   if (!run.has("recompute-granularity") && !run.has("recompute-activations")) return "none";
   const std::string how = run.text_or("recompute-granularity", "selective");
@@ -106,9 +130,6 @@ std::string recompute_of(const MegatronRun& run) {
 }  // namespace
 
 std::string megatron_layout(const MegatronRun& run, const ModelSpec& m) {
-  if (const auto cp = run.integer_or("context-parallel-size", 1, 1, kMostDegree); cp != 1)
-    run.refuse("context-parallel-size", "1", std::to_string(cp),
-               "steploom does not model this yet");
   const int tp = degree(run, "tensor-model-parallel-size");
   const int pp = degree(run, "pipeline-model-parallel-size");
   int vpp = chunks_of(run, m, pp);
@@ -119,6 +140,7 @@ std::string megatron_layout(const MegatronRun& run, const ModelSpec& m) {
   if (m.has_moe())
     text += fmt::format(",ep={},etp={}", degree(run, "expert-model-parallel-size"),
                         run.integer_or("expert-tensor-parallel-size", tp, 1, kMostDegree));
+  text += context_of(run);
   if (vpp > 1) text += fmt::format(",vpp={}", vpp);
   constexpr std::string_view kGroup = "microbatch-group-size-per-virtual-pipeline-stage";
   if (vpp > 1 && run.has(kGroup)) text += fmt::format(",vpp_group={}", degree(run, kGroup));

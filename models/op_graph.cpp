@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::array<std::string_view, kCommGroups> kGroupNames{"none",
                                                                 "tp",
+                                                                "cp",
                                                                 "ep",
                                                                 "etp",
                                                                 "dp",
@@ -26,7 +27,7 @@ constexpr std::array<std::string_view, kCommGroups> kGroupNames{"none",
                                                                 "embedding",
                                                                 "world"};
 constexpr std::array<std::string_view, kStreamKinds> kStreamNames{
-    "compute", "tp", "ep", "dp", "expert_dp", "pp_send", "pp_recv"};
+    "compute", "tp", "cp", "ep", "dp", "expert_dp", "pp_send", "pp_recv"};
 
 // What an edge carries. A struct, for its initializer: Boost copies edges through one made by
 // default.

@@ -26,6 +26,7 @@ using TensorId = std::uint32_t;
 enum class CommGroup : std::uint8_t {
   none,
   tp,               // tensor parallel
+  cp,               // context parallel
   ep,               // expert parallel (dispatch and combine)
   etp,              // expert tensor parallel
   dp,               // data parallel: dense gradients and parameters
@@ -41,7 +42,7 @@ inline constexpr int kCommGroups = static_cast<int>(CommGroup::world) + 1;
 std::string_view name_of(CommGroup g);  // "expert_dp"
 
 // Which stream of the device an operator is issued to.
-enum class StreamKind : std::uint8_t { compute, tp, ep, dp, expert_dp, pp_send, pp_recv };
+enum class StreamKind : std::uint8_t { compute, tp, cp, ep, dp, expert_dp, pp_send, pp_recv };
 inline constexpr int kStreamKinds = static_cast<int>(StreamKind::pp_recv) + 1;
 std::string_view name_of(StreamKind s);
 

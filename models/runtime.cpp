@@ -38,6 +38,7 @@ Runtime megatron_core() {
       true;                            // ProcessGroupNCCL::syncStream records on the current stream
   r.kernels_wait_for_receives = true;  // p2p_communication.py waits before the pass begins
   r.host_waits_for_routing = true;     // tokens_per_expert goes to the host (token_dispatcher.py)
+  r.context_parallel = true;           // Transformer Engine's attention
   r.overlap_grad_reduce = true;        // --overlap-grad-reduce, in every public recipe
   r.overlap_param_gather = true;       // --overlap-param-gather, likewise
   r.grad_bytes = 4;                // bf16 training accumulates and reduces in fp32 (validate_args)
@@ -55,6 +56,7 @@ Runtime megatron_2022() {
   r.name = "megatron-2022";
   r.fused_attention = false;
   r.dropout = true;
+  r.context_parallel = false;  // came with Megatron-Core 0.5
   r.overlap_grad_reduce = false;
   r.overlap_param_gather = false;
   return r;

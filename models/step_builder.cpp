@@ -115,9 +115,9 @@ struct Family {
 
 std::vector<Family> families(const Layout& l) {
   std::vector<Family> out;
-  if (l.dp > 1)
+  if (l.dp_cp() > 1)
     out.push_back(
-        {&Unit::dense, &Unit::dense_gradient, CommGroup::dp, StreamKind::dp, l.dp, "dense"});
+        {&Unit::dense, &Unit::dense_gradient, CommGroup::dp, StreamKind::dp, l.dp_cp(), "dense"});
   if (l.expert_dp() > 1)
     out.push_back({&Unit::experts, &Unit::expert_gradient, CommGroup::expert_dp,
                    StreamKind::expert_dp, l.expert_dp(), "expert"});
@@ -264,7 +264,7 @@ OpGraph optimizer_graph(const BuildContext& c, const std::vector<StageSpan>& spa
   const Bytes g = c.runtime.grad_bytes;
   const bool shard = c.layout.zero == 1;
   const std::int64_t own =
-      p.dense() / (shard ? c.layout.dp : 1) + p.experts / (shard ? c.layout.expert_dp() : 1);
+      p.dense() / (shard ? c.layout.dp_cp() : 1) + p.experts / (shard ? c.layout.expert_dp() : 1);
   OpGraph graph;
   Emitter out(c, chunk, graph);
   std::vector<TensorId> gradients;

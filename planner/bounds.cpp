@@ -59,32 +59,33 @@ Bytes saved_bytes(const Chunk& chunk) {
 
 }  // namespace
 
-BoundModel::Part BoundModel::part_of(const ModelSpec& m, int layer) {
-  return static_cast<Part>((m.is_local(layer) ? 2 : 0) + (m.is_moe(layer) ? 1 : 0));
-}
-
-bool BoundModel::has_experts(Part part) const {
-  if (part == Part::head) return s_.model.mtp_modules > 0 && s_.model.has_moe();
-  return part == Part::moe_layer || part == Part::local_moe_layer;
-}
-
-BoundModel::Digest BoundModel::measure(Part part, const Layout& l) {
-  StageSpan span_of{0, 0, part == Part::embedding, part == Part::head, false, false};
-  if (part < Part::embedding) {
-    span_of.layers = 1;
-    while (part_of(s_.model, span_of.first_layer) != part) ++span_of.first_layer;
-  }
-  // Neighbours on both sides, so that the input comes from outside, as it does in a longer stage.
-  span_of.receives = part != Part::embedding;
-  span_of.sends = part != Part::head;
+BoundModel::Digest BoundModel::measure(Part part, Kind kind, const Layout& l) {
+  const auto built = [&] {
+    if (part == Part::embedding)
+      return build_chunk(s_.model, s_.work, l, s_.runtime, {0, 0, true, false, false, true});
+    if (part == Part::head)
+      return build_chunk(s_.model, s_.work, l, s_.runtime, {0, 0, false, true, true, false});
+    int layer = 0;
+    const auto alike = [&](Kind k) {
+      return (part == Part::attention || k.experts == kind.experts) &&
+             (part == Part::feed_forward || k.local == kind.local);
+    };
+    while (!alike(kind_of(layer))) ++layer;
+    // Neighbours on both sides, so that the input comes from outside, as it does in a longer stage.
+    if (part == Part::layer)
+      return build_chunk(s_.model, s_.work, l, s_.runtime, {layer, 1, false, false, true, true});
+    return build_part(s_.model, s_.work, l, s_.runtime, layer,
+                      part == Part::attention ? LayerPart::attention : LayerPart::feed_forward);
+  };
   GroupShapes shapes{};
   const auto set = [&](CommGroup g, int stride, int count) {
     shapes[static_cast<std::size_t>(g)] = strided_shape(s_.cluster, 0, stride, count);
   };
   set(CommGroup::tp, 1, l.tp);
+  set(CommGroup::cp, l.tp, l.cp);
   set(CommGroup::etp, 1, l.etp);
   set(CommGroup::ep, l.etp, l.ep);
-  const Chunk chunk = build_chunk(s_.model, s_.work, l, s_.runtime, span_of);
+  const Chunk chunk = built();
   const Block f = lower_block("F", chunk.forward, s_.runtime, l, shapes, costs_);
   const Block b = lower_block("B", chunk.backward, s_.runtime, l, shapes, costs_);
   Digest d;
@@ -97,24 +98,69 @@ BoundModel::Digest BoundModel::measure(Part part, const Layout& l) {
   return d;
 }
 
-const BoundModel::Digest& BoundModel::digest(Part part, const Layout& l) {
-  // A layer does not depend on pipeline, data parallelism or ZeRO.
-  Layout key = l;
-  key.pp = key.vpp = 1;
-  key.vpp_group = 0;
-  key.stages.clear();
-  key.dp = 1;
-  key.zero = 0;
-  if (!has_experts(part)) key.ep = key.etp = key.chunks = 1;
-  const auto it = known_.find({part, key});
+const BoundModel::Digest& BoundModel::digest(Part part, Kind kind, const Layout& l) {
+  Key key{part, kind, 0, l};
+  Layout& as = key.layout;
+  // Nothing here depends on pipeline, data parallelism or ZeRO.
+  as.pp = as.vpp = as.dp = 1;
+  as.vpp_group = as.zero = 0;
+  as.stages.clear();
+  const bool attends = part == Part::layer || part == Part::attention ||
+                       (part == Part::head && s_.model.mtp_modules > 0);
+  const bool experts = part == Part::head ? s_.model.mtp_modules > 0 && s_.model.has_moe()
+                                          : part != Part::embedding && kind.experts;
+  if (!experts || part == Part::attention) as.ep = as.etp = as.chunks = 1;
+  if (part == Part::attention) key.kind.experts = false;
+  if (part == Part::feed_forward) key.kind.local = false;
+  const Layout built = as;
+  if (!attends) {
+    key.tokens = tokens_of_rank(s_.work, l);
+    as.cp = 1;
+    as.cp_comm = ContextComm::p2p;
+    as.micro_batch = 0;
+  }
+  const auto it = known_.find(key);
   if (it != known_.end()) return it->second;
-  return known_.emplace(std::pair(part, key), measure(part, key)).first->second;
+  return known_.emplace(std::move(key), measure(part, kind, built)).first->second;
+}
+
+// The halves of a layer follow each other on the compute stream, the second's input made by the
+// first: from the end of the first it takes at least its span, and its passage.
+BoundModel::Digest BoundModel::layer(Kind kind, const Layout& l) {
+  if (l.recompute == Recompute::selective) return digest(Part::layer, kind, l);
+  const Digest& a = digest(Part::attention, kind, l);
+  const Digest& f = digest(Part::feed_forward, kind, l);
+  return {a.forward + std::max(f.forward, f.forward_passage),
+          f.backward + std::max(a.backward, a.backward_passage),
+          a.forward_passage + f.forward_passage, a.backward_passage + f.backward_passage,
+          a.saved + f.saved};
+}
+
+BoundModel::Digest BoundModel::layers(const Layout& l, int first, int count) {
+  Digest sum;
+  std::array<std::int64_t, 4> alike{};
+  for (int i = 0; i < count; ++i) {
+    const Kind k = kind_of(first + i);
+    ++alike[(k.local ? 2U : 0U) + (k.experts ? 1U : 0U)];
+  }
+  for (std::size_t i = 0; i < alike.size(); ++i) {
+    if (alike[i] == 0) continue;
+    if (!layer_[i]) layer_[i] = layer({i % 2 == 1, i >= 2}, l);
+    const Digest& d = *layer_[i];
+    sum.forward += d.forward * alike[i];
+    sum.backward += d.backward * alike[i];
+    sum.forward_passage += d.forward_passage * alike[i];
+    sum.backward_passage += d.backward_passage * alike[i];
+    sum.saved += d.saved * alike[i];
+  }
+  return sum;
 }
 
 Picoseconds BoundModel::optimizer(const Layout& l) {
   const StageParameters p = parameters_of(s_.model, l, rank_spans(s_.model, l, 0));
   const bool shard = l.zero == 1;
-  const std::int64_t own = p.dense() / (shard ? l.dp : 1) + p.experts / (shard ? l.expert_dp() : 1);
+  const std::int64_t own =
+      p.dense() / (shard ? l.dp_cp() : 1) + p.experts / (shard ? l.expert_dp() : 1);
   const Bytes g = s_.runtime.grad_bytes;
   const auto kernel = [&](OpKind kind, std::int64_t n, Bytes bytes) {
     return costs_
@@ -128,42 +174,41 @@ Picoseconds BoundModel::optimizer(const Layout& l) {
 }
 
 BoundModel::Digest BoundModel::chunk(const Layout& l, const StageSpan& span_of) {
-  Digest sum;
-  const auto add = [&](Part part, const Layout& as, std::int64_t times) {
-    if (times == 0) return;
-    const Digest& d = digest(part, as);
-    sum.forward += d.forward * times;
-    sum.backward += d.backward * times;
-    sum.forward_passage += d.forward_passage * times;
-    sum.backward_passage += d.backward_passage * times;
-    sum.saved += d.saved * times;
-  };
-  const auto add_layers = [&](const Layout& as, int first, int count) {
-    std::array<std::int64_t, static_cast<std::size_t>(Part::embedding)> layers{};
-    for (int i = 0; i < count; ++i)
-      ++layers[static_cast<std::size_t>(part_of(s_.model, first + i))];
-    for (std::size_t part = 0; part < layers.size(); ++part)
-      add(static_cast<Part>(part), as, layers[part]);
-  };
   const int first = span_of.first_layer, n = span_of.layers;
   const RecomputeDetail& d = l.recompute_detail;
-  Layout kept = l, again = l;  // a layer's own: nothing run again, and all of it
-  kept.recompute = Recompute::none;
-  kept.recompute_detail = again.recompute_detail = {};
-  if (l.recompute == Recompute::full && d.method == RecomputeMethod::block) {
-    const int some = std::min(d.layers, n);
-    add_layers(again, first, some);
-    add_layers(kept, first + some, n - some);
-  } else if (l.recompute == Recompute::full && d.layers > 1 && n > 0) {
-    // Whole groups run forward once more, then backward; each keeps its input alone.
-    add_layers(kept, first, n);
-    sum.backward += sum.forward;
-    sum.saved = digest(part_of(s_.model, first), again).saved * ((n + d.layers - 1) / d.layers);
+  Digest sum;
+  if (l.recompute == Recompute::full) {
+    // Groups of layers run forward once more, then backward; each keeps its input alone.
+    Layout kept = l;
+    kept.recompute = Recompute::none;
+    kept.recompute_detail = {};
+    const bool some = d.method == RecomputeMethod::block;
+    const int again = some ? std::min(d.layers, n) : n;
+    const int groups = some ? again : (n + d.layers - 1) / d.layers;
+    const Digest group = layers(kept, first, again);
+    sum = layers(kept, first + again, n - again);
+    sum.forward += group.forward;
+    sum.backward += group.forward + group.backward;
+    sum.forward_passage += group.forward_passage;
+    sum.backward_passage += group.backward_passage;
+    if (s_.runtime.kernels_wait_for_receives) sum.backward_passage += group.forward;
+    const std::int64_t rows = tokens_of_rank(s_.work, l) / (l.sp ? l.tp : 1);
+    sum.saved += groups * rows * s_.model.hidden * bytes_of(s_.work.precision);
   } else {
-    add_layers(l, first, n);
+    sum = layers(l, first, n);
   }
-  if (span_of.embedding) add(Part::embedding, l, 1);
-  if (span_of.head) add(Part::head, l, 1);
+  const auto add = [&](Part part) {
+    Layout as = l;
+    if (s_.model.mtp_modules == 0) as.recompute = Recompute::none, as.recompute_detail = {};
+    const Digest& more = digest(part, {}, as);
+    sum.forward += more.forward;
+    sum.backward += more.backward;
+    sum.forward_passage += more.forward_passage;
+    sum.backward_passage += more.backward_passage;
+    sum.saved += more.saved;
+  };
+  if (span_of.embedding) add(Part::embedding);
+  if (span_of.head) add(Part::head);
   return sum;
 }
 
@@ -187,6 +232,7 @@ Bound BoundModel::bound(const Layout& l) {
   const std::int64_t m = l.micro_batches(s_.work.global_batch);
   Picoseconds before_forward = 0, before_backward = 0, longest = 0;
   Bytes memory = 0;
+  layer_.fill(std::nullopt);
   for (int rank = 0; rank < l.pp; ++rank) {
     const std::vector<StageSpan> spans = rank_spans(s_.model, l, rank);
     Picoseconds load = 0;

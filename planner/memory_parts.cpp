@@ -33,7 +33,7 @@ MemoryParts fixed_memory(const Setting& setting, const Layout& l, const StagePar
   const Bytes kept = master_bytes(w.precision) + moment_bytes(w.optimizer);
   // fp8 products read 8-bit copies of their weights, one transposed.
   const Bytes copies = operand_bytes(w.precision) < e ? 2 * operand_bytes(w.precision) : 0;
-  const int dp = l.zero == 1 ? l.dp : 1;
+  const int dp = l.zero == 1 ? l.dp_cp() : 1;
   const int expert_dp = l.zero == 1 ? l.expert_dp() : 1;
   const auto state = [&](std::int64_t count, int shards) {
     return count * (e + copies + g) + count * kept / shards;

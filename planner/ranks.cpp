@@ -56,12 +56,16 @@ std::vector<int> strided(int first, int stride, int count) {
 RankTable rank_table(const ModelSpec& m, const Layout& l, const Cluster& c) {
   RankTable table;
   Builder out(l, c, table);
-  const int per_stage = l.tp * l.dp;
+  const int replicas = l.dp_cp();
+  const int per_stage = l.tp * replicas;
   for (int s = 0; s < l.pp; ++s) {
     const int base = s * per_stage;
     std::fill_n(table.stage.begin() + base, per_stage, s);
-    for (int d = 0; d < l.dp; ++d) out.add(CommGroup::tp, strided(base + d * l.tp, 1, l.tp));
-    for (int t = 0; t < l.tp; ++t) out.add(CommGroup::dp, strided(base + t, l.tp, l.dp));
+    for (int d = 0; d < replicas; ++d) out.add(CommGroup::tp, strided(base + d * l.tp, 1, l.tp));
+    for (int d = 0; d < l.dp; ++d)
+      for (int t = 0; t < l.tp; ++t)
+        out.add(CommGroup::cp, strided(base + d * l.cp * l.tp + t, l.tp, l.cp));
+    for (int t = 0; t < l.tp; ++t) out.add(CommGroup::dp, strided(base + t, l.tp, replicas));
     if (m.has_moe()) {
       const int inner = l.etp * l.ep;
       for (int x = 0; x < l.expert_dp(); ++x) {

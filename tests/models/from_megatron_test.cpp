@@ -92,6 +92,15 @@ TEST(FromMegatron, EveryExampleIsReadOrRefusedForAReason) {
   EXPECT_THAT(example("moe-capacity.sh").notes, testing::ElementsAre(HasSubstr("line 12")));
 }
 
+TEST(FromMegatron, ContextParallelism) {
+  const std::string two = std::string(kSmall) + "--context-parallel-size 2 ";
+  EXPECT_EQ(read(two).layout, "tp=1,pp=1,mbs=2,sp=0,zero=0,cp=2,recompute=none");
+  EXPECT_EQ(read(two + "--cp-comm-type all_gather").layout,
+            "tp=1,pp=1,mbs=2,sp=0,zero=0,cp=2,cp_comm=allgather,recompute=none");
+  EXPECT_EQ(read(two + "--cp-comm-type a2a a2a a2a a2a").layout,
+            "tp=1,pp=1,mbs=2,sp=0,zero=0,cp=2,cp_comm=a2a,recompute=none");
+}
+
 TEST(FromMegatron, WrongFlagsAreRefusedByNameAndLine) {
   EXPECT_THAT(refusal("--hidden-size 0"),
               testing::AllOf(HasSubstr("--hidden-size"), HasSubstr("'0'")));
@@ -103,7 +112,10 @@ TEST(FromMegatron, WrongFlagsAreRefusedByNameAndLine) {
               HasSubstr("--recompute-modules"));
   EXPECT_THAT(refusal("--pipeline-model-parallel-size 2 --pipeline-model-parallel-layout Et|tm|L"),
               HasSubstr("--pipeline-model-parallel-layout"));
-  EXPECT_THAT(refusal("--context-parallel-size 2"), HasSubstr("--context-parallel-size"));
+  EXPECT_THAT(refusal("--context-parallel-size 4 --cp-comm-type a2a+p2p"),
+              testing::AllOf(HasSubstr("--cp-comm-type"), HasSubstr("hierarchical")));
+  EXPECT_THAT(refusal("--context-parallel-size 4 --cp-comm-type p2p a2a"),
+              HasSubstr("one type for all layers"));
   EXPECT_THAT(refusal("--num-experts 4 --moe-layer-freq [1]*3"), HasSubstr("--moe-layer-freq"));
   EXPECT_THAT(refusal("--normalization Batch"), HasSubstr("RMSNorm"));
   EXPECT_THAT(refusal("--global-batch-size 99999999999999999999"),
