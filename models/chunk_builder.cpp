@@ -10,6 +10,7 @@
 #include "models/emitter.h"
 #include "models/operands.h"
 #include "models/parameters.h"
+#include "models/step_parts.h"
 
 namespace steploom {
 
@@ -387,7 +388,11 @@ Chunk build_passes(const BuildContext& c, const StageSpan& stage, const Chunk& b
   if (stage.embedding) embedding_backward(b, dy, narrow, embedding_mask);
   if (stage.receives) send(b, CommGroup::pp_backward_out, Phase::data_grad, dy);
 
-  chunk.last_backward = with_gradient_buckets(c, stage, chunk, chunk.backward);
+  if (c.layout.zero == 3) gather_parameters(c, stage, chunk);
+  if (c.layout.zero > 1)
+    shard_gradients(c, stage, chunk);
+  else
+    chunk.last_backward = with_gradient_buckets(c, stage, chunk, chunk.backward);
   chunk.first_forward = with_parameter_gathers(c, stage, chunk, chunk.forward);
   return chunk;
 }

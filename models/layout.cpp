@@ -20,9 +20,9 @@ namespace {
 constexpr std::int64_t kMostDegree = 1'000'000;
 constexpr std::size_t kLeastGuessed = 3;  // letters; every two-letter key is near every other
 
-constexpr std::array<std::string_view, 14> kKeys{
-    "tp",        "pp",     "ep",  "etp",       "mbs",    "sp", "zero",
-    "recompute", "chunks", "vpp", "vpp_group", "stages", "cp", "cp_comm"};
+constexpr std::array<std::string_view, 16> kKeys{
+    "tp",     "pp",  "ep",        "etp",    "mbs", "sp",      "zero",    "recompute",
+    "chunks", "vpp", "vpp_group", "stages", "cp",  "cp_comm", "reshard", "replicate"};
 constexpr std::array<std::string_view, 3> kContextComms{"p2p", "allgather", "a2a"};
 // Groups that a CTA count can be given to; "ctas.tp".
 struct CtaKey {
@@ -32,17 +32,21 @@ struct CtaKey {
 constexpr auto one_group(CommGroup g) {
   return std::array{g, g, g, g};
 }
-constexpr std::array<CtaKey, 9> kCtaKeys{{{"ctas.tp", one_group(CommGroup::tp)},
-                                          {"ctas.cp", one_group(CommGroup::cp)},
-                                          {"ctas.ep", one_group(CommGroup::ep)},
-                                          {"ctas.etp", one_group(CommGroup::etp)},
-                                          {"ctas.dp", one_group(CommGroup::dp)},
-                                          {"ctas.expert_dp", one_group(CommGroup::expert_dp)},
-                                          {"ctas.pp",
-                                           {CommGroup::pp_forward_in, CommGroup::pp_forward_out,
-                                            CommGroup::pp_backward_in, CommGroup::pp_backward_out}},
-                                          {"ctas.embedding", one_group(CommGroup::embedding)},
-                                          {"ctas.world", one_group(CommGroup::world)}}};
+constexpr std::array<CtaKey, 10> kCtaKeys{
+    {{"ctas.tp", one_group(CommGroup::tp)},
+     {"ctas.cp", one_group(CommGroup::cp)},
+     {"ctas.ep", one_group(CommGroup::ep)},
+     {"ctas.etp", one_group(CommGroup::etp)},
+     {"ctas.dp", one_group(CommGroup::dp)},
+     {"ctas.expert_dp", one_group(CommGroup::expert_dp)},
+     {"ctas.pp",
+      {CommGroup::pp_forward_in, CommGroup::pp_forward_out, CommGroup::pp_backward_in,
+       CommGroup::pp_backward_out}},
+     {"ctas.dp_outer",
+      {CommGroup::dp_outer, CommGroup::expert_dp_outer, CommGroup::dp_outer,
+       CommGroup::expert_dp_outer}},
+     {"ctas.embedding", one_group(CommGroup::embedding)},
+     {"ctas.world", one_group(CommGroup::world)}}};
 constexpr std::string_view kAllCtas = "ctas";
 constexpr std::int64_t kMostCtas = 1024;
 
@@ -95,6 +99,13 @@ std::string context_text(const Layout& l) {
   return text;
 }
 
+// "" where sharded parameters are gathered for each pass, and shards lie on all ranks.
+std::string sharding_text(const Layout& l) {
+  std::string text = l.reshard ? "" : ",reshard=0";
+  if (l.replicate != 1) text += fmt::format(",replicate={}", l.replicate);
+  return text;
+}
+
 ContextComm parse_context_comm(std::string_view value) {
   const auto at = std::find(kContextComms.begin(), kContextComms.end(), value);
   if (at == kContextComms.end())
@@ -142,6 +153,10 @@ void set(Layout& l, std::optional<int>& etp, std::string_view key, std::string_v
     l.vpp = degree();
   } else if (key == "vpp_group") {
     l.vpp_group = degree();
+  } else if (key == "reshard") {
+    l.reshard = whole_number(key, value, 0, 1) == 1;
+  } else if (key == "replicate") {
+    l.replicate = degree();
   } else if (key == "cp") {
     l.cp = degree();
   } else if (key == "cp_comm") {
@@ -208,7 +223,7 @@ std::string to_text(const Layout& l) {
                      l.etp, l.micro_batch, l.sp ? 1 : 0, l.zero,
                      to_text(l.recompute, l.recompute_detail)) +
          (l.chunks == 1 ? "" : fmt::format(",chunks={}", l.chunks)) + ctas_text(l) +
-         pipeline_text(l) + context_text(l);
+         pipeline_text(l) + context_text(l) + sharding_text(l);
 }
 
 std::string short_name(const Layout& l) {
@@ -223,6 +238,8 @@ std::string short_name(const Layout& l) {
   add("etp", l.etp);
   add("dp", l.dp);
   name += fmt::format(" zero{}", l.zero);
+  if (!l.reshard) name += " kept";
+  add("x", l.replicate);
   if (l.sp) name += " sp";
   add("chunks", l.chunks);
   std::string ctas = ctas_text(l);

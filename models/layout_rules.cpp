@@ -255,10 +255,50 @@ Broken positions_cover_sequence(const RuleContext& c) {
                      c.model.max_positions);
 }
 
-Broken zero_is_known(const RuleContext& c) {
-  if (c.layout.zero == 0 || c.layout.zero == 1) return std::nullopt;
-  return fmt::format("zero={}; only the optimizer's state is sharded: zero may be 0, 1",
+Broken zero_needs_runtime(const RuleContext& c) {
+  if (c.runtime == nullptr || c.layout.zero <= c.runtime->most_zero) return std::nullopt;
+  return fmt::format("zero={}, which the runtime {} cannot run; zero may be 0 to {}", c.layout.zero,
+                     c.runtime->name, c.runtime->most_zero);
+}
+
+Broken sharding_needs_one_stage(const RuleContext& c) {
+  if (c.layout.zero < 2 || c.layout.pp == 1) return std::nullopt;
+  return fmt::format("zero={} with pp={}; choose zero=0 or 1, or pp=1", c.layout.zero, c.layout.pp);
+}
+
+Broken sharding_needs_replicas(const RuleContext& c) {
+  if (c.layout.zero < 2 || c.layout.dp_cp() > 1) return std::nullopt;
+  return fmt::format("zero={} with dp·cp=1, where there is nothing to share; choose zero=0 or 1",
                      c.layout.zero);
+}
+
+Broken kept_parameters_need_sharding(const RuleContext& c) {
+  if (c.layout.reshard || c.layout.zero == 3) return std::nullopt;
+  return fmt::format("reshard=0 with zero={}; leave it out or choose zero=3", c.layout.zero);
+}
+
+Broken replicate_needs_sharding(const RuleContext& c) {
+  if (c.layout.replicate == 1 || c.layout.zero > 0) return std::nullopt;
+  return fmt::format("replicate={} with zero=0; leave it out or choose zero=1 to 3",
+                     c.layout.replicate);
+}
+
+Broken replicate_needs_runtime(const RuleContext& c) {
+  if (c.layout.replicate == 1 || c.runtime == nullptr || c.runtime->replicates_shards)
+    return std::nullopt;
+  return fmt::format("replicate={}, which the runtime {} cannot run; replicate must be 1",
+                     c.layout.replicate, c.runtime->name);
+}
+
+// A copy of the dense part is sharded: replicate = dp·cp would be zero=0.
+Broken replicate_divides(const RuleContext& c) {
+  const Layout& l = c.layout;
+  if (l.replicate == 1) return std::nullopt;
+  if (l.dp_cp() % l.replicate != 0 || l.dp_cp() == l.replicate)
+    return fmt::format("replicate={} of dp·cp={} ranks; it must divide them and leave several",
+                       l.replicate, l.dp_cp());
+  if (!c.model.has_moe()) return std::nullopt;
+  return must_divide("replicate", l.replicate, "replicas of an expert", l.expert_dp());
 }
 
 Broken chunks_need_exchange(const RuleContext& c) {
@@ -384,9 +424,23 @@ constexpr std::array kRules{
     LayoutRule{"recomputed parts exist",
                "steploom: Megatron-Core ignores modules that a model has not",
                recomputed_parts_exist},
-    LayoutRule{"zero is 0 or 1",
-               "Megatron-Core 0.20, DistributedOptimizer shards the optimizer's state (ZeRO-1)",
-               zero_is_known},
+    LayoutRule{"zero needs a runtime that has it", "steploom: Runtime::most_zero",
+               zero_needs_runtime},
+    LayoutRule{"zero 2 and 3 need pp 1",
+               "Megatron-Core 0.20, megatron/training/arguments.py, validate_args (torch FSDP2); "
+               "DeepSpeed, runtime/pipe/engine.py (ZeRO-2 and 3)",
+               sharding_needs_one_stage},
+    LayoutRule{"zero 2 and 3 need replicas", "steploom: one replica shards nothing",
+               sharding_needs_replicas},
+    LayoutRule{"reshard needs zero 3", "steploom: only gathered parameters can be kept",
+               kept_parameters_need_sharding},
+    LayoutRule{"replicate needs zero", "steploom: without shards there is nothing to copy",
+               replicate_needs_sharding},
+    LayoutRule{"replicate needs a runtime that has it", "steploom: Runtime::replicates_shards",
+               replicate_needs_runtime},
+    LayoutRule{"replicate divides replicas",
+               "Megatron-Core 0.20, parallel_state.py, initialize_model_parallel",
+               replicate_divides},
     LayoutRule{"chunks need an exchange",
                "Tutel (arXiv 2206.03382): the all-to-all is what its pipelining hides",
                chunks_need_exchange},

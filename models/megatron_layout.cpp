@@ -22,6 +22,17 @@ int degree(const MegatronRun& run, std::string_view flag) {
 }
 
 int zero_stage(const MegatronRun& run) {
+  if (run.has("use-torch-fsdp2")) {
+    for (const std::string_view flag :
+         {"pipeline-model-parallel-size", "expert-model-parallel-size"})
+      if (degree(run, flag) > 1)
+        run.refuse(flag, "1 with --use-torch-fsdp2", std::to_string(degree(run, flag)));
+    if (run.has("use-distributed-optimizer"))
+      run.refuse("use-distributed-optimizer", "one of it and --use-torch-fsdp2", "both");
+    if (!run.has("untie-embeddings-and-output-weights"))
+      run.refuse("use-torch-fsdp2", "--untie-embeddings-and-output-weights with it", "tied");
+    return 3;
+  }
   if (!run.has("use-megatron-fsdp")) return run.has("use-distributed-optimizer") ? 1 : 0;
   static constexpr std::array<std::string_view, 4> kStrategies{"no_shard", "optim", "optim_grads",
                                                                "optim_grads_params"};
@@ -31,6 +42,19 @@ int zero_stage(const MegatronRun& run) {
     run.refuse("data-parallel-sharding-strategy", fmt::format("{}", fmt::join(kStrategies, ", ")),
                "'" + found + "'");
   return static_cast<int>(at - kStrategies.begin());
+}
+
+// Copies of what is sharded.
+int copies(const MegatronRun& run, int zero) {
+  if (run.text_or("outer-dp-sharding-strategy", "no_shard") != "no_shard")
+    run.refuse("outer-dp-sharding-strategy", "no_shard",
+               "'" + run.text_or("outer-dp-sharding-strategy", "") + "'",
+               "shards between copies are not modelled");
+  const int found = degree(run, "num-distributed-optimizer-instances");
+  if (found > 1 && zero == 0)
+    run.refuse("num-distributed-optimizer-instances", "--use-distributed-optimizer with it",
+               std::to_string(found));
+  return found;
 }
 
 // Model chunks of a pipeline rank.
@@ -134,9 +158,11 @@ std::string megatron_layout(const MegatronRun& run, const ModelSpec& m) {
   const int pp = degree(run, "pipeline-model-parallel-size");
   int vpp = chunks_of(run, m, pp);
   const std::string stages = stages_of(run, m, pp, vpp);
+  const int zero = zero_stage(run);
   std::string text =
       fmt::format("tp={},pp={},mbs={},sp={:d},zero={}", tp, pp, degree(run, "micro-batch-size"),
-                  run.has("sequence-parallel"), zero_stage(run));
+                  run.has("sequence-parallel"), zero);
+  if (const int found = copies(run, zero); found > 1) text += fmt::format(",replicate={}", found);
   if (m.has_moe())
     text += fmt::format(",ep={},etp={}", degree(run, "expert-model-parallel-size"),
                         run.integer_or("expert-tensor-parallel-size", tp, 1, kMostDegree));

@@ -8,7 +8,6 @@
 #include "models/shapes.h"
 #include "planner/block.h"
 #include "planner/memory_parts.h"
-#include "planner/pipeline_schedule.h"
 #include "planner/ranks.h"
 #include "sim/flat_program.h"
 
@@ -104,6 +103,8 @@ const BoundModel::Digest& BoundModel::digest(Part part, Kind kind, const Layout&
   // Nothing here depends on pipeline, data parallelism or ZeRO.
   as.pp = as.vpp = as.dp = 1;
   as.vpp_group = as.zero = 0;
+  as.reshard = true;
+  as.replicate = 1;
   as.stages.clear();
   const bool attends = part == Part::layer || part == Part::attention ||
                        (part == Part::head && s_.model.mtp_modules > 0);
@@ -158,9 +159,10 @@ BoundModel::Digest BoundModel::layers(const Layout& l, int first, int count) {
 
 Picoseconds BoundModel::optimizer(const Layout& l) {
   const StageParameters p = parameters_of(s_.model, l, rank_spans(s_.model, l, 0));
-  const bool shard = l.zero == 1;
+  const bool shard = l.zero > 0;
   const std::int64_t own =
-      p.dense() / (shard ? l.dp_cp() : 1) + p.experts / (shard ? l.expert_dp() : 1);
+      p.dense() / (shard ? l.dp_shards() : 1) + p.experts / (shard ? l.expert_shards() : 1);
+  const std::int64_t held = l.zero > 1 ? own : p.total();
   const Bytes g = s_.runtime.grad_bytes;
   const auto kernel = [&](OpKind kind, std::int64_t n, Bytes bytes) {
     return costs_
@@ -170,7 +172,45 @@ Picoseconds BoundModel::optimizer(const Layout& l) {
   };
   return kernel(OpKind::grad_norm, own, own * g) +
          kernel(OpKind::adam, own, own * moved_bytes(s_.work.optimizer, s_.work.precision, g)) +
-         kernel(OpKind::zero_fill, p.total() * g, p.total() * g);
+         kernel(OpKind::zero_fill, held * g, held * g);
+}
+
+// What ZeRO-2 and 3 put on one stream in a step: a stream runs one collective at a time. Layers
+// alone; all gathers share a stream, reductions have one for each family.
+Picoseconds BoundModel::sharded_load(const Layout& l) {
+  if (l.zero < 2) return 0;
+  struct Family {
+    CommGroup group;
+    GroupShape shape;
+  };
+  const auto family = [&](CommGroup group, int stride, int ranks) {
+    return Family{group, strided_shape(s_.cluster, 0, stride, ranks)};
+  };
+  const Family dense = family(CommGroup::dp, l.tp, l.dp_shards());
+  const Family expert = family(CommGroup::expert_dp, l.etp * l.ep, l.expert_shards());
+  const auto time = [&](OpKind kind, const Family& f, std::int64_t elements, Bytes each) {
+    if (f.shape.ranks == 1 || elements == 0) return Picoseconds{0};
+    return costs_
+        .cost({communication(kind, Phase::forward, elements * each), f.shape, l.ctas_of(f.group)})
+        .time;
+  };
+  const Bytes e = bytes_of(s_.work.precision), g = s_.runtime.grad_bytes;
+  Picoseconds gathers = 0, dense_scatters = 0, expert_scatters = 0;
+  for (const bool experts : {false, true}) {
+    const auto& moe = s_.model.layer_is_moe;
+    const std::int64_t alike = std::count(moe.begin(), moe.end(), experts);
+    if (alike == 0) continue;
+    const auto layer = static_cast<int>(std::find(moe.begin(), moe.end(), experts) - moe.begin());
+    const StageParameters p = stage_parameters(s_.model, l, {layer, 1, false, false, true, true});
+    if (l.zero == 3)
+      gathers += alike * (l.reshard ? 2 : 1) *
+                 (time(OpKind::all_gather, dense, p.dense(), e) +
+                  time(OpKind::all_gather, expert, p.experts, e));
+    dense_scatters += alike * time(OpKind::reduce_scatter, dense, p.dense(), g);
+    expert_scatters += alike * time(OpKind::reduce_scatter, expert, p.experts, g);
+  }
+  return l.micro_batches(s_.work.global_batch) *
+         std::max({gathers, dense_scatters, expert_scatters});
 }
 
 BoundModel::Digest BoundModel::chunk(const Layout& l, const StageSpan& span_of) {
@@ -214,16 +254,21 @@ BoundModel::Digest BoundModel::chunk(const Layout& l, const StageSpan& span_of) 
 
 namespace {
 
-// The most that lies saved at a time when slots run in order, by what a micro-batch leaves on each
-// chunk.
-Bytes most_saved(const std::vector<SlotSpec>& slots, const std::vector<Bytes>& saved) {
-  Bytes now = 0, most = 0;
-  for (const SlotSpec& slot : slots) {
-    const Bytes one = saved[static_cast<std::size_t>(slot.chunk)];
-    now += slot.kind == SlotKind::forward ? one : -one;
-    most = std::max(most, now);
+// What lies saved when a rank of an interleaved pipeline has run its first forward passes, before
+// any backward one (interleaved_schedule.cpp), by what a micro-batch leaves on each chunk.
+Bytes saved_before_backward(const Layout& l, int rank, std::int64_t m,
+                            const std::vector<Bytes>& saved) {
+  const std::int64_t group = l.vpp_group == 0 ? l.pp : l.vpp_group;
+  const std::int64_t round = group * l.vpp;  // a group on every chunk
+  const std::int64_t passes = std::min(2 * (l.pp - 1 - rank) + (l.vpp - 1) * group + 1,
+                                       m / group * round);  // of whole groups
+  Bytes sum = 0;
+  for (int chunk = 0; chunk < l.vpp; ++chunk) {
+    const std::int64_t rest = passes % round - chunk * group;
+    sum += saved[static_cast<std::size_t>(chunk)] *
+           (passes / round * group + std::clamp<std::int64_t>(rest, 0, group));
   }
-  return most;
+  return sum;
 }
 
 }  // namespace
@@ -248,11 +293,11 @@ Bound BoundModel::bound(const Layout& l) {
     before_forward += first.forward_passage;
     before_backward += first.backward_passage;
     const Bytes in_flight = l.vpp == 1 ? std::min<std::int64_t>(l.pp - rank, m) * saved.front()
-                                       : most_saved(slots_of(l, rank, m), saved);
+                                       : saved_before_backward(l, rank, m, saved);
     memory = std::max(
         memory, fixed_memory(s_, l, parameters_of(s_.model, l, spans), {}).fixed() + in_flight);
   }
-  return {longest + optimizer(l), memory};
+  return {std::max(longest, sharded_load(l)) + optimizer(l), memory};
 }
 
 }  // namespace steploom

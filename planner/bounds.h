@@ -74,6 +74,7 @@ class BoundModel {
   Digest layers(const Layout& layout, int first, int count);
   Digest chunk(const Layout& layout, const StageSpan& span);
   Picoseconds optimizer(const Layout& layout);
+  Picoseconds sharded_load(const Layout& layout);
 
   const Setting& s_;
   CostCache& costs_;

@@ -73,6 +73,12 @@ std::vector<ContextCut> context_cuts(const Setting& s, std::int64_t ranks) {
   return out;
 }
 
+struct Sharding {
+  int zero = 0;
+  bool reshard = true;
+  int replicate = 1;
+};
+
 // What is chosen on a mesh.
 struct Choices {
   std::vector<std::int64_t> batches;
@@ -93,16 +99,18 @@ class Enumeration {
   void add_mesh(Layout l) {
     const std::vector<Cut>& cuts = choices_.cuts[l.pp];
     if (const auto refusal = refuse_mesh(context(l))) {
-      const auto all = static_cast<std::int64_t>(kZero.size() * choices_.batches.size() *
+      const auto all = static_cast<std::int64_t>(shardings(l).size() * choices_.batches.size() *
                                                  choices_.recomputed.size() * cuts.size());
       space.enumerated += all;
       space.refused[refusal->rule] += all;
       return;
     }
-    for (const int zero : kZero)
+    for (const Sharding& sharding : shardings(l))
       for (const std::int64_t batch : choices_.batches)
         for (const Recompute recompute : choices_.recomputed) {
-          l.zero = zero;
+          l.zero = sharding.zero;
+          l.reshard = sharding.reshard;
+          l.replicate = sharding.replicate;
           l.micro_batch = batch;
           l.recompute = recompute;
           l.recompute_detail =
@@ -118,7 +126,22 @@ class Enumeration {
   Space space;
 
  private:
-  static constexpr std::array kZero{0, 1};
+  // Stages that the runtime has and the mesh can have; one copy of what is sharded, or one a node.
+  std::vector<Sharding> shardings(const Layout& l) const {
+    std::vector<Sharding> out{{0}, {1}};
+    if (l.dp_cp() > 1 && l.pp == 1) {
+      if (s_.runtime.most_zero >= 2) out.push_back({2});
+      if (s_.runtime.most_zero >= 3) out.insert(out.end(), {{3}, {3, false}});
+    }
+    const int per_node = s_.cluster.devices_per_node;
+    const int copies = l.tp * l.dp_cp() / per_node;
+    if (!s_.runtime.replicates_shards || copies <= 1 || per_node % l.tp != 0 ||
+        l.tp * l.dp_cp() % per_node != 0 || per_node == l.tp)
+      return out;
+    for (std::size_t i = 1, n = out.size(); i < n; ++i)
+      out.push_back({out[i].zero, out[i].reshard, copies});
+    return out;
+  }
 
   RuleContext context(const Layout& l) const {
     return {s_.model, s_.work, l, s_.cluster.devices(), &s_.runtime};

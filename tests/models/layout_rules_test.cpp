@@ -170,6 +170,26 @@ TEST(LayoutRules, RulesOfTheMeshComeFirst) {
             refuse({c.model, c.workload, c.layout, c.devices})->rule);
 }
 
+TEST(LayoutRules, CopiesOfShards) {
+  Case c = dense();  // dp 4
+  c.layout.replicate = 2;
+  expect_kept(c);
+  c.layout.zero = 0;
+  expect_only(c, "replicate needs zero");
+  c.layout.zero = 1;
+  for (const int copies : {3, 4, 8}) {
+    c.layout.replicate = copies;
+    expect_only(c, "replicate divides replicas");
+  }
+  c = with_experts();  // dp 4, an expert on one rank alone
+  c.layout.replicate = 2;
+  expect_only(c, "replicate divides replicas");
+  c = dense();
+  c.layout.replicate = 2;
+  EXPECT_EQ(refuse({c.model, c.workload, c.layout, c.devices, &runtime_named("steploom")})->rule,
+            "replicate needs a runtime that has it");
+}
+
 TEST(LayoutRules, ExpertTensorParallelismNeedsExperts) {
   Case c = dense();
   c.layout.etp = 2;
@@ -348,8 +368,23 @@ TEST(LayoutRules, LearnedPositionsCoverTheSequence) {
 
 TEST(LayoutRules, ZeroStagesAboveOneAreNotPlanned) {
   Case c = dense();
+  c.layout.pp = 1;
+  c.layout.dp *= 4;
+  for (const int zero : {2, 3}) {
+    c.layout.zero = zero;
+    expect_kept(c);
+    const Runtime& own = runtime_named("steploom");
+    EXPECT_EQ(refuse({c.model, c.workload, c.layout, c.devices, &own})->rule,
+              "zero needs a runtime that has it");
+  }
+  c.layout.reshard = false;
+  expect_kept(c);
   c.layout.zero = 2;
-  expect_only(c, "zero is 0 or 1");
+  expect_only(c, "reshard needs zero 3");
+  c.layout.reshard = true;
+  c.layout.pp = 4;
+  c.layout.dp /= 4;
+  expect_only(c, "zero 2 and 3 need pp 1");
   c.layout.zero = 0;
   expect_kept(c);
 }

@@ -49,6 +49,18 @@ TEST(Ranks, ContextParallelRanksLieBesideTensorParallelOnes) {
   EXPECT_THAT(group_of(t, 5, CommGroup::expert_dp)->ranks, ElementsAre(1, 5, 9, 13));
 }
 
+// Two copies of what is sharded: neighbours share one, the same shards of both form a group.
+TEST(Ranks, CopiesOfShardsLieSideBySide) {
+  const World world(small_moe(), 2, 1024, 16);
+  const RankTable t =
+      rank_table(world.model, world.layout("tp=2,ep=2,etp=1,sp=1,replicate=2"), world.cluster);
+  EXPECT_THAT(group_of(t, 5, CommGroup::dp)->ranks, ElementsAre(1, 3, 5, 7));
+  EXPECT_THAT(group_of(t, 5, CommGroup::dp_outer)->ranks, ElementsAre(5, 13));
+  EXPECT_THAT(group_of(t, 5, CommGroup::expert_dp)->ranks, ElementsAre(1, 3, 5, 7));
+  EXPECT_THAT(group_of(t, 5, CommGroup::expert_dp_outer)->ranks, ElementsAre(5, 13));
+  EXPECT_THAT(group_of(t, 9, CommGroup::dp)->ranks, ElementsAre(9, 11, 13, 15));
+}
+
 // Every kind of group partitions its ranks.
 TEST(Ranks, GroupsOfAKindPartition) {
   const World world(small_moe(), 2, 1024, 16);
