@@ -55,7 +55,7 @@ Explanation explain(const Program& p, const ReplayOptions& options) {
 }
 
 std::vector<Saving> knock_out_all(const Program& p, const ReplayOptions& options) {
-  const Picoseconds step = replay(p, options).makespan;
+  const Picoseconds step = makespan(p, options);
   std::vector<Saving> out;
   for (const GroupCollective& c : collectives_in(p))
     out.push_back({name_of(c), step - step_without(p, c, options)});

@@ -47,7 +47,7 @@ Explanation explain(const Program& program, const ReplayOptions& options);
 // imbalance.
 std::vector<Saving> knock_out_all(const Program& program, const ReplayOptions& options);
 
-// Share of the critical path that rests on measured, interpolated or fitted durations.
+// Share of the critical path that rests on durations that are not modelled.
 double surely_known(const CriticalPath& path);
 
 // What should make a reader doubt: "62 % of this step is modelled", "MFU above 70 %: check the

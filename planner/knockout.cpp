@@ -12,10 +12,6 @@ bool is_pipeline(CommGroup g) {
          g == CommGroup::pp_backward_in || g == CommGroup::pp_backward_out;
 }
 
-Picoseconds makespan(const Program& program, const ReplayOptions& options) {
-  return replay(program, options).makespan;
-}
-
 // A copy in which `change` has edited every template operator.
 template <class Change>
 Program edited(const Program& program, const Change& change) {

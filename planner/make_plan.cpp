@@ -6,7 +6,6 @@
 #include <utility>
 #include <vector>
 
-#include "models/error.h"
 #include "models/flops.h"
 #include "models/layout_rules.h"
 #include "planner/explain.h"
@@ -22,7 +21,9 @@ double share(Picoseconds part, Picoseconds whole) {
   return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0;
 }
 
-[[noreturn]] void nothing_fits(const Setting& s, const SearchResult& r) {
+}  // namespace
+
+Error no_layout(const Setting& s, const SearchResult& r) {
   Error::Where where;
   where.reading =
       fmt::format("{} on {} × {}", s.model.name, s.cluster.devices(), s.cluster.device.name);
@@ -42,10 +43,8 @@ double share(Picoseconds part, Picoseconds whole) {
         to_text(r.smallest->first), static_cast<double>(r.smallest->second) / kGiB,
         static_cast<double>(s.cluster.device.memory) / kGiB);
   }
-  throw Error(where, ExitStatus::negative);
+  return Error(where, ExitStatus::negative);
 }
-
-}  // namespace
 
 void require_valid(const Setting& s, const Layout& layout, const std::string& reading) {
   if (const auto refusal = refuse({s.model, s.work, layout, s.cluster.devices(), &s.runtime}))
@@ -93,7 +92,7 @@ Plan make_plan(const Setting& s, const Profile& profile, const PlanOptions& o) {
   searching.threads = o.threads;
   searching.progress = o.progress;
   const SearchResult found = search(s, searching);
-  if (found.best.empty()) nothing_fits(s, found);
+  if (found.best.empty()) throw no_layout(s, found);
 
   Plan plan;
   plan.model = s.model;
@@ -103,6 +102,7 @@ Plan make_plan(const Setting& s, const Profile& profile, const PlanOptions& o) {
   plan.profile = profile.name;
   plan.profile_digest = profile.digest;
   plan.engine = std::string(engine_signature());
+  if (const Calibration* calibration = s.costs.calibration()) plan.calibration = *calibration;
   const std::vector<Robustness> sure = robustness(s, profile, found.best, o.threads);
   CostCache costs(s.costs);
   for (std::size_t i = 0; i < found.best.size(); ++i) {

@@ -3,6 +3,7 @@
 
 #include <functional>
 
+#include "models/error.h"
 #include "planner/lower.h"
 #include "planner/plan_file.h"
 #include "planner/search.h"
@@ -19,6 +20,9 @@ struct PlanOptions {
 // Throws Error (ExitStatus::negative) if no layout keeps every rule and fits in memory, naming the
 // rules that refused the most and the layout that came nearest.
 Plan make_plan(const Setting& setting, const Profile& profile, const PlanOptions& options);
+
+// Why no layout was found. An Error with ExitStatus::negative.
+Error no_layout(const Setting& setting, const SearchResult& found);
 
 // Replays one layout and fills everything but the sureness. Also for `simulate`.
 PlanRow describe(const Setting& setting, const Candidate& candidate, const Lowered& lowered);

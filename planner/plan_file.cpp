@@ -259,6 +259,53 @@ std::int64_t positive(const Json& in) {
   return in.integer(1, std::int64_t{1} << 40);
 }
 
+template <class S, class F>
+void fields_of_calibration(S& c, F&& f) {
+  f("trace", c.trace);
+  f("trace_digest", c.trace_digest);
+  f("step_ps", c.step);
+  f("predicted_step_ps", c.predicted_step);
+  f("assumed_launch_ps", c.assumed_launch);
+  f("launch_ps", c.launch);
+}
+
+template <class S, class F>
+void fields_of_calibrated(S& c, F&& f) {
+  f("predicted_ps", c.predicted);
+  f("measured_ps", c.measured);
+}
+
+Out calibration_json(const Calibration& c) {
+  Out out = written([&](const Writer& w) { fields_of_calibration(c, w); });
+  out["classes"] = Out::object();
+  for (std::size_t i = 0; i < c.classes.size(); ++i)
+    out["classes"][std::string(name_of(static_cast<OpClass>(i)))] =
+        written([&](const Writer& w) { fields_of_calibrated(c.classes[i], w); });
+  return out;
+}
+
+Calibration read_calibration(const Json& in) {
+  Calibration c;
+  read_object(in, {"classes"}, [&](const Reader& r) { fields_of_calibration(c, r); });
+  const Json classes = in.at("classes");
+  std::vector<std::string_view> known;
+  for (std::size_t i = 0; i < c.classes.size(); ++i) {
+    known.push_back(name_of(static_cast<OpClass>(i)));
+    read_object(classes.at(known.back()), {},
+                [&](const Reader& r) { fields_of_calibrated(c.classes[i], r); });
+  }
+  classes.allow_only(known);
+  check_factors(c, in.reading());
+  return c;
+}
+
+MeasuredStep read_measured(const Json& in, const Plan& p) {
+  constexpr std::string_view known[] = {"layout", "predicted_ps", "step_ps"};
+  in.allow_only(known);
+  return {parse_layout(in.at("layout").text(), p.cluster.devices(), p.model.has_moe()),
+          in.at("predicted_ps").integer(1), in.at("step_ps").integer(1)};
+}
+
 }  // namespace
 
 std::int64_t SearchCounts::refused_total() const {
@@ -300,6 +347,11 @@ std::string to_json(const Plan& p) {
   out["bound_ps"] = p.bound;
   out["gap"] = p.gap;
   out["fitted_share"] = p.fitted_share;
+  if (p.calibration) out["calibration"] = calibration_json(*p.calibration);
+  if (p.measured)
+    out["measured"] = {{"layout", to_text(p.measured->layout)},
+                       {"predicted_ps", p.measured->predicted},
+                       {"step_ps", p.measured->measured}};
   return out.dump(2) + "\n";
 }
 
@@ -313,9 +365,9 @@ Plan load_plan(const std::filesystem::path& file) {
     in.refuse("a plan written by `steploom plan -o`");
   const Json version = in.at("steploom_plan");
   if (version.integer() != kVersion) version.refuse("version " + std::to_string(kVersion));
-  constexpr std::string_view known[] = {"steploom_plan", "engine",   "profile", "model",
-                                        "workload",      "cluster",  "runtime", "rows",
-                                        "searched",      "bound_ps", "gap",     "fitted_share"};
+  constexpr std::string_view known[] = {
+      "steploom_plan", "engine",   "profile",  "model", "workload",     "cluster",  "runtime",
+      "rows",          "searched", "bound_ps", "gap",   "fitted_share", "measured", "calibration"};
   in.allow_only(known);
   Plan p;
   p.engine = in.at("engine").text();
@@ -353,11 +405,18 @@ Plan load_plan(const std::filesystem::path& file) {
   p.bound = in.at("bound_ps").integer(0);
   p.gap = in.at("gap").number(0, 1);
   p.fitted_share = in.at("fitted_share").number(0, 1);
+  if (const auto c = in.find("calibration")) p.calibration = read_calibration(*c);
+  if (const auto measured = in.find("measured")) p.measured = read_measured(*measured, p);
   return p;
 }
 
 void check_digests(const Plan& plan, const std::string& profile_digest, bool rebase,
                    const std::string& reading) {
+  const bool same = plan.profile_digest == profile_digest && plan.engine == engine_signature();
+  if (rebase && plan.calibration && !same)
+    throw Error({reading, "/calibration", "the profile and the engine that it was fitted against",
+                 plan.profile_digest == profile_digest ? "another engine" : "another profile",
+                 "plan again with --calibrate " + plan.calibration->trace});
   if (rebase) return;
   if (plan.profile_digest != profile_digest)
     throw Error({reading, "/profile/digest",

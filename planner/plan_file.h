@@ -8,12 +8,14 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "models/layout.h"
 #include "models/model_spec.h"
 #include "models/workload.h"
+#include "sim/calibration.h"
 #include "sim/cluster.h"
 
 namespace steploom {
@@ -47,6 +49,16 @@ struct SearchCounts {
   std::int64_t valid() const { return enumerated - refused_total(); }
 };
 
+// The user's own measurement of one layout's step, beside its prediction.
+struct MeasuredStep {
+  Layout layout;
+  Picoseconds predicted = 0;
+  Picoseconds measured = 0;
+  double error() const {  // prediction minus measurement, as a share of the measurement
+    return static_cast<double>(predicted - measured) / static_cast<double>(measured);
+  }
+};
+
 struct Plan {
   ModelSpec model;
   Workload work;
@@ -59,14 +71,17 @@ struct Plan {
   SearchCounts searched;
   Picoseconds bound = 0;    // no layout of the space can be faster than this
   double gap = 0;           // (best step - bound) / best step; 0: proven optimal in the space
-  double fitted_share = 0;  // of the best row's critical path: measured, interpolated, fitted
+  double fitted_share = 0;  // of the best row's critical path: all but modelled
+  std::optional<MeasuredStep> measured;    // where the user gave one
+  std::optional<Calibration> calibration;  // of its durations, on a trace of the user's
 };
 
 std::string to_json(const Plan& plan);
 void save_plan(const Plan& plan, const std::filesystem::path& file);
 Plan load_plan(const std::filesystem::path& file);  // throws Error
 
-// Throws Error if the plan rests on another profile or engine, unless `rebase`.
+// Throws Error if the plan rests on another profile or engine, unless `rebase`. A calibration was
+// fitted against one profile and engine, so a calibrated plan is refused even then.
 void check_digests(const Plan& plan, const std::string& profile_digest, bool rebase,
                    const std::string& reading);
 

@@ -43,12 +43,12 @@ std::vector<Robustness> robustness(const Setting& setting, const Profile& profil
     cluster.nic.bandwidth *= draws[d].bandwidth;
     cluster.nic.latency =
         static_cast<Picoseconds>(static_cast<double>(cluster.nic.latency) * draws[d].latency);
-    const CostModel costs(profile, cluster);
+    const CostModel costs(profile, cluster, setting.costs.calibration());
     const Setting drawn{setting.model, setting.work, setting.runtime,
                         cluster,       costs,        setting.contention};
     CostCache cache(costs);
     for (std::size_t r = 0; r < rows.size(); ++r)
-      step[d][r] = replay(lower(drawn, rows[r].layout, cache).program, drawn.replaying()).makespan;
+      step[d][r] = makespan(lower(drawn, rows[r].layout, cache).program, drawn.replaying());
   });
   std::vector<Robustness> out(rows.size());
   for (const std::vector<Picoseconds>& s : step) {

@@ -72,8 +72,9 @@ void need_bf16(const ProfiledDevice& device, const Work& work) {
 
 }  // namespace
 
-CostModel::CostModel(const Profile& profile, const Cluster& cluster)
+CostModel::CostModel(const Profile& profile, const Cluster& cluster, const Calibration* calibration)
     : profile_(&profile),
+      calibration_(calibration),
       points_(profile.points.kernels),
       collectives_(profile, cluster),
       peak_of_(cluster.device.peak_of) {
@@ -233,7 +234,7 @@ Cost CostModel::uneven(const Work& work, std::span<const double> rows) const {
   cost.provenance = Provenance::fitted;
   for (const double own : rows) {
     its_rows = static_cast<std::int64_t>(own * groups + 0.5);
-    const Cost one = this->cost({even, {}, 0});
+    const Cost one = duration({even, {}, 0});
     if (one.time == 0) continue;
     sum += static_cast<double>(one.time);
     cost.sms = std::max(cost.sms, one.sms);
@@ -248,6 +249,7 @@ Cost CostModel::uneven(const Work& work, std::span<const double> rows) const {
 Cost CostModel::cost(const CostQuery& query) const {
   Cost cost = duration(query);
   if (cost.time == 0) return cost;  // nothing is launched
+  if (calibration_ != nullptr) cost = calibrated(*calibration_, class_of(query.work.kind), cost);
   const Gaps& gaps = profile_->gaps;
   const auto ps = [](double us) { return static_cast<std::uint32_t>(to_picoseconds(us * 1e-6)); };
   if (is_communication(query.work.kind)) {

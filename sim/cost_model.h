@@ -15,6 +15,8 @@
 // One of several equal parts of a whole that was not itself measured is not credited with less time
 // than its share of the whole, so that cutting never wins by a table's noise.
 //
+// A calibration (calibration.h) comes over all of it, last.
+//
 // What passes on the device before a kernel or a collective is the profile's (Gaps), beside its
 // duration and not in it.
 //
@@ -30,6 +32,7 @@
 #include <array>
 #include <span>
 
+#include "sim/calibration.h"
 #include "sim/cluster.h"
 #include "sim/collective_model.h"
 #include "sim/cost.h"
@@ -40,8 +43,11 @@ namespace steploom {
 
 class CostModel {
  public:
-  // The profile must outlive the model. Throws Error if the profile is of another device type.
-  CostModel(const Profile& profile, const Cluster& cluster);
+  // The profile and the calibration must outlive the model. Throws Error if the profile is of
+  // another device type.
+  CostModel(const Profile& profile, const Cluster& cluster,
+            const Calibration* calibration = nullptr);
+  const Calibration* calibration() const { return calibration_; }  // or nullptr
 
   // Thread-safe. Never negative; 0 only for work of no size and collectives of one rank.
   Cost cost(const CostQuery& query) const;
@@ -54,7 +60,7 @@ class CostModel {
   Cost uneven(const Work& grouped_product, std::span<const double> rows) const;
 
  private:
-  Cost duration(const CostQuery& query) const;  // all but the gaps
+  Cost duration(const CostQuery& query) const;  // all but the gaps, not calibrated
   Cost whole(const CostQuery& query) const;     // whatever its parts, and no gaps
   Cost uncorrected(const CostQuery& query) const;
   Cost corrected(const CostQuery& query) const;
@@ -66,6 +72,7 @@ class CostModel {
   Cost collective(const CostQuery& query) const;
 
   const Profile* profile_;
+  const Calibration* calibration_;
   PointIndex points_;
   CollectiveModel collectives_;
   std::array<double, kPrecisions> peak_of_;  // the cluster's device's

@@ -17,14 +17,28 @@ Replay replay(const Program& program, const ReplayOptions& options) {
   if (options.contention == nullptr) {
     if (!replay_plain(flat, result.start, result.end))
       throw_deadlock(flat, result.start, result.end);
-  } else if (std::vector<std::uint32_t> sms_held_by;
-             !replay_contended(flat, *options.contention, result.start, result.end, sms_held_by)) {
-    throw_deadlock(flat, result.start, result.end, sms_held_by);
+  } else {
+    const ContendedReplay done = replay_contended(
+        flat, *options.contention, options.skip_periods ? Periods::filled : Periods::all,
+        result.start, result.end);
+    if (!done.ended) throw_deadlock(flat, result.start, result.end, done.sms_held_by);
+    result.skipped = done.skipped;
   }
   if (!result.end.empty())
     result.makespan = *std::max_element(result.end.begin(), result.end.end());
   balance_memory(flat, options.record_memory, result);
   return result;
+}
+
+Picoseconds makespan(const Program& program, const ReplayOptions& options) {
+  if (options.contention != nullptr && options.skip_periods) {
+    const FlatProgram flat(program);
+    std::vector<Picoseconds> start, end;
+    const ContendedReplay done =
+        replay_contended(flat, *options.contention, Periods::needed, start, end);
+    if (done.ended) return done.last;
+  }
+  return replay(program, options).makespan;  // or what keeps it from ending
 }
 
 std::size_t dynamic_bytes_per_op(const Program& program, const ReplayOptions& options) {

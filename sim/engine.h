@@ -27,6 +27,7 @@ struct ReplayOptions {
   // nullptr: kernels neither wait for SMs nor slow each other, links are never short.
   const Contention* contention = nullptr;
   bool record_memory = false;  // fill Replay::memory
+  bool skip_periods = true;    // false: go through periods that recur too; the times are the same
 };
 
 struct MemorySample {
@@ -41,10 +42,14 @@ struct Replay {
   std::vector<Picoseconds> end;      // by operator id
   std::vector<Bytes> peak_memory;    // by device, static part included
   std::vector<MemorySample> memory;  // by time, if asked for
+  std::uint64_t skipped = 0;         // operators in periods that were not gone through
 };
 
 // Throws Error if the Program deadlocks, with the cycle of operators that wait for each other.
 Replay replay(const Program& program, const ReplayOptions& options = {});
+
+// The makespan alone, as replay() has it: faster where periods recur.
+Picoseconds makespan(const Program& program, const ReplayOptions& options = {});
 
 // Bytes of dynamic state that replay() holds per operator (start and end included).
 std::size_t dynamic_bytes_per_op(const Program& program, const ReplayOptions& options = {});

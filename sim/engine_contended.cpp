@@ -1,10 +1,12 @@
 #include "sim/engine_contended.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "sim/event_tree.h"
 #include "sim/flows.h"
 #include "sim/frontier.h"
+#include "sim/period_watch.h"
 #include "sim/slow_down.h"
 #include "sim/sm_pool.h"
 
@@ -51,7 +53,9 @@ class ContendedEngine {
     }
   }
 
-  bool run() {
+  // True if all ended. `watch`: skip what recurs; nullptr: replay every period. `every_op`: fill in
+  // the times of what is skipped.
+  bool run(PeriodWatch* watch, bool every_op) {
     for (;;) {
       for (const std::uint32_t d : to_poll_.items()) poll(d);
       to_poll_.clear();
@@ -59,6 +63,11 @@ class ContendedEngine {
       to_rate_.clear();
       flows_.settle(now_);
       if (events_.next() == kUnknown) break;
+      if (watch != nullptr && watch->due(frontier_)) {
+        const Moment now = moment(watch->window());
+        const PeriodWatch::Found found = watch->look(now, frontier_);
+        if (found.times > 0) skip(found, now, every_op);
+      }
       now_ = events_.next();
       while (events_.next() == now_) happen(events_.pop());
     }
@@ -66,6 +75,9 @@ class ContendedEngine {
       if (!frontier_.done(s)) return false;
     return true;
   }
+
+  Picoseconds now() const { return now_; }
+  std::uint64_t skipped() const { return skipped_; }
 
   // By stream, for whose SMs its head waits: the one before it in line, or a holder.
   std::vector<std::uint32_t> sms_held_by() const {
@@ -84,6 +96,75 @@ class ContendedEngine {
   }
 
  private:
+  // All that the future depends on, between two instants.
+  Moment moment(Picoseconds window) const {
+    Moment m;
+    m.at = now_;
+    for (std::uint32_t d = 0; d < flat_.program.devices.size(); ++d) {
+      m.issuing.push_back(frontier_.issuing_slot(d));
+      frontier_.append_host(d, now_, m.state);
+    }
+    for (std::uint32_t s = 0; s < flat_.first_stream.back(); ++s) {
+      m.slots.push_back(frontier_.done(s) ? kNoOp : frontier_.head(s).slot);
+      m.state.push_back(static_cast<std::int64_t>(doing_[s]));
+      m.state.push_back(events_.of(s) == kUnknown ? -1 : events_.of(s) - now_);
+      frontier_.append_stream(s, now_, window, m.state);
+      if (doing_[s] == Doing::lining || doing_[s] == Doing::running)
+        pool_.append_state(s, now_, m.state);
+      if (doing_[s] == Doing::running) flows_.append_state(s, now_, m.state);
+    }
+    return m;
+  }
+
+  // Moves everything on by the periods that recur, and fills in their starts and ends.
+  void skip(const PeriodWatch::Found& found, const Moment& now, bool every_op) {
+    for (std::uint32_t d = 0; d < flat_.program.devices.size(); ++d) {
+      const Skip& by = found.by[d];
+      skipped_ += by.ops;
+      for (std::uint32_t s = flat_.first_stream[d]; s < flat_.first_stream[d + 1]; ++s)
+        if (found.moves(s, now)) repeat(d, s, found, now, every_op ? 1 : found.first_read[d]);
+      frontier_.skip_host(d, by);
+      for (std::uint32_t s = flat_.first_stream[d]; s < flat_.first_stream[d + 1]; ++s) {
+        if (!found.moves(s, now)) continue;
+        if (doing_[s] == Doing::running)
+          start_[frontier_.head(s).id + by.ops] = start_[frontier_.head(s).id] + by.time;
+        frontier_.skip_stream(s, by);
+        pool_.delay(s, by.ops, by.time);
+      }
+    }
+    const Picoseconds time = found.by.front().time;
+    flows_.delay(time);
+    events_.delay(time);
+    now_ += time;
+    // The k-th of a communicator's rendezvous takes over what the one so many before it had.
+    const std::vector<std::uint32_t>& of = flat_.program.communicator_of_rendezvous;
+    for (std::size_t r = of.size(); r-- > 0;) {
+      const std::uint32_t back = found.rendezvous[of[r]];
+      if (back <= r && of[r - back] == of[r]) meetings_[r] = meetings_[r - back];
+    }
+  }
+
+  // The starts and ends of a stream's last period, once for each period skipped from `first` on.
+  void repeat(std::uint32_t device, std::uint32_t stream, const PeriodWatch::Found& found,
+              const Moment& now, std::uint32_t first) {
+    const std::uint32_t local = stream - flat_.first_stream[device];
+    const std::uint32_t ops = found.by[device].ops / found.times;
+    const Picoseconds time = found.by[device].time / found.times;
+    const std::uint32_t position = frontier_.head(stream).position;
+    for (std::uint32_t slot = found.from.slots[stream]; slot <= now.slots[stream]; ++slot) {
+      const auto list = flat_.stream_ops(slot, local);
+      const std::size_t from = slot == found.from.slots[stream] ? position : 0;
+      const std::size_t to = slot == now.slots[stream] ? position : list.size();
+      for (std::size_t i = from; i < to; ++i) {
+        const std::uint32_t id = flat_.program.slots[slot].first_op + list[i];
+        for (std::uint32_t k = first; k <= found.times; ++k) {
+          start_[id + k * ops] = start_[id] + k * time;
+          end_[id + k * ops] = end_[id] + k * time;
+        }
+      }
+    }
+  }
+
   // Ends at this instant; what becomes possible is looked at when all have been treated.
   void happen(std::uint32_t stream) {
     if (doing_[stream] != Doing::running) {
@@ -211,19 +292,25 @@ class ContendedEngine {
   MarkList to_poll_, to_rate_;            // devices
   std::vector<std::uint32_t> started_;
   Picoseconds now_ = 0;
+  std::uint64_t skipped_ = 0;  // operators
 };
 
 }  // namespace
 
-bool replay_contended(const FlatProgram& flat, const Contention& contention,
-                      std::vector<Picoseconds>& start, std::vector<Picoseconds>& end,
-                      std::vector<std::uint32_t>& sms_held_by) {
+ContendedReplay replay_contended(const FlatProgram& flat, const Contention& contention,
+                                 Periods periods, std::vector<Picoseconds>& start,
+                                 std::vector<Picoseconds>& end) {
   start.assign(flat.program.op_count, kUnknown);
   end.assign(flat.program.op_count, kUnknown);
   ContendedEngine engine(flat, contention, start.data(), end.data());
-  if (engine.run()) return true;
-  sms_held_by = engine.sms_held_by();
-  return false;
+  std::optional<PeriodWatch> watch;
+  if (periods != Periods::all) watch.emplace(flat);
+  ContendedReplay result;
+  result.ended = engine.run(watch ? &*watch : nullptr, periods != Periods::needed);
+  result.last = engine.now();
+  result.skipped = engine.skipped();
+  if (!result.ended) result.sms_held_by = engine.sms_held_by();
+  return result;
 }
 
 std::size_t contended_state_bytes(const FlatProgram& flat) {

@@ -9,6 +9,10 @@
 // started. A flow has remaining work in picoseconds at full speed and a rate out of 65536; when the
 // rate changes, the work done since the last change is taken off, rounded down, and its end is
 // rescheduled, rounded up. The state of a flow is kept at one stream, its *leader*.
+//
+// Once everything is as it was whole periods ago (period_watch.h), the periods that are left are
+// not gone through: their starts and ends are those of the period before, later by a multiple of
+// it. The test holds every time equal to that of the replay which goes through all.
 #pragma once
 
 #include "sim/contention.h"
@@ -16,11 +20,24 @@
 
 namespace steploom {
 
-// Fills start and end; kUnknown where an operator cannot start or end. True if all ended; else
-// `sms_held_by` says, by stream, for whose SMs its head waits (deadlock.h).
-bool replay_contended(const FlatProgram& flat, const Contention& contention,
-                      std::vector<Picoseconds>& start, std::vector<Picoseconds>& end,
-                      std::vector<std::uint32_t>& sms_held_by);
+struct ContendedReplay {
+  bool ended = false;                      // all operators
+  Picoseconds last = 0;                    // when the last ended
+  std::uint64_t skipped = 0;               // operators in periods that were not gone through
+  std::vector<std::uint32_t> sms_held_by;  // else: by stream, for whose SMs its head waits
+};
+
+enum class Periods {
+  all,     // gone through one by one
+  filled,  // skipped where they recur, the times of their operators filled in
+  needed,  // likewise, but only the times that something reads
+};
+
+// Fills start and end; kUnknown where an operator cannot start or end. For `sms_held_by` see
+// deadlock.h.
+ContendedReplay replay_contended(const FlatProgram& flat, const Contention& contention,
+                                 Periods periods, std::vector<Picoseconds>& start,
+                                 std::vector<Picoseconds>& end);
 
 std::size_t contended_state_bytes(const FlatProgram& flat);  // start and end included
 

@@ -41,6 +41,12 @@ class EventTree {
     return stream;
   }
 
+  // Every event this much later.
+  void delay(Picoseconds by) {
+    for (Picoseconds& time : times_)
+      if (time != kUnknown) time += by;
+  }
+
   std::size_t bytes() const { return times_.size() * sizeof(Picoseconds); }
 
  private:

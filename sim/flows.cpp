@@ -98,6 +98,15 @@ void Flows::set_rate(std::uint32_t leader, std::uint32_t rate, Picoseconds now) 
   events_.set(leader, end);
 }
 
+void Flows::append_state(std::uint32_t stream, Picoseconds now,
+                         std::vector<std::int64_t>& state) const {
+  const Stream& s = streams_[stream];
+  state.insert(state.end(), {s.local, s.leader, s.next_member});
+  if (s.leader != stream) return;
+  state.insert(state.end(), {static_cast<std::int64_t>(s.remaining), s.since - now, s.rate,
+                             s.communicator, s.link_share});
+}
+
 void Flows::share_links(std::uint32_t group, Picoseconds now) {
   sharing_.clear();
   for (const std::uint32_t leader : active_[group]) {

@@ -60,6 +60,12 @@ class Flows {
   // Recomputes the flows whose local rates, or whose links' other flows, have changed.
   void settle(Picoseconds now);
 
+  // For skipping periods (steady_state.h): what a resident stream's progress depends on.
+  void append_state(std::uint32_t stream, Picoseconds now, std::vector<std::int64_t>& state) const;
+  void delay(Picoseconds by) {
+    for (Stream& s : streams_) s.since += by;
+  }
+
   static std::size_t bytes_per_stream() { return sizeof(Stream) + sizeof(std::uint32_t) + 1; }
 
  private:

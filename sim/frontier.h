@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "sim/flat_program.h"
+#include "sim/steady_state.h"
 
 namespace steploom {
 
@@ -82,6 +83,26 @@ class Frontier {
   // The operator that the device's host waits for, or kNoOp.
   std::uint32_t host_waits_for(std::uint32_t device) const { return hosts_[device].waits_for; }
 
+  // For skipping periods (steady_state.h). What a stream's future depends on beside its slot, in
+  // times relative to `now`: its place and the ends of the last `window` picoseconds.
+  void append_stream(std::uint32_t stream, Picoseconds now, Picoseconds window,
+                     std::vector<std::int64_t>& state) const;
+  // Likewise the host, where it waits for the device and so goes along with it.
+  void append_host(std::uint32_t device, Picoseconds now, std::vector<std::int64_t>& state) const;
+  // The slot that the host issues; kNoOp if it waits for nothing and has issued all.
+  std::uint32_t issuing_slot(std::uint32_t device) const {
+    return hosts_[device].waits_for == kNoOp ? kNoOp : hosts_[device].slot;
+  }
+  // Does a host that has issued all leave each period of the device as the one before? `slot` is
+  // the latest that the device was in at `then`, `period` and `time` are those of a period. It does
+  // if it was a period ahead and needs no longer for one, or needs exactly as long.
+  bool host_repeats(std::uint32_t device, std::uint32_t slot, Picoseconds then,
+                    std::uint32_t period, Picoseconds time) const;
+  // A head at or after slot `last` that cannot start before the device has come there.
+  bool waits_beyond(std::uint32_t device, std::uint32_t stream, std::uint32_t last) const;
+  void skip_stream(std::uint32_t stream, const Skip& by);
+  void skip_host(std::uint32_t device, const Skip& by);
+
   static std::size_t bytes(const FlatProgram& flat);
 
  private:
@@ -99,6 +120,7 @@ class Frontier {
     return kUnknown;
   }
   Picoseconds after_edges(StreamHead& h, std::uint32_t op, Picoseconds at);
+  std::uint32_t earliest_slot(std::uint32_t device) const;
   void settle(std::uint32_t device, std::uint32_t stream);  // finds the stream's next operator
   void issue(std::uint32_t device);  // issues up to the next host wait that has not ended
 

@@ -166,6 +166,20 @@ void SmPool::release(std::uint32_t device, std::uint32_t stream) {
   std::copy(std::find(all, last, stream) + 1, last, std::find(all, last, stream));
 }
 
+void SmPool::append_state(std::uint32_t stream, Picoseconds now,
+                          std::vector<std::int64_t>& state) const {
+  const Use& use = uses_[stream];
+  state.insert(state.end(), {use.ready - now, use.resident ? use.start - now : 1, use.held,
+                             use.wanted, use.in_line});
+}
+
+void SmPool::delay(std::uint32_t stream, std::uint32_t ops, Picoseconds by) {
+  Use& use = uses_[stream];
+  use.ready += by;
+  use.start += by;
+  use.op += ops;
+}
+
 std::vector<std::uint32_t> SmPool::waiting(std::uint32_t device) const {
   std::vector<std::uint32_t> streams;
   for (std::uint32_t i = 0; i < devices_[device].line; ++i)

@@ -48,6 +48,10 @@ class SmPool {
   std::uint32_t held(std::uint32_t stream) const { return uses_[stream].held; }
   std::uint32_t wanted(std::uint32_t stream) const { return uses_[stream].wanted; }
 
+  // For skipping periods (steady_state.h): what a stream in line or resident holds and waits for.
+  void append_state(std::uint32_t stream, Picoseconds now, std::vector<std::int64_t>& state) const;
+  void delay(std::uint32_t stream, std::uint32_t ops, Picoseconds by);
+
   // Streams in line that have not started, in order.
   std::vector<std::uint32_t> waiting(std::uint32_t device) const;
 

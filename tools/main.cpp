@@ -53,6 +53,12 @@ constexpr Verb kVerbs[] = {
      prepare_explain},
     {"why-not", "Say why a layout is not the plan",
      "steploom why-not plan.json --layout tp=8,pp=1,ep=8,sp=1", prepare_why_not},
+    {"whatif", "Plan at every point of a sweep: nodes, network, GPUs, batch, precision",
+     "steploom whatif mixtral-8x7b --cluster h100-sxm-80gb --seq-length 4096 --global-batch 256 "
+     "--sweep nodes=1..64 --sweep network-gbps=100,200,400,800 --svg mixtral.svg\n"
+     "steploom whatif llama-3.1-70b --nodes 16 --seq-length 8192 --global-batch 512 "
+     "--sweep gpu=a100-sxm-80gb,h100-sxm-80gb,b200-sxm --format csv",
+     prepare_whatif},
     {"compare", "Compare two timelines of a step, such as a predicted and a measured one",
      "steploom compare predicted.timeline.json measured.timeline.json\n"
      "steploom compare predicted.timeline.json profiler-trace.json.gz --trace both.json",

@@ -76,9 +76,10 @@ Report plan_report(const Plan& plan, const std::string& headline, const std::str
       fmt::format("{} · out of memory {} · pruned {} by bound, {} by longest path · replayed {}",
                   refusals(c), c.out_of_memory, c.pruned_bound, c.pruned_relaxed, c.replayed));
   report.note(
-      fmt::format("best of the whole space of {} valid layouts · rests on fitted {:.0f} %, "
+      fmt::format("best of the whole space of {} valid layouts · rests on {} {:.0f} %, "
                   "modelled {:.0f} % of the step",
-                  c.valid(), plan.fitted_share * 100, (1 - plan.fitted_share) * 100));
+                  c.valid(), plan.calibration ? "calibrated or fitted" : "fitted",
+                  plan.fitted_share * 100, (1 - plan.fitted_share) * 100));
   const bool decided = std::any_of(plan.rows.begin(), plan.rows.end(),
                                    [](const PlanRow& r) { return r.stays_best >= 0.5; });
   if (!decided)

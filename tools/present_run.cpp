@@ -28,8 +28,9 @@ bool same(const MegatronArgs& a, const MegatronArgs& b) {
 
 }  // namespace
 
-void add_present_run(Report& report, const MegatronQuestion& run, const Question& question,
-                     const Plan& plan) {
+std::optional<PlanRow> add_present_run(Report& report, const MegatronQuestion& run,
+                                       const Question& question, const Plan& plan) {
+  std::optional<PlanRow> present;
   const Setting& best = question.setting();
   const Setting now{best.model, best.work, run.runtime, best.cluster, best.costs, best.contention};
   const Layout layout = parse_layout(run.layout, best.cluster.devices(), best.model.has_moe());
@@ -41,6 +42,7 @@ void add_present_run(Report& report, const MegatronQuestion& run, const Question
     CostCache costs(now.costs);
     const Lowered lowered = lower(now, layout, costs);
     const PlanRow row = describe(now, evaluate(now, layout, costs), lowered);
+    present = row;
     report.add("present", "The run as it is:", rows_table({row}, false));
     Table t({{"what"},
              {"run"},
@@ -76,6 +78,7 @@ void add_present_run(Report& report, const MegatronQuestion& run, const Question
   list_flags(report, "not modelled", run.not_modelled);
   list_flags(report, "unknown flags", run.unknown);
   for (const std::string& note : run.notes) report.note(note);
+  return present;
 }
 
 Report folder_report(const std::filesystem::path& folder) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "models/from_megatron.h"
@@ -12,9 +13,9 @@
 namespace steploom {
 
 // The run's own row, each difference to the plan's best row with what it buys alone, and the flags
-// that were not taken.
-void add_present_run(Report& report, const MegatronQuestion& run, const Question& question,
-                     const Plan& plan);
+// that were not taken. Returns the run's row, unless a rule refuses its layout.
+std::optional<PlanRow> add_present_run(Report& report, const MegatronQuestion& run,
+                                       const Question& question, const Plan& plan);
 
 // Every file of a folder read by itself: flags, how many are known, and whether writing them again
 // gives the same. Throws Error if the folder is empty.

@@ -51,6 +51,19 @@ void add_integer(CLI::App& verb, const std::string& flag, std::optional<T>& valu
       ->type_name("INT");
 }
 
+}  // namespace
+
+double parse_gbps(const std::string& text, const std::string& reading) {
+  double gbps = 0;
+  const char* end = text.data() + text.size();
+  const auto [at, fault] = std::from_chars(text.data(), end, gbps, std::chars_format::fixed);
+  if (fault != std::errc{} || at != end || !(gbps >= 0.1 && gbps <= 1e5))
+    throw Error({reading, "", "Gb/s from 0.1 to 100000", "'" + text + "'", ""});
+  return gbps;
+}
+
+namespace {
+
 template <class T>
 T given(const std::optional<T>& value, const char* flag) {
   if (!value) throw Error({"command line", "", flag, "nothing", ""});
@@ -67,6 +80,11 @@ void add_question_flags(CLI::App& verb, QuestionFlags& f) {
   verb.add_option("--fabric", f.fabric,
                   "How GPUs of a node reach each other: nvlink, host (shared memory) or sockets "
                   "(default: the cluster's)");
+  verb.add_option_function<std::string>(
+          "--network-gbps",
+          [&f](const std::string& text) { f.network_gbps = parse_gbps(text, "--network-gbps"); },
+          "Of each NIC, Gb/s in one direction (default: the cluster's)")
+      ->type_name("FLOAT");
   add_integer(verb, "--seq-length", f.seq_length, "Tokens in a sequence");
   add_integer(verb, "--global-batch", f.global_batch, "Sequences in an optimizer step");
   verb.add_option("--precision", f.precision,
@@ -84,18 +102,53 @@ void add_rebase_flag(CLI::App& verb, QuestionFlags& f) {
   verb.add_flag("--rebase", f.rebase, "Accept a plan made with another profile or engine");
 }
 
+void check_flags(const QuestionFlags& f) {
+  if (f.cluster.empty())
+    throw Error({"command line", "", "--cluster", "nothing", "see `steploom clusters`"});
+  load_cluster(f.cluster, 0);
+  if (!names_a_file(f.cluster)) given(f.nodes, "--nodes");
+  given(f.seq_length, "--seq-length");
+  given(f.global_batch, "--global-batch");
+  precision_named(f.precision);
+  optimizer_named(f.optimizer, "--optimizer");
+  runtime_named(f.runtime);
+}
+
+// Bandwidth alone; what the profile has measured between nodes would not follow.
+void Question::use_network() {
+  constexpr double kBytesPerGigabit = 1e9 / 8;
+  if (!network_gbps_ || *network_gbps_ * kBytesPerGigabit == cluster_.nic.bandwidth) return;
+  for (const CollectiveCurve& curve : profile_.collectives)
+    if (curve.nodes > 1)
+      throw Error({"--network-gbps", "",
+                   fmt::format("{:g}, at which the profile {} has collectives between nodes",
+                               cluster_.nic.bandwidth / kBytesPerGigabit, profile_.name),
+                   fmt::format("{:g}", *network_gbps_),
+                   "measurements do not follow another network"});
+  cluster_.nic.bandwidth = *network_gbps_ * kBytesPerGigabit;
+}
+
 void Question::finish(const std::string& runtime, const std::string& profile) {
-  const Runtime& r = runtime_named(runtime);
+  runtime_ = runtime_named(runtime);
   profile_ = load_profile(profile.empty() ? cluster_.device.name : profile);
+  use_network();
   contention_ = contention_of(profile_, cluster_);
-  costs_ = std::make_unique<CostModel>(profile_, cluster_);
-  setting_ = std::make_unique<Setting>(Setting{model_, work_, r, cluster_, *costs_, &contention_});
+  calibrate(std::nullopt);
+}
+
+void Question::calibrate(const std::optional<Calibration>& calibration) {
+  calibration_ = calibration;
+  runtime_ = runtime_named(runtime_.name);
+  if (calibration_) steploom::calibrate(runtime_, *calibration_);
+  costs_ = std::make_unique<CostModel>(profile_, cluster_, calibration_ ? &*calibration_ : nullptr);
+  setting_ =
+      std::make_unique<Setting>(Setting{model_, work_, runtime_, cluster_, *costs_, &contention_});
 }
 
 std::unique_ptr<Question> Question::from_flags(const QuestionFlags& f) {
   std::unique_ptr<Question> q(new Question);
   q->model_ = load_model(f.model);
-  q->print_notes();
+  if (!f.quiet) q->print_notes();
   q->work_.precision = precision_named(f.precision);
   q->work_.optimizer = optimizer_named(f.optimizer, "--optimizer");
   q->work_.seq_length = given(f.seq_length, "--seq-length");
@@ -126,6 +179,7 @@ void Question::place(const QuestionFlags& f) {
   cluster_ = load_cluster(f.cluster, nodes);
   if (f.gpus) use_gpus(cluster_, *f.gpus);
   if (!f.fabric.empty()) use_fabric(cluster_, f.fabric);
+  network_gbps_ = f.network_gbps;
 }
 
 std::unique_ptr<Question> Question::from_plan(const Plan& plan, const QuestionFlags& f,
@@ -137,6 +191,7 @@ std::unique_ptr<Question> Question::from_plan(const Plan& plan, const QuestionFl
   q->cluster_ = plan.cluster;
   q->finish(plan.runtime, f.profile.empty() ? plan.profile : f.profile);
   check_digests(plan, q->profile_.digest, f.rebase, reading);
+  if (plan.calibration) q->calibrate(plan.calibration);
   return q;
 }
 
@@ -170,15 +225,15 @@ Asked ask(const QuestionFlags& f, const std::string& layout) {
   Asked asked;
   std::string text = layout;
   if (is_plan_file(f.model)) {
-    if (!f.cluster.empty() || f.nodes || f.gpus || !f.fabric.empty() || f.seq_length ||
-        f.global_batch)
+    if (!f.cluster.empty() || f.nodes || f.gpus || !f.fabric.empty() || f.network_gbps ||
+        f.seq_length || f.global_batch)
       throw Error({"command line", "", "a plan alone",
-                   "a plan with --cluster, --nodes, --gpus, --fabric, --seq-length or "
-                   "--global-batch",
+                   "a plan with --cluster, --nodes, --gpus, --fabric, --network-gbps, "
+                   "--seq-length or --global-batch",
                    "the plan already says these; to change them, plan again"});
-    const Plan plan = load_plan(f.model);
-    asked.question = Question::from_plan(plan, f, f.model);
-    if (text.empty()) text = to_text(plan.rows.front().layout);
+    asked.plan = load_plan(f.model);
+    asked.question = Question::from_plan(*asked.plan, f, f.model);
+    if (text.empty()) text = to_text(asked.plan->rows.front().layout);
   } else {
     asked.question = Question::from_flags(f);
     if (text.empty())

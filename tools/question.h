@@ -28,12 +28,20 @@ struct QuestionFlags {
   std::optional<int> gpus;  // of each node; default: all
   std::optional<std::int64_t> seq_length;
   std::optional<std::int64_t> global_batch;
+  std::optional<double> network_gbps;  // of each NIC, Gb/s; default: the cluster's
   bool rebase = false;
+  bool quiet = false;  // no notes of the model
 };
 
-// Adds --cluster, --nodes, --gpus, --fabric, --seq-length, --global-batch, --precision,
-// --optimizer,
-// --runtime, --profile.
+// Of a NIC. Throws Error that names `reading`.
+double parse_gbps(const std::string& text, const std::string& reading);
+
+// Throws Error if a model's question lacks something, or names what nobody knows; what only its
+// point's numbers make impossible is found when it is asked.
+void check_flags(const QuestionFlags& flags);
+
+// Adds --cluster, --nodes, --gpus, --fabric, --network-gbps, --seq-length, --global-batch,
+// --precision, --optimizer, --runtime, --profile.
 void add_question_flags(CLI::App& verb, QuestionFlags& flags);
 void add_rebase_flag(CLI::App& verb, QuestionFlags& flags);
 // For verbs about one layout: a model with question flags and --layout, or a plan.json whose first
@@ -51,20 +59,28 @@ class Question {
   static std::unique_ptr<Question> from_plan(const Plan& plan, const QuestionFlags& flags,
                                              const std::string& reading);
 
+  // What is asked from here on is costed as calibrated; nothing: as the profile says.
+  void calibrate(const std::optional<Calibration>& calibration);
+
   const Setting& setting() const { return *setting_; }
+  const std::optional<Calibration>& calibration() const { return calibration_; }
   const Profile& profile() const { return profile_; }
   std::string headline() const;  // "mixtral-8x7b · 46.7 B parameters, 12.9 B active · 64 × …"
 
  private:
   Question() = default;
-  void print_notes() const;  // of the model, to standard error
+  void print_notes() const;                // of the model, to standard error
   void place(const QuestionFlags& flags);  // the cluster
   void finish(const std::string& runtime, const std::string& profile);
+  void use_network();
 
   ModelSpec model_;
   Workload work_;
   Cluster cluster_;
+  std::optional<double> network_gbps_;
   Profile profile_;
+  Runtime runtime_;
+  std::optional<Calibration> calibration_;
   Contention contention_;
   std::unique_ptr<CostModel> costs_;
   std::unique_ptr<Setting> setting_;
@@ -73,7 +89,8 @@ class Question {
 // One layout of a question.
 struct Asked {
   std::unique_ptr<Question> question;
-  Layout layout;  // keeps every rule
+  Layout layout;             // keeps every rule
+  std::optional<Plan> plan;  // where it came from one
 };
 Asked ask(const QuestionFlags& flags, const std::string& layout);
 

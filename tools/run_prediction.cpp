@@ -71,6 +71,10 @@ std::unique_ptr<RunPlan> load_run_plan(const std::string& file, bool rebase) {
   QuestionFlags flags;
   flags.rebase = rebase;
   run->question = Question::from_plan(run->plan, flags, file);
+  if (run->plan.calibration)
+    throw Error({file, "/calibration", "a plan of the profile alone, which a run can test",
+                 "durations scaled to " + run->plan.calibration->trace,
+                 "plan again without --calibrate"});
   const Setting& s = run->question->setting();
   if (!s.runtime.complete_operands)
     throw Error({file, "/runtime", "steploom, whose operators can be executed",

@@ -31,6 +31,7 @@ RunVerb prepare_simulate(CLI::App& app);
 RunVerb prepare_run(CLI::App& app);
 RunVerb prepare_explain(CLI::App& app);
 RunVerb prepare_why_not(CLI::App& app);
+RunVerb prepare_whatif(CLI::App& app);
 RunVerb prepare_compare(CLI::App& app);
 RunVerb prepare_profile(CLI::App& app);
 RunVerb prepare_models(CLI::App& app);

@@ -6,6 +6,7 @@
 
 #include "planner/explain.h"
 #include "planner/lower.h"
+#include "tools/own_run.h"
 #include "tools/question.h"
 #include "tools/report.h"
 #include "tools/verb.h"
@@ -84,6 +85,9 @@ ExitStatus run(const Flags& f) {
   const Explanation e = explain(lowered.program, s.replaying());
   Report report(fmt::format("{}\n{} · step {}", asked.question->headline(),
                             short_name(asked.layout), time_text(e.step)));
+  if (const auto& calibration = asked.question->calibration())
+    add_calibration(report, *calibration);
+  if (asked.plan && asked.plan->measured) add_measured(report, *asked.plan->measured);
   report.add("operators", "Busy time, mean over ranks:", classes_table(e));
   if (!e.communication.empty())
     report.add("communication",

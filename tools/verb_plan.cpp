@@ -8,9 +8,11 @@
 #include <memory>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "planner/explain.h"
 #include "planner/make_plan.h"
+#include "tools/own_run.h"
 #include "tools/plan_report.h"
 #include "tools/plan_shapes.h"
 #include "tools/present_run.h"
@@ -27,6 +29,8 @@ struct Flags {
   std::string format = "table";
   std::string output;
   std::string from;  // a run's script or YAML, or a folder of them
+  std::optional<Picoseconds> measured;
+  std::string calibrate;
 };
 
 std::unique_ptr<Question> asked(const Flags& f, const std::optional<MegatronQuestion>& run) {
@@ -36,9 +40,27 @@ std::unique_ptr<Question> asked(const Flags& f, const std::optional<MegatronQues
   return Question::from_flags(f.question);
 }
 
+// The run's own step against its trace; what is asked from here on is costed as calibrated.
+std::vector<std::string> calibrate(const std::string& trace, MegatronQuestion& run, Question& q) {
+  const Setting& s = q.setting();
+  const Setting now{s.model, s.work, run.runtime, s.cluster, s.costs, s.contention};
+  const Layout layout = parse_layout(run.layout, s.cluster.devices(), s.model.has_moe());
+  require_valid(now, layout, "--from");
+  std::vector<std::string> notes;
+  const Calibration c = fit_to_trace(trace, now, layout, notes);
+  q.calibrate(c);
+  steploom::calibrate(run.runtime, c);
+  return notes;
+}
+
 ExitStatus run(const Flags& f) {
   const TableFormat format = parse_table_format(f.format, "--format");
-  if (!f.from.empty() && std::filesystem::is_directory(f.from)) {
+  const bool folder = !f.from.empty() && std::filesystem::is_directory(f.from);
+  if ((f.measured || !f.calibrate.empty()) && (f.from.empty() || folder))
+    throw Error({"command line", f.measured ? "--measured" : "--calibrate",
+                 "--from with the run that was measured", folder ? "a folder" : "none",
+                 "or `simulate` with its --layout"});
+  if (folder) {
     folder_report(f.from).print(format);
     return ExitStatus::done;
   }
@@ -50,6 +72,8 @@ ExitStatus run(const Flags& f) {
     megatron = from_megatron(load_megatron_args(f.from), std::filesystem::path(f.from).stem());
   }
   const auto question = asked(f, megatron);
+  std::vector<std::string> notes;
+  if (!f.calibrate.empty()) notes = calibrate(f.calibrate, *megatron, *question);
   PlanOptions options;
   options.top = f.top;
   options.threads = f.threads;
@@ -58,13 +82,24 @@ ExitStatus run(const Flags& f) {
     options.progress = [](double share) {
       std::fprintf(stderr, "\r%3.0f %% of the layouts that fit", share * 100);
     };
-  const Plan plan = make_plan(question->setting(), question->profile(), options);
+  Plan plan = make_plan(question->setting(), question->profile(), options);
   if (terminal) std::fputs("\r\033[K", stderr);
-  if (!f.output.empty()) save_plan(plan, f.output);
   const PlanShapes shapes = shapes_to_measure(question->setting(), plan.rows.front().layout);
   Report report = plan_report(plan, question->headline(), f.output,
                               static_cast<std::int64_t>(shapes.kernels.size()));
-  if (megatron) add_present_run(report, *megatron, *question, plan);
+  for (std::string& note : notes) report.note(std::move(note));
+  if (plan.calibration) add_calibration(report, *plan.calibration);
+  if (megatron) {
+    const auto present = add_present_run(report, *megatron, *question, plan);
+    if (f.measured && !present)
+      throw Error({"--measured", "", "a run whose step can be predicted",
+                   "one whose layout breaks a rule", "without --measured, `plan` says which"});
+    if (f.measured) {
+      plan.measured = {present->layout, present->step, *f.measured};
+      add_measured(report, *plan.measured);
+    }
+  }
+  if (!f.output.empty()) save_plan(plan, f.output);
   report.print(format);
   return ExitStatus::done;
 }
@@ -79,6 +114,8 @@ RunVerb prepare_plan(CLI::App& app) {
                  "In place of the model: a Megatron run's script, its line of flags or its YAML; "
                  "a folder of them is only read and counted");
   add_question_flags(app, f->question);
+  add_measured_flag(app, f->measured);
+  add_calibrate_flag(app, f->calibrate);
   app.add_option("--top", f->top, "How many layouts to show")
       ->check(CLI::Range(1, 100))
       ->capture_default_str();

@@ -3,19 +3,22 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <ostream>
 #include <utility>
+#include <vector>
 
-#include "models/atomic_file.h"
 #include "planner/explain.h"
 #include "planner/make_plan.h"
 #include "sim/critical_path.h"
 #include "sim/engine.h"
 #include "sim/timeline.h"
+#include "tools/own_run.h"
 #include "tools/plan_report.h"
 #include "tools/question.h"
 #include "tools/verb.h"
 #include "traces/chrome_trace.h"
+#include "traces/text_file.h"
 #include "traces/timeline_file.h"
 #include "traces/units.h"
 
@@ -28,12 +31,14 @@ struct Flags {
   std::string trace;
   std::string timeline;
   std::string plan;
+  std::optional<Picoseconds> measured;
+  std::string calibrate;
   bool unfold = false;
   std::string format = "table";
 };
 
 // What the replay was of, for readers of its timeline.
-TimelineOrigin origin_of(const Asked& asked, const QuestionFlags& flags, TimelineOrigin origin) {
+TimelineOrigin origin_of(const Asked& asked, TimelineOrigin origin) {
   const Setting& s = asked.question->setting();
   origin.model = s.model.name;
   origin.cluster = fmt::format("{} × {}", s.cluster.devices(), s.cluster.device.name);
@@ -41,7 +46,7 @@ TimelineOrigin origin_of(const Asked& asked, const QuestionFlags& flags, Timelin
   origin.runtime = s.runtime.name;
   origin.profile = asked.question->profile().name;
   origin.profile_digest = asked.question->profile().digest;
-  if (is_plan_file(flags.model)) origin.plan_digest = digest_of(to_json(load_plan(flags.model)));
+  if (asked.plan) origin.plan_digest = digest_of(to_json(*asked.plan));
   return origin;
 }
 
@@ -56,6 +61,7 @@ Plan plan_of(const Question& question, const PlanRow& row, double known) {
   plan.profile = question.profile().name;
   plan.profile_digest = question.profile().digest;
   plan.engine = std::string(engine_signature());
+  plan.calibration = question.calibration();
   plan.rows = {row};
   plan.searched.enumerated = plan.searched.replayed = 1;
   plan.bound = row.step;
@@ -63,9 +69,26 @@ Plan plan_of(const Question& question, const PlanRow& row, double known) {
   return plan;
 }
 
+// What was measured: as given now, or as the plan has it of this layout.
+std::optional<MeasuredStep> measured_beside(const Asked& asked, const PlanRow& row,
+                                            std::optional<Picoseconds> given) {
+  if (!given && asked.plan && asked.plan->measured && asked.plan->measured->layout == row.layout)
+    given = asked.plan->measured->measured;
+  if (!given) return std::nullopt;
+  return MeasuredStep{row.layout, row.step, *given};
+}
+
 ExitStatus run(const Flags& f) {
   const TableFormat format = parse_table_format(f.format, "--format");
   const Asked asked = ask(f.question, f.layout);
+  Report report(asked.question->headline());
+  if (!f.calibrate.empty()) {
+    Question& question = *asked.question;
+    question.calibrate(std::nullopt);
+    std::vector<std::string> notes;
+    question.calibrate(fit_to_trace(f.calibrate, question.setting(), asked.layout, notes));
+    for (std::string& note : notes) report.note(std::move(note));
+  }
   const Setting& s = asked.question->setting();
   CostCache costs(s.costs);
   const Lowered lowered =
@@ -77,30 +100,34 @@ ExitStatus run(const Flags& f) {
   const Candidate candidate = evaluate(s, asked.layout, costs, lowered.program, replayed);
   const PlanRow row = describe(s, candidate, lowered);
 
-  Report report(asked.question->headline());
   report.add("rows", "", rows_table({row}, false));
   report.add("memory", "Memory of one rank of each kind, the fullest first:",
              memory_table(lowered, replayed.peak_memory));
+  if (const auto& calibration = asked.question->calibration())
+    add_calibration(report, *calibration);
+  const auto beside = measured_beside(asked, row, f.measured);
+  if (beside) add_measured(report, *beside);
   const double known = surely_known(critical_path(lowered.program, replayed));
   report.note("");
   report.note(fmt::format(
       "lower bounds: closed form {}, longest path {} · {} operators, {} kind(s) of rank",
       time_text(candidate.closed_form), time_text(candidate.relaxed), lowered.program.op_count,
       lowered.program.devices.size()));
-  report.note(fmt::format("rests on fitted {:.0f} %, modelled {:.0f} % of the step", known * 100,
-                          (1 - known) * 100));
+  report.note(fmt::format("rests on {} {:.0f} %, modelled {:.0f} % of the step",
+                          asked.question->calibration() ? "calibrated or fitted" : "fitted",
+                          known * 100, (1 - known) * 100));
   const bool fits = candidate.memory <= s.cluster.device.memory;
   if (!fits)
     report.note(fmt::format("does not fit: the fullest rank needs {} of {}",
                             bytes_text(candidate.memory), bytes_text(s.cluster.device.memory)));
   if (wants_timeline) {
     Timeline timeline = make_timeline(lowered.program, replayed);
-    timeline.origin = origin_of(asked, f.question, std::move(timeline.origin));
+    timeline.origin = origin_of(asked, std::move(timeline.origin));
     if (!f.trace.empty()) {
       TraceOptions tracing;
       tracing.name = s.model.name + " " + to_text(asked.layout);
-      write_file_atomically(f.trace,
-                            [&](std::ostream& out) { write_chrome_trace(out, timeline, tracing); });
+      write_text_file(f.trace,
+                      [&](std::ostream& out) { write_chrome_trace(out, timeline, tracing); });
       report.note("trace written to " + f.trace + "; open it at https://ui.perfetto.dev");
     }
     if (!f.timeline.empty()) {
@@ -109,7 +136,9 @@ ExitStatus run(const Flags& f) {
     }
   }
   if (!f.plan.empty()) {
-    save_plan(plan_of(*asked.question, row, known), f.plan);
+    Plan plan = plan_of(*asked.question, row, known);
+    plan.measured = beside;
+    save_plan(plan, f.plan);
     report.note("plan written to " + f.plan);
   }
   for (const std::string& w : warnings(known, row, s.cluster.nodes)) report.warn(w);
@@ -122,7 +151,10 @@ ExitStatus run(const Flags& f) {
 RunVerb prepare_simulate(CLI::App& app) {
   const auto f = std::make_shared<Flags>();
   add_model_or_plan(app, f->question, f->layout);
-  app.add_option("--trace", f->trace, "Write a Chrome trace (opens in Perfetto) to this file");
+  add_measured_flag(app, f->measured);
+  add_calibrate_flag(app, f->calibrate);
+  app.add_option("--trace", f->trace,
+                 "Write a Chrome trace (opens in Perfetto) to this file (.gz: compressed)");
   app.add_option("--timeline", f->timeline,
                  "Write the timeline to this file (.gz: compressed), for `steploom compare`");
   app.add_option("-o,--output", f->plan, "Write a plan.json of this one layout to this file");

@@ -231,9 +231,13 @@ class Importer {
     TimelineOrigin& o = out_.timeline.origin;
     o.source = TimelineSource::imported;
     o.step = out_.timeline.makespan;
-    if (const auto info = trace_.find("distributedInfo"))
+    if (const auto info = trace_.find("distributedInfo")) {
       if (const std::string nccl = text_at(*info, "nccl_version"); !nccl.empty())
         o.versions.emplace_back("nccl", nccl);
+      constexpr int kMost = 1 << 24;
+      if (const auto rank = info->find("rank")) out_.rank = rank->small_integer(0, kMost);
+      if (const auto world = info->find("world_size")) out_.world = world->small_integer(1, kMost);
+    }
     properties();
     if (steps_.empty()) return;
     const auto duration = [&](std::size_t i) {

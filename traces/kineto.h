@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,7 @@ namespace steploom {
 struct KinetoImport {
   Timeline timeline;
   std::string step;                  // "ProfilerStep#7"; empty: the whole trace
+  std::optional<int> rank, world;    // of the process that was traced, where it says
   std::vector<std::string> unnamed;  // kernels that no rule names, as first met; class memory
 };
 

@@ -32,11 +32,11 @@ LoadedTimeline load_timeline(const std::filesystem::path& file) {
   const std::string reading = file.string();
   const Json json = Json::parse(read_text_file(file, kMostBytes), reading);
   if (!json.is_object()) json.refuse(kExpected);
-  if (json.has("steploom_timeline")) return {read_timeline(json), {}};
+  if (json.has("steploom_timeline")) return {read_timeline(json), {}, {}, {}};
   if (json.has("traceEvents")) {
     KinetoImport import = import_kineto(json);
     std::vector<std::string> notes = notes_of(import, reading);
-    return {std::move(import.timeline), std::move(notes)};
+    return {std::move(import.timeline), import.rank, import.world, std::move(notes)};
   }
   if (json.has("steploom_plan"))
     throw Error({reading, "", kExpected, "a plan",

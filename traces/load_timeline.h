@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@ namespace steploom {
 
 struct LoadedTimeline {
   Timeline timeline;
+  std::optional<int> rank, world;  // of the one process that a profiler's trace is of
   std::vector<std::string> notes;  // what a reader should know of how it was read
 };
 

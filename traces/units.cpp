@@ -66,6 +66,27 @@ std::string share_text(double share) {
   return fmt::format("{:.1f}%", 100 * share);
 }
 
+Picoseconds parse_time(std::string_view text, std::string_view reading) {
+  constexpr double kMost = 1e18;
+  constexpr std::array<Unit, 4> kUnits{{{"us", 1e6}, {"ms", 1e9}, {"s", 1e12}, {"min", 60e12}}};
+  const auto refuse = [&](std::string expected) {
+    throw Error({std::string(reading), "", std::move(expected), "'" + std::string(text) + "'", ""});
+  };
+  const char* const end = text.data() + text.size();
+  double number = 0;
+  const auto [after, fault] = std::from_chars(text.data(), end, number, std::chars_format::fixed);
+  std::string_view unit(after, static_cast<std::size_t>(end - after));
+  if (unit.starts_with(' ')) unit.remove_prefix(1);
+  const auto at = std::find_if(kUnits.begin(), kUnits.end(),
+                               [&](const Unit& known) { return known.name == unit; });
+  if (fault != std::errc() || !std::isfinite(number) || number <= 0 || at == kUnits.end())
+    refuse("a time above 0 with its unit, s, ms, us or min, such as 13.75s");
+  const double time = number * at->size;
+  if (time > kMost) refuse("a time of at most 10^6 s");
+  if (time < 0.5) refuse("a time of at least a picosecond");
+  return static_cast<Picoseconds>(std::llround(time));
+}
+
 Bytes parse_bytes(std::string_view text, std::string_view reading, std::string_view place) {
   constexpr double kMost = 0x1p60;
   const auto refuse = [&](std::string expected) {

@@ -17,6 +17,10 @@ std::string bytes_text(Bytes bytes);      // "71.2 GiB"; B to PiB
 std::string count_text(double count);     // "46.7 B"; K, M, B, T; of parameters, tokens, FLOPs
 std::string share_text(double share);     // 0.1234 -> "12.3%"; always one decimal
 
+// "13.75s", "412 ms", "800us", "2min": a positive number and its unit, which must be there. Throws
+// Error that names `reading` on anything else, and beyond 10^6 seconds.
+Picoseconds parse_time(std::string_view text, std::string_view reading);
+
 // "64M", "1.5GiB", "200 KB", "512": a number and a unit. K, M, G, T alone and KiB, MiB, ... are
 // binary, KB, MB, ... decimal; upper or lower case. Throws Error that names `reading` and `place`
 // on anything else, a negative size or one beyond 2^60.

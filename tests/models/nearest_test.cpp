@@ -14,6 +14,8 @@ TEST(Nearest, FindsTheNameAFewEditsAway) {
   EXPECT_EQ(nearest_name("mixtrl-8x7b", kNames), "mixtral-8x7b");      // one deletion
   EXPECT_EQ(nearest_name("gpt3", kNames), "gpt2");                     // one replacement
   EXPECT_EQ(nearest_name("mixtral-8x222b", kNames), "mixtral-8x22b");  // one insertion
+  EXPECT_EQ(nearest_name("gtp2", kNames), "gpt2");                     // one swap
+  EXPECT_EQ(nearest_name("chekc", std::array<std::string_view, 1>{"check"}), "check");
   EXPECT_EQ(nearest_name("gpt2-xl", kNames), "gpt2-xl");
 }
 
@@ -30,7 +32,7 @@ TEST(Nearest, TiesGoToTheEarlierCandidate) {
 }
 
 TEST(Nearest, HintsListTheNamesWhenNoneIsNear) {
-  EXPECT_EQ(nearest_hint("gtp2", kNames), "known: gpt2, gpt2-xl, mixtral-8x7b, mixtral-8x22b");
+  EXPECT_EQ(nearest_hint("bert", kNames), "known: gpt2, gpt2-xl, mixtral-8x7b, mixtral-8x22b");
   EXPECT_EQ(nearest_hint("gpt-2", kNames), "did you mean 'gpt2'?");
 }
 

@@ -69,6 +69,29 @@ INSTANTIATE_TEST_SUITE_P(Clusters, FoldedLayouts,
                                          FoldCase{3, 8, 40}, FoldCase{2, 8, 40, "h200-sxm-141gb"},
                                          FoldCase{4, 6, 20, "h200-sxm-141gb"}));
 
+// Skipping periods that recur changes no time of any operator, under measured contention tables
+// too.
+TEST(SteadyState, SkippingChangesNoTimeOfALayout) {
+  for (const char* runtime : {"megatron-core", "steploom"}) {
+    World world(small_moe(), 2, 1024, 768, runtime, "h200-sxm-141gb");
+    const Space space = enumerate_layouts(world.setting);
+    std::uint64_t random = 20261123;
+    int skipped = 0;
+    for (int i = 0; i < 12; ++i) {
+      const Layout& l = space.valid[next(random) % space.valid.size()];
+      const Lowered lowered = lower(world.setting, l, world.cache);
+      ReplayOptions all = world.setting.replaying();
+      all.skip_periods = false;
+      const Replay a = replay(lowered.program, all);
+      const Replay b = replay(lowered.program, world.setting.replaying());
+      EXPECT_EQ(a.start, b.start) << to_text(l);
+      EXPECT_EQ(a.end, b.end) << to_text(l);
+      skipped += b.skipped > 0;
+    }
+    EXPECT_GT(skipped, 4) << runtime;
+  }
+}
+
 // Two pipeline stages of 64 ranks fold to two devices when every group lies alike.
 TEST(Fold, AlignedStagesBecomeOneDeviceEach) {
   World world("mixtral-8x7b", 8, 4096, 256);

@@ -100,6 +100,19 @@ TEST(LadderWithPoints, EachRungIsALowerBoundOfTheNext) {
   expect_ladder(setting, cache);
 }
 
+// Every class is scaled alike wherever it runs, so what was below stays below.
+TEST(LadderCalibrated, EachRungIsALowerBoundOfTheNext) {
+  World world(small_moe(2), 1, 1024, 8, "megatron-core", "h200-sxm-141gb");
+  Calibration calibration;
+  for (std::size_t c = 0; c < calibration.classes.size(); ++c)
+    calibration.classes[c] = {1000, c % 2 == 0 ? 1990 : 510};
+  const CostModel costs(world.profile, world.cluster, &calibration);
+  const Setting setting{world.model,   world.work, world.setting.runtime,
+                        world.cluster, costs,      &world.contention};
+  CostCache cache(costs);
+  expect_ladder(setting, cache);
+}
+
 ModelSpec small_dense() {
   ModelSpec m = small_moe(8);
   m.name = "small-dense";

@@ -55,6 +55,47 @@ TEST_F(PlanFile, RoundTrips) {
   }
 }
 
+TEST_F(PlanFile, HoldsWhatWasMeasured) {
+  const World world("gpt2", 1, 1024, 8);
+  Plan plan;
+  plan.model = world.model;
+  plan.cluster = world.cluster;
+  plan.runtime = "megatron-core";
+  EXPECT_EQ(to_json(plan).find("measured"), std::string::npos);
+  plan.measured = {world.layout("tp=2,pp=2"), 900, 1000};
+  save_plan(plan, file_);
+  const Plan read = load_plan(file_);
+  EXPECT_EQ(to_json(read), to_json(plan));
+  EXPECT_EQ(read.measured->layout, plan.measured->layout);
+  EXPECT_DOUBLE_EQ(read.measured->error(), -0.1);
+}
+
+TEST_F(PlanFile, HoldsTheCalibration) {
+  const World world("gpt2", 1, 1024, 8);
+  Calibration c{"rank0.json.gz", "00ff", 7'000'000, 6'000'000, {}, 6000, 7500};
+  c.classes[0] = {1000, 1300};
+  const CostModel costs(world.profile, world.cluster, &c);
+  Setting setting = {world.model,   world.work, world.setting.runtime,
+                     world.cluster, costs,      &world.contention};
+  const Plan plan = make_plan(setting, world.profile, PlanOptions{1, 1, {}});
+  ASSERT_TRUE(plan.calibration);
+  save_plan(plan, file_);
+  const Plan read = load_plan(file_);
+  EXPECT_EQ(to_json(read), to_json(plan));
+  EXPECT_EQ(read.calibration->classes[0].measured, 1300);
+  EXPECT_EQ(read.calibration->launch, 7500);
+
+  // It was fitted against one profile: another is refused even when rebased.
+  EXPECT_NO_THROW(check_digests(read, plan.profile_digest, true, "p.json"));
+  EXPECT_THROW(check_digests(read, "another", true, "p.json"), Error);
+
+  c.classes[0].measured = 2001;
+  Plan far = plan;
+  far.calibration = c;
+  save_plan(far, file_);
+  EXPECT_THROW(load_plan(file_), Error);
+}
+
 TEST_F(PlanFile, HoldsTheFabric) {
   World world("gpt2", 1, 1024, 8);
   world.cluster.fabric = "sockets";

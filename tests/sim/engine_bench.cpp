@@ -1,7 +1,7 @@
 // How fast Programs are replayed: 64 pipeline stages, 512 micro-batches, every forward and backward
 // block 40 operators on 2 streams, 5 of them communication (the pipeline's receive and send, and
-// three on the device's own communicator). 2.6 M operators, replayed in full: nothing is folded,
-// skipped or contracted.
+// three on the device's own communicator). 2.6 M operators, replayed in full: nothing is folded or
+// contracted, and recurring periods are skipped only where the name says so.
 #include <benchmark/benchmark.h>
 
 #include "sim/contention.h"
@@ -93,27 +93,48 @@ void relax_bench(benchmark::State& state) {
   report(state, relax_bytes_per_op(program()));
 }
 
-void simulate_bench(benchmark::State& state, const Contention* contention) {
+void simulate_bench(benchmark::State& state, const Contention* contention, bool skip_periods) {
   ReplayOptions options;
   options.contention = contention;
+  options.skip_periods = skip_periods;
   program();
   for (auto _ : state) benchmark::DoNotOptimize(replay(program(), options).makespan);
   report(state, dynamic_bytes_per_op(program(), options));
 }
 
 void plain_bench(benchmark::State& state) {
-  simulate_bench(state, nullptr);
+  simulate_bench(state, nullptr, false);
 }
 
 void contended_bench(benchmark::State& state) {
   const Contention c = tables();
-  simulate_bench(state, &c);
+  simulate_bench(state, &c, false);
+}
+
+void skipping_bench(benchmark::State& state) {
+  const Contention c = tables();
+  simulate_bench(state, &c, true);
+}
+
+void makespan_bench(benchmark::State& state) {
+  const Contention c = tables();
+  ReplayOptions options;
+  options.contention = &c;
+  program();
+  for (auto _ : state) benchmark::DoNotOptimize(makespan(program(), options));
+  report(state, dynamic_bytes_per_op(program(), options));
 }
 
 BENCHMARK(relax_bench)->Name("relax/1f1b_p64_m512_k40")->Unit(benchmark::kMillisecond);
 BENCHMARK(plain_bench)->Name("simulate/1f1b_p64_m512_k40_plain")->Unit(benchmark::kMillisecond);
 BENCHMARK(contended_bench)
     ->Name("simulate/1f1b_p64_m512_k40_contended")
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK(skipping_bench)
+    ->Name("simulate/1f1b_p64_m512_k40_contended_skipping")
+    ->Unit(benchmark::kMillisecond);
+BENCHMARK(makespan_bench)
+    ->Name("makespan/1f1b_p64_m512_k40_contended")
     ->Unit(benchmark::kMillisecond);
 
 }  // namespace

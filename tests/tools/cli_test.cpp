@@ -190,8 +190,8 @@ TEST_F(Cli, PlansFromAMegatronRun) {
 }
 
 TEST_F(Cli, HelpStartsWithExamplesAndEndsWithExitStatuses) {
-  for (const char* verb :
-       {"plan", "simulate", "explain", "why-not", "profile", "models", "clusters", "doctor"}) {
+  for (const char* verb : {"plan", "simulate", "explain", "why-not", "whatif", "profile", "models",
+                           "clusters", "doctor"}) {
     const CliRun run = run_cli({verb, "--help"});
     EXPECT_EQ(run.status, 0);
     EXPECT_THAT(run.out, StartsWith("Examples:\n  steploom " + std::string(verb)));
@@ -207,6 +207,7 @@ TEST_F(Cli, ListsWhatShips) {
 
 TEST_F(Cli, RefusesWrongNamesWithTheNearest) {
   expect_refused({"plam"}, {"'plam'", "did you mean 'plan'?"});
+  expect_refused({"profile", "chekc", "x"}, {"did you mean 'check'?"});
   expect_refused(plan({"mixtral-8x7"}), {"mixtral-8x7b"});
   expect_refused(Args{"plan", "gpt2", "--cluster", "h100-sxm-80g", "--nodes", "1", "--seq-length",
                       "1024", "--global-batch", "8"},

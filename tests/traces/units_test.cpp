@@ -57,6 +57,19 @@ TEST(Units, ReadsSizes) {
   EXPECT_EQ(parse_bytes("0", "--x"), 0);
 }
 
+TEST(Units, ReadsTimes) {
+  EXPECT_EQ(parse_time("13.75s", "--x"), 13'750'000'000'000);
+  EXPECT_EQ(parse_time("412 ms", "--x"), 412'000'000'000);
+  EXPECT_EQ(parse_time("0.5us", "--x"), 500'000);
+  EXPECT_EQ(parse_time("2min", "--x"), 120'000'000'000'000);
+}
+
+TEST(Units, RefusesWhatIsNoTime) {
+  for (const char* text : {"", "s", "13.75", "-1s", "0s", "1e3s", "nans", "3  s", "3 s s", "5h",
+                           "3S", "3,5s", "1000001s", "0.0000001us"})
+    EXPECT_THROW(parse_time(text, "--measured"), Error) << text;
+}
+
 TEST(Units, RefusesWhatIsNoSize) {
   for (const char* text :
        {"", "M", "-1", "64X", "64MM", "1e3", "64 M B", "nan", "2000000T", "1,5G"})
