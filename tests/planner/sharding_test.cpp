@@ -37,7 +37,7 @@ TEST(Sharding, StateOfEachStage) {
 
 // Kept parameters: all layers' lie there when the backward pass begins, instead of two at a time.
 TEST(Sharding, KeptParametersLieUntilTheBackwardPass) {
-  World world("llama-3.1-8b", 1, 1024, 16);
+  World world("llama-3.1-8b", 1, 8192, 16);  // activations outweigh what is gathered
   const Bytes layer =
       2 * stage_parameters(world.model, world.layout(""), {1, 1, false, false, true, true}).dense();
   const Bytes kept = peak(world.setting, world.layout("zero=3,reshard=0"), world.cache);
