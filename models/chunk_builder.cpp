@@ -10,22 +10,31 @@
 #include "models/emitter.h"
 #include "models/operands.h"
 #include "models/parameters.h"
+#include "models/step_parts.h"
 
 namespace steploom {
 
-TensorId layer_forward(Emitter& out, int layer, TensorId x, LayerSaved& saved) {
-  const BuildContext& c = out.c;
-  const std::int64_t h = c.model.hidden;
+TensorId attention_part(Emitter& out, int layer, TensorId x, LayerSaved& saved) {
   out.set_layer(layer);
   saved.input = x;
   const TensorId attended = attention_forward(out, x, saved.attention);
-  saved.middle = add_branch(out, "attention residual", x, attended, saved.attention_mask);
-  saved.normed = out.norm("ffn norm", c.shard, h, saved.middle, saved.norm);
+  return add_branch(out, "attention residual", x, attended, saved.attention_mask);
+}
+
+TensorId ffn_part(Emitter& out, int layer, TensorId middle, LayerSaved& saved) {
+  const BuildContext& c = out.c;
+  out.set_layer(layer);
+  saved.middle = middle;
+  saved.normed = out.norm("ffn norm", c.shard, c.model.hidden, middle, saved.norm);
   const TensorId y = c.model.is_moe(layer)
                          ? moe_forward(out, saved.normed, saved.moe)
                          : ffn_forward(out, "ffn", saved.normed, c.model.dense.width,
                                        c.model.dense.gated, saved.dense);
-  return add_branch(out, "ffn residual", saved.middle, y, saved.ffn_mask);
+  return add_branch(out, "ffn residual", middle, y, saved.ffn_mask);
+}
+
+TensorId layer_forward(Emitter& out, int layer, TensorId x, LayerSaved& saved) {
+  return ffn_part(out, layer, attention_part(out, layer, x, saved), saved);
 }
 
 void layer_again(Emitter& out, int layer, LayerSaved& saved) {
@@ -36,7 +45,7 @@ void layer_again(Emitter& out, int layer, LayerSaved& saved) {
   out.set_recompute(false);
 }
 
-TensorId layer_backward(Emitter& out, int layer, TensorId dy, const LayerSaved& saved) {
+TensorId ffn_part_backward(Emitter& out, int layer, TensorId dy, const LayerSaved& saved) {
   const BuildContext& c = out.c;
   const std::int64_t h = c.model.hidden;
   out.set_layer(layer);
@@ -45,13 +54,23 @@ TensorId layer_backward(Emitter& out, int layer, TensorId dy, const LayerSaved& 
                                      : ffn_backward(out, "ffn", d_branch, c.model.dense.width,
                                                     c.model.dense.gated, saved.dense);
   d = out.norm_backward("ffn norm", c.shard, h, d, saved.middle, saved.norm);
-  const TensorId d_middle =
-      out.stream("ffn residual", OpKind::residual, Phase::data_grad, c.shard, 2 * h, h, {dy, d});
-  d = attention_backward(out,
-                         branch_gradient(out, "attention dropout", d_middle, saved.attention_mask),
-                         saved.attention);
+  return out.stream("ffn residual", OpKind::residual, Phase::data_grad, c.shard, 2 * h, h, {dy, d});
+}
+
+TensorId attention_part_backward(Emitter& out, int layer, TensorId d_middle,
+                                 const LayerSaved& saved) {
+  const BuildContext& c = out.c;
+  const std::int64_t h = c.model.hidden;
+  out.set_layer(layer);
+  const TensorId d = attention_backward(
+      out, branch_gradient(out, "attention dropout", d_middle, saved.attention_mask),
+      saved.attention);
   return out.stream("attention residual", OpKind::residual, Phase::data_grad, c.shard, 2 * h, h,
                     {d_middle, d});
+}
+
+TensorId layer_backward(Emitter& out, int layer, TensorId dy, const LayerSaved& saved) {
+  return attention_part_backward(out, layer, ffn_part_backward(out, layer, dy, saved), saved);
 }
 
 namespace {
@@ -250,7 +269,6 @@ StageSpan stage_span(const ModelSpec& m, const Layout& l, int stage) {
       std::accumulate(l.stages.begin(), here, 0), *here, first, last, !first, !last, stage / l.pp};
 }
 
-
 std::vector<StageSpan> rank_spans(const ModelSpec& m, const Layout& l, int pipeline_rank) {
   std::vector<StageSpan> spans;
   for (int chunk = 0; chunk < l.vpp; ++chunk)
@@ -370,25 +388,66 @@ Chunk build_passes(const BuildContext& c, const StageSpan& stage, const Chunk& b
   if (stage.embedding) embedding_backward(b, dy, narrow, embedding_mask);
   if (stage.receives) send(b, CommGroup::pp_backward_out, Phase::data_grad, dy);
 
-  chunk.last_backward = with_gradient_buckets(c, stage, chunk, chunk.backward);
+  if (c.layout.zero == 3) gather_parameters(c, stage, chunk);
+  if (c.layout.zero > 1)
+    shard_gradients(c, stage, chunk);
+  else
+    chunk.last_backward = with_gradient_buckets(c, stage, chunk, chunk.backward);
   chunk.first_forward = with_parameter_gathers(c, stage, chunk, chunk.forward);
   return chunk;
 }
 
 }  // namespace
 
+namespace {
+
+// What is not a product is computed and stored in another precision.
+Workload stored_workload(Workload w) {
+  w.precision = stored_precision(w.precision);
+  return w;
+}
+
+BuildContext context(const ModelSpec& m, const Workload& w, const Workload& stored, const Layout& l,
+                     const Runtime& r) {
+  const std::int64_t tokens = tokens_of_rank(w, l);
+  return {m,          stored, l, r, tokens, l.sp ? tokens / l.tp : tokens, bytes_of(w.precision),
+          w.precision};
+}
+
+}  // namespace
+
+std::int64_t tokens_of_rank(const Workload& w, const Layout& l) {
+  return w.seq_length / l.cp * l.micro_batch;
+}
+
 std::vector<Chunk> build_chunks(const ModelSpec& m, const Workload& w, const Layout& l,
                                 const Runtime& r, const std::vector<StageSpan>& spans) {
-  const std::int64_t tokens = w.seq_length * l.micro_batch;
-  Workload stored = w;
-  stored.precision = stored_precision(w.precision);
-  const BuildContext c{
-      m, stored, l, r, tokens, l.sp ? tokens / l.tp : tokens, bytes_of(w.precision), w.precision};
+  const Workload stored = stored_workload(w);
+  const BuildContext c = context(m, w, stored, l, r);
   std::vector<Chunk> chunks;
   for (const StageSpan& span : spans)
     chunks.push_back(build_passes(c, span, chunks.empty() ? Chunk{} : chunks.back()));
   chunks.back().optimizer = optimizer_graph(c, spans, chunks.back());
   return chunks;
+}
+
+Chunk build_part(const ModelSpec& m, const Workload& w, const Layout& l, const Runtime& r,
+                 int layer, LayerPart part) {
+  const Workload stored = stored_workload(w);
+  const BuildContext c = context(m, w, stored, l, r);
+  const bool attention = part == LayerPart::attention;
+  Chunk chunk;
+  LayerSaved saved;
+  Emitter f(c, chunk, chunk.forward);
+  const TensorId x = receive(f, CommGroup::pp_forward_in, Phase::forward);
+  send(f, CommGroup::pp_forward_out, Phase::forward,
+       attention ? attention_part(f, layer, x, saved) : ffn_part(f, layer, x, saved));
+  Emitter b(c, chunk, chunk.backward);
+  const TensorId dy = receive(b, CommGroup::pp_backward_in, Phase::data_grad);
+  send(b, CommGroup::pp_backward_out, Phase::data_grad,
+       attention ? attention_part_backward(b, layer, dy, saved)
+                 : ffn_part_backward(b, layer, dy, saved));
+  return chunk;
 }
 
 Chunk build_chunk(const ModelSpec& m, const Workload& w, const Layout& l, const Runtime& r,

@@ -36,6 +36,17 @@ std::vector<StageSpan> rank_spans(const ModelSpec& m, const Layout& l, int pipel
 Chunk build_chunk(const ModelSpec& m, const Workload& w, const Layout& l, const Runtime& r,
                   const StageSpan& stage);
 
+// Tokens of a micro-batch that a rank works on outside sequence-parallel regions.
+std::int64_t tokens_of_rank(const Workload& w, const Layout& l);
+
+// One half of a layer alone, between the arrival of its input and the sending of its output:
+// forward and backward without recomputation. Attention depends on the layout through tp, cp,
+// cp_comm, sp and the micro-batch, the feed-forward half through tokens_of_rank, tp, sp and how
+// experts run.
+enum class LayerPart { attention, feed_forward };
+Chunk build_part(const ModelSpec& m, const Workload& w, const Layout& l, const Runtime& r,
+                 int layer, LayerPart part);
+
 // The chunks of one rank. They share one table of tensors: the last one's is whole, the others' are
 // its beginnings. The last one's optimizer is that of all; the others have none.
 std::vector<Chunk> build_chunks(const ModelSpec& m, const Workload& w, const Layout& l,

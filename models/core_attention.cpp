@@ -62,6 +62,7 @@ void unfused_backward(Emitter& out, const AttentionShape& a, TensorId d_out,
 
 void core_attention_forward(Emitter& out, const AttentionShape& a, AttentionSaved& saved) {
   const BuildContext& c = out.c;
+  if (c.layout.cp > 1) return context_attention_forward(out, a, saved);
   const std::int64_t tokens = a.sequence * a.sequences;
   saved.out = out.tensor("attention", tokens * a.heads * a.v_head_dim * c.e);
   if (!c.runtime.fused_attention) {
@@ -82,6 +83,7 @@ TensorId core_attention_backward(Emitter& out, const AttentionShape& a, TensorId
     core_attention_forward(out, a, saved);
     out.set_recompute(false);
   }
+  if (c.layout.cp > 1) return context_attention_backward(out, a, d_out, saved);
   const std::int64_t tokens = a.sequence * a.sequences;
   const std::int64_t width =
       std::int64_t{a.heads} * a.head_dim + std::int64_t{a.kv_heads} * (a.head_dim + a.v_head_dim);

@@ -28,7 +28,7 @@ struct BuildContext {
   const Workload& work;
   const Layout& layout;
   const Runtime& runtime;
-  std::int64_t tokens = 0;  // of a micro-batch
+  std::int64_t tokens = 0;  // of a micro-batch on a context-parallel rank: all of it / cp
   std::int64_t shard = 0;   // tokens in the sequence-parallel region: tokens / tp, or tokens
   Bytes e = 2;              // bytes an activation element
   Precision products = Precision::bf16;  // work.precision is that of everything else
@@ -121,6 +121,7 @@ class Emitter {
 struct AttentionSaved {
   TensorId input = kNoTensor, normed = kNoTensor, qkv = kNoTensor, out = kNoTensor;
   TensorId log_sum = kNoTensor;
+  TensorId heads_qkv = kNoTensor, heads_out = kNoTensor;  // all tokens of some heads, exchanged
   TensorId softmax = kNoTensor, dropped = kNoTensor, dropout_mask = kNoTensor;  // unfused
   NormSaved norm;
   TensorId q_down = kNoTensor, q_latent = kNoTensor;    // MLA: before and after the latent's norm
@@ -170,6 +171,12 @@ TensorId moe_backward(Emitter& out, TensorId dy, TensorId normed, const MoeSaved
 void core_attention_forward(Emitter& out, const AttentionShape& shape, AttentionSaved& saved);
 TensorId core_attention_backward(Emitter& out, const AttentionShape& shape, TensorId d_out,
                                  AttentionSaved saved);
+
+// The same over context-parallel ranks, from the rank's own tokens (context_parallel_builder.cpp);
+// `shape` is that of the whole sequence.
+void context_attention_forward(Emitter& out, const AttentionShape& shape, AttentionSaved& saved);
+TensorId context_attention_backward(Emitter& out, const AttentionShape& shape, TensorId d_out,
+                                    const AttentionSaved& saved);
 
 // Gradients and parameters over the data-parallel groups, and the optimizer (step_builder.cpp).
 OpGraph with_gradient_buckets(const BuildContext& c, const StageSpan& stage, Chunk& chunk,

@@ -17,11 +17,18 @@ class GraphRewriter {
  public:
   explicit GraphRewriter(const OpGraph& old) : old_(old), moved_(old.size(), kDropped) {}
 
-  OpId copy(OpId op) {
-    const OpId id = graph_.add(old_.node(op));
+  OpId copy(OpId op) { return copy_reading(op, {}); }
+
+  // The same, reading these tensors too.
+  OpId copy_reading(OpId op, const std::vector<TensorId>& more) {
+    OpNode node = old_.node(op);
+    node.reads.insert(node.reads.end(), more.begin(), more.end());
+    const OpId id = graph_.add(std::move(node));
     moved_[op] = id;
     for (const OpGraph::Edge& e : old_.predecessors(op))
       if (moved_[e.op] != kDropped) graph_.depend(moved_[e.op], id, e.tensor);
+    for (const TensorId t : more)
+      if (t < writer_.size() && writer_[t] != kDropped) graph_.depend(writer_[t], id, t);
     note_writes(id);
     return id;
   }

@@ -20,9 +20,10 @@ namespace {
 constexpr std::int64_t kMostDegree = 1'000'000;
 constexpr std::size_t kLeastGuessed = 3;  // letters; every two-letter key is near every other
 
-constexpr std::array<std::string_view, 12> kKeys{"tp",        "pp",     "ep",  "etp",
-                                                 "mbs",       "sp",     "zero", "recompute",
-                                                 "chunks",    "vpp",    "vpp_group", "stages"};
+constexpr std::array<std::string_view, 16> kKeys{
+    "tp",     "pp",  "ep",        "etp",    "mbs", "sp",      "zero",    "recompute",
+    "chunks", "vpp", "vpp_group", "stages", "cp",  "cp_comm", "reshard", "replicate"};
+constexpr std::array<std::string_view, 3> kContextComms{"p2p", "allgather", "a2a"};
 // Groups that a CTA count can be given to; "ctas.tp".
 struct CtaKey {
   std::string_view key;
@@ -31,16 +32,21 @@ struct CtaKey {
 constexpr auto one_group(CommGroup g) {
   return std::array{g, g, g, g};
 }
-constexpr std::array<CtaKey, 8> kCtaKeys{{{"ctas.tp", one_group(CommGroup::tp)},
-                                          {"ctas.ep", one_group(CommGroup::ep)},
-                                          {"ctas.etp", one_group(CommGroup::etp)},
-                                          {"ctas.dp", one_group(CommGroup::dp)},
-                                          {"ctas.expert_dp", one_group(CommGroup::expert_dp)},
-                                          {"ctas.pp",
-                                           {CommGroup::pp_forward_in, CommGroup::pp_forward_out,
-                                            CommGroup::pp_backward_in, CommGroup::pp_backward_out}},
-                                          {"ctas.embedding", one_group(CommGroup::embedding)},
-                                          {"ctas.world", one_group(CommGroup::world)}}};
+constexpr std::array<CtaKey, 10> kCtaKeys{
+    {{"ctas.tp", one_group(CommGroup::tp)},
+     {"ctas.cp", one_group(CommGroup::cp)},
+     {"ctas.ep", one_group(CommGroup::ep)},
+     {"ctas.etp", one_group(CommGroup::etp)},
+     {"ctas.dp", one_group(CommGroup::dp)},
+     {"ctas.expert_dp", one_group(CommGroup::expert_dp)},
+     {"ctas.pp",
+      {CommGroup::pp_forward_in, CommGroup::pp_forward_out, CommGroup::pp_backward_in,
+       CommGroup::pp_backward_out}},
+     {"ctas.dp_outer",
+      {CommGroup::dp_outer, CommGroup::expert_dp_outer, CommGroup::dp_outer,
+       CommGroup::expert_dp_outer}},
+     {"ctas.embedding", one_group(CommGroup::embedding)},
+     {"ctas.world", one_group(CommGroup::world)}}};
 constexpr std::string_view kAllCtas = "ctas";
 constexpr std::int64_t kMostCtas = 1024;
 
@@ -85,6 +91,29 @@ std::string pipeline_text(const Layout& l) {
   return text;
 }
 
+// "" with whole sequences, else ",cp=4,cp_comm=a2a"; a ring is not named.
+std::string context_text(const Layout& l) {
+  std::string text;
+  if (l.cp != 1) text += fmt::format(",cp={}", l.cp);
+  if (l.cp_comm != ContextComm::p2p) text += fmt::format(",cp_comm={}", name_of(l.cp_comm));
+  return text;
+}
+
+// "" where sharded parameters are gathered for each pass, and shards lie on all ranks.
+std::string sharding_text(const Layout& l) {
+  std::string text = l.reshard ? "" : ",reshard=0";
+  if (l.replicate != 1) text += fmt::format(",replicate={}", l.replicate);
+  return text;
+}
+
+ContextComm parse_context_comm(std::string_view value) {
+  const auto at = std::find(kContextComms.begin(), kContextComms.end(), value);
+  if (at == kContextComms.end())
+    refuse("cp_comm", fmt::format("{}", fmt::join(kContextComms, ", ")), value,
+           nearest_hint(value, kContextComms));
+  return static_cast<ContextComm>(at - kContextComms.begin());
+}
+
 std::string_view trimmed(std::string_view text) {
   const std::size_t first = text.find_first_not_of(" \t\n");
   if (first == std::string_view::npos) return {};
@@ -124,6 +153,14 @@ void set(Layout& l, std::optional<int>& etp, std::string_view key, std::string_v
     l.vpp = degree();
   } else if (key == "vpp_group") {
     l.vpp_group = degree();
+  } else if (key == "reshard") {
+    l.reshard = whole_number(key, value, 0, 1) == 1;
+  } else if (key == "replicate") {
+    l.replicate = degree();
+  } else if (key == "cp") {
+    l.cp = degree();
+  } else if (key == "cp_comm") {
+    l.cp_comm = parse_context_comm(value);
   } else if (key == "stages") {
     l.stages = parse_stages(value);
   } else if (key.starts_with(kAllCtas)) {
@@ -139,6 +176,10 @@ void set(Layout& l, std::optional<int>& etp, std::string_view key, std::string_v
 
 }  // namespace
 
+std::string_view name_of(ContextComm c) {
+  return kContextComms.at(static_cast<std::size_t>(c));
+}
+
 Layout parse_layout(std::string_view text, int devices, bool has_moe) {
   Layout l;
   std::optional<int> etp;
@@ -153,8 +194,9 @@ Layout parse_layout(std::string_view text, int devices, bool has_moe) {
     const std::vector<std::string_view> keys = known_keys(key);
     if (std::find(keys.begin(), keys.end(), key) == keys.end()) {
       const std::string_view guessed = key.size() < kLeastGuessed ? "" : key;
-      refuse("", "a known key", key,
-             key == "dp" ? "dp follows from the devices, tp and pp" : nearest_hint(guessed, keys));
+      refuse(
+          "", "a known key", key,
+          key == "dp" ? "dp follows from the devices, tp, cp and pp" : nearest_hint(guessed, keys));
     }
     if (std::find(seen.begin(), seen.end(), key) != seen.end()) {
       refuse(key, "each key once", item);
@@ -167,9 +209,9 @@ Layout parse_layout(std::string_view text, int devices, bool has_moe) {
   }
   l.etp = etp.value_or(has_moe ? l.tp : 1);
 
-  const std::int64_t replica = std::int64_t{l.tp} * l.pp;
+  const std::int64_t replica = std::int64_t{l.tp} * l.cp * l.pp;
   if (devices < 1 || devices % replica != 0) {
-    throw Error({"layout", "tp·pp", fmt::format("a divisor of the {} devices", devices),
+    throw Error({"layout", "tp·cp·pp", fmt::format("a divisor of the {} devices", devices),
                  fmt::format("{}", replica), ""});
   }
   l.dp = static_cast<int>(devices / replica);
@@ -181,7 +223,7 @@ std::string to_text(const Layout& l) {
                      l.etp, l.micro_batch, l.sp ? 1 : 0, l.zero,
                      to_text(l.recompute, l.recompute_detail)) +
          (l.chunks == 1 ? "" : fmt::format(",chunks={}", l.chunks)) + ctas_text(l) +
-         pipeline_text(l);
+         pipeline_text(l) + context_text(l) + sharding_text(l);
 }
 
 std::string short_name(const Layout& l) {
@@ -190,10 +232,14 @@ std::string short_name(const Layout& l) {
   const auto add = [&name](std::string_view key, std::int64_t degree) {
     if (degree != 1) name += fmt::format(" {}{}", key, degree);
   };
+  add("cp", l.cp);
+  if (l.cp_comm != ContextComm::p2p) name += fmt::format(" {}", name_of(l.cp_comm));
   add("ep", l.ep);
   add("etp", l.etp);
   add("dp", l.dp);
   name += fmt::format(" zero{}", l.zero);
+  if (!l.reshard) name += " kept";
+  add("x", l.replicate);
   if (l.sp) name += " sp";
   add("chunks", l.chunks);
   std::string ctas = ctas_text(l);

@@ -6,9 +6,12 @@
 // pp); "stages=Ett|tt|tL" says which layers a stage holds (models/stages.h), "recompute=selective"
 // what is run again (models/recompute.h). "chunks=4" cuts the expert part of every layer into as
 // many chunks, so that one is exchanged while another is computed. "ctas=8" gives every group's
-// collectives at most 8 CTAs, "ctas.tp=4" those of one group (tp, ep, etp, dp, expert_dp, pp,
-// embedding, world). dp follows from the number of devices. Expert parallelism is folded over
-// tp·dp as Megatron-Core 0.20 does: it does not multiply the devices. Rank order is Megatron's
+// collectives at most 8 CTAs, "ctas.tp=4" those of one group (tp, cp, ep, etp, dp, expert_dp,
+// dp_outer, pp, embedding, world). "cp=2" cuts every sequence in two (context parallelism),
+// "cp_comm=a2a" says how the parts attend to each other. "zero=3,reshard=0" keeps gathered
+// parameters from the forward to the backward pass, "replicate=2" has two copies of what is
+// sharded. dp follows from the number of devices. Expert parallelism is folded over tp·cp·dp as
+// Megatron-Core 0.20 does: it does not multiply the devices. Rank order is Megatron's
 // tp-cp-ep-dp-pp: tensor parallelism innermost, pipeline outermost.
 #pragma once
 
@@ -24,13 +27,23 @@
 
 namespace steploom {
 
+// How context-parallel ranks attend to each other's tokens (Megatron's --cp-comm-type).
+enum class ContextComm : std::uint8_t {
+  p2p,        // keys and values go round in a ring, a step beside the attention of the one before
+  allgather,  // keys and values of all ranks are gathered before
+  a2a,        // each rank gets all tokens of some heads (DeepSpeed-Ulysses)
+};
+std::string_view name_of(ContextComm c);  // "allgather"
+
 struct Layout {
-  int tp = 1;       // tensor parallel
-  int pp = 1;       // pipeline parallel (stages)
-  int ep = 1;       // expert parallel
-  int etp = 1;      // expert tensor parallel; parse_layout: tp if there are experts
-  int dp = 1;       // data parallel = devices / (tp·pp)
-  int zero = 1;     // 0: optimizer state on every rank; 1: sharded over data parallel (ZeRO-1)
+  int tp = 1;   // tensor parallel
+  int pp = 1;   // pipeline parallel (stages)
+  int ep = 1;   // expert parallel
+  int etp = 1;  // expert tensor parallel; parse_layout: tp if there are experts
+  int dp = 1;   // data parallel = devices / (tp·cp·pp)
+  // What is sharded over the replicas of a parameter: 0: nothing; 1: optimizer state (ZeRO-1); 2:
+  // gradients too, reduced as they come; 3: parameters too, gathered for each use (FSDP).
+  int zero = 1;
   bool sp = false;  // sequence parallel: norms and residuals split over tp along the sequence
   std::int64_t micro_batch = 1;           // sequences a micro-batch
   Recompute recompute = Recompute::none;  // full: keep only each layer's input, run it again
@@ -43,9 +56,18 @@ struct Layout {
                                        // microbatch-group-size-per-virtual-pipeline-stage); 0: pp
   std::vector<int> stages{};           // layers of each virtual stage; empty: all hold the same
   RecomputeDetail recompute_detail{};  // of what `recompute` says
+  int cp = 1;                          // context parallel: ranks that share a sequence
+  ContextComm cp_comm = ContextComm::p2p;
+  bool reshard = true;  // zero=3: parameters are gathered again for the backward pass, not kept
+  // Copies of what is sharded, each over neighbouring ranks (PyTorch's hybrid sharding, Megatron's
+  // num-distributed-optimizer-instances): gradients are all-reduced between them.
+  int replicate = 1;
 
   int virtual_stages() const { return pp * vpp; }
-  int devices() const { return tp * pp * dp; }
+  int devices() const { return tp * cp * pp * dp; }
+  int dp_cp() const { return dp * cp; }  // replicas of a dense parameter
+  int dp_shards() const { return dp_cp() / replicate; }
+  int expert_shards() const { return expert_dp() / replicate; }
   int expert_dp() const { return devices() / (etp * ep * pp); }  // replicas of an expert
   std::int64_t micro_batches(std::int64_t global_batch) const {
     return global_batch / (micro_batch * dp);
@@ -55,7 +77,7 @@ struct Layout {
 };
 
 // `devices` gives dp. Throws Error on an unknown key (naming the nearest), a bad value, a key given
-// twice, or when devices is no multiple of tp·pp. Other rules: layout_rules.h.
+// twice, or when devices is no multiple of tp·cp·pp. Other rules: layout_rules.h.
 Layout parse_layout(std::string_view text, int devices, bool has_moe);
 
 // "tp=1,pp=4,ep=8,etp=1,mbs=1,sp=0,zero=1,recompute=none"; parse_layout reads it back.

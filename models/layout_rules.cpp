@@ -41,13 +41,13 @@ bool any_layer(const ModelSpec& m, bool moe) {
 
 Broken mesh_fills_devices(const RuleContext& c) {
   const Layout& l = c.layout;
-  const std::int64_t replica = std::int64_t{l.tp} * l.pp;
+  const std::int64_t replica = std::int64_t{l.tp} * l.cp * l.pp;
   if (c.devices % replica != 0) {
-    return fmt::format("tp·pp={} does not divide {} devices; tp·pp may be {}", replica, c.devices,
-                       divisors(c.devices));
+    return fmt::format("tp·cp·pp={} does not divide {} devices; tp·cp·pp may be {}", replica,
+                       c.devices, divisors(c.devices));
   }
   if (replica * l.dp == c.devices) return std::nullopt;
-  return fmt::format("tp·pp·dp={} of {} devices; dp must be {}", replica * l.dp, c.devices,
+  return fmt::format("tp·cp·pp·dp={} of {} devices; dp must be {}", replica * l.dp, c.devices,
                      c.devices / replica);
 }
 
@@ -122,7 +122,58 @@ Broken moe_with_tp_needs_sp(const RuleContext& c) {
 
 Broken tp_divides_sequence(const RuleContext& c) {
   if (!c.layout.sp) return std::nullopt;
-  return must_divide("tp", c.layout.tp, "tokens of a sequence", c.workload.seq_length);
+  return must_divide("tp", c.layout.tp, "tokens of a sequence on a context-parallel rank",
+                     c.workload.seq_length / c.layout.cp);
+}
+
+Broken cp_needs_runtime(const RuleContext& c) {
+  if (c.layout.cp == 1 || c.runtime == nullptr || c.runtime->context_parallel) return std::nullopt;
+  return fmt::format("cp={}, which the runtime {} cannot run; cp must be 1", c.layout.cp,
+                     c.runtime->name);
+}
+
+// Chunks i and 2·cp − 1 − i of a causal sequence lie on rank i, so that all have equal work.
+Broken cp_divides_sequence(const RuleContext& c) {
+  const std::int64_t cp = c.layout.cp;
+  if (cp == 1 || c.workload.seq_length % (2 * cp) == 0) return std::nullopt;
+  return fmt::format("cp={} with {} tokens a sequence, which 2·cp={} does not divide; cp may be {}",
+                     cp, c.workload.seq_length, 2 * cp, divisors(c.workload.seq_length / 2));
+}
+
+Broken cp_comm_needs_cp(const RuleContext& c) {
+  if (c.layout.cp > 1 || c.layout.cp_comm == ContextComm::p2p) return std::nullopt;
+  return fmt::format("cp_comm={} with cp=1; leave it out or choose cp > 1",
+                     name_of(c.layout.cp_comm));
+}
+
+Broken exchanged_heads_divide(const RuleContext& c) {
+  const Layout& l = c.layout;
+  if (l.cp == 1 || l.cp_comm != ContextComm::a2a) return std::nullopt;
+  const int kv_heads = c.model.attention.kv_heads;
+  if (c.model.attention.heads % (l.tp * l.cp) == 0 && kv_heads % (l.tp * l.cp) == 0)
+    return std::nullopt;
+  return fmt::format(
+      "cp_comm=a2a with tp·cp={}·{}, which does not divide {} key-value heads; tp·cp may be {}, or "
+      "choose cp_comm=p2p",
+      l.tp, l.cp, kv_heads, divisors(kv_heads));
+}
+
+Broken windows_need_all_keys(const RuleContext& c) {
+  const Layout& l = c.layout;
+  if (l.cp == 1 || l.cp_comm != ContextComm::p2p || c.model.attention.window == 0)
+    return std::nullopt;
+  return fmt::format(
+      "cp={} with cp_comm=p2p, but {} has layers whose queries see a window; choose "
+      "cp_comm=allgather or a2a",
+      l.cp, c.model.name);
+}
+
+Broken latent_attention_needs_ring(const RuleContext& c) {
+  const Layout& l = c.layout;
+  if (l.cp == 1 || l.cp_comm == ContextComm::p2p || c.model.attention.kind != AttentionKind::latent)
+    return std::nullopt;
+  return fmt::format("cp_comm={}, but {} has latent attention; choose cp_comm=p2p",
+                     name_of(l.cp_comm), c.model.name);
 }
 
 Broken pp_divides_layers(const RuleContext& c) {
@@ -204,10 +255,50 @@ Broken positions_cover_sequence(const RuleContext& c) {
                      c.model.max_positions);
 }
 
-Broken zero_is_known(const RuleContext& c) {
-  if (c.layout.zero == 0 || c.layout.zero == 1) return std::nullopt;
-  return fmt::format("zero={}; only the optimizer's state is sharded: zero may be 0, 1",
+Broken zero_needs_runtime(const RuleContext& c) {
+  if (c.runtime == nullptr || c.layout.zero <= c.runtime->most_zero) return std::nullopt;
+  return fmt::format("zero={}, which the runtime {} cannot run; zero may be 0 to {}", c.layout.zero,
+                     c.runtime->name, c.runtime->most_zero);
+}
+
+Broken sharding_needs_one_stage(const RuleContext& c) {
+  if (c.layout.zero < 2 || c.layout.pp == 1) return std::nullopt;
+  return fmt::format("zero={} with pp={}; choose zero=0 or 1, or pp=1", c.layout.zero, c.layout.pp);
+}
+
+Broken sharding_needs_replicas(const RuleContext& c) {
+  if (c.layout.zero < 2 || c.layout.dp_cp() > 1) return std::nullopt;
+  return fmt::format("zero={} with dp·cp=1, where there is nothing to share; choose zero=0 or 1",
                      c.layout.zero);
+}
+
+Broken kept_parameters_need_sharding(const RuleContext& c) {
+  if (c.layout.reshard || c.layout.zero == 3) return std::nullopt;
+  return fmt::format("reshard=0 with zero={}; leave it out or choose zero=3", c.layout.zero);
+}
+
+Broken replicate_needs_sharding(const RuleContext& c) {
+  if (c.layout.replicate == 1 || c.layout.zero > 0) return std::nullopt;
+  return fmt::format("replicate={} with zero=0; leave it out or choose zero=1 to 3",
+                     c.layout.replicate);
+}
+
+Broken replicate_needs_runtime(const RuleContext& c) {
+  if (c.layout.replicate == 1 || c.runtime == nullptr || c.runtime->replicates_shards)
+    return std::nullopt;
+  return fmt::format("replicate={}, which the runtime {} cannot run; replicate must be 1",
+                     c.layout.replicate, c.runtime->name);
+}
+
+// A copy of the dense part is sharded: replicate = dp·cp would be zero=0.
+Broken replicate_divides(const RuleContext& c) {
+  const Layout& l = c.layout;
+  if (l.replicate == 1) return std::nullopt;
+  if (l.dp_cp() % l.replicate != 0 || l.dp_cp() == l.replicate)
+    return fmt::format("replicate={} of dp·cp={} ranks; it must divide them and leave several",
+                       l.replicate, l.dp_cp());
+  if (!c.model.has_moe()) return std::nullopt;
+  return must_divide("replicate", l.replicate, "replicas of an expert", l.expert_dp());
 }
 
 Broken chunks_need_exchange(const RuleContext& c) {
@@ -226,7 +317,7 @@ Broken chunks_need_exchange(const RuleContext& c) {
 Broken chunks_divide_expert_rows(const RuleContext& c) {
   const Layout& l = c.layout;
   if (l.chunks == 1 || !c.model.has_moe()) return std::nullopt;
-  const std::int64_t tokens = c.workload.seq_length * l.micro_batch / (l.sp ? l.tp : 1);
+  const std::int64_t tokens = c.workload.seq_length / l.cp * l.micro_batch / (l.sp ? l.tp : 1);
   const std::int64_t rows = tokens * c.model.moe->top_k, experts = c.model.moe->experts;
   if (rows % experts != 0)
     return fmt::format(
@@ -249,50 +340,69 @@ Broken ctas_are_measured_settings(const RuleContext& c) {
 }
 
 constexpr std::array kRules{
-    LayoutRule{"tp·pp divides devices",
+    LayoutRule{"tp·cp·pp divides devices",
                "Megatron-Core 0.20, megatron/training/arguments.py, validate_args",
-               mesh_fills_devices},
+               mesh_fills_devices, true},
     LayoutRule{"ep needs experts",
                "Megatron-Core 0.20, transformer_config.py, TransformerConfig.__post_init__",
-               ep_needs_experts},
+               ep_needs_experts, true},
     LayoutRule{"etp needs experts", "steploom: Megatron-Core ignores etp in dense models",
-               etp_needs_experts},
+               etp_needs_experts, true},
     LayoutRule{"etp·ep·pp divides devices",
                "Megatron-Core 0.20, parallel_state.py, initialize_model_parallel",
-               expert_mesh_divides_devices},
+               expert_mesh_divides_devices, true},
     LayoutRule{"ep divides experts",
                "Megatron-Core 0.20, megatron/training/arguments.py, validate_args",
-               ep_divides_experts},
+               ep_divides_experts, true},
     LayoutRule{"tp divides heads",
                "Megatron-Core 0.20, transformer_config.py, TransformerConfig.__post_init__",
-               tp_divides_heads},
+               tp_divides_heads, true},
     LayoutRule{"tp divides key-value heads",
                "Megatron-Core 0.20, transformer_config.py, TransformerConfig.__post_init__",
-               tp_divides_kv_heads},
+               tp_divides_kv_heads, true},
     LayoutRule{"tp divides feed-forward width",
                "Megatron-Core 0.20, tensor_parallel/layers.py, ColumnParallelLinear",
-               tp_divides_ffn},
+               tp_divides_ffn, true},
     LayoutRule{"tp divides shared expert width",
                "Megatron-Core 0.20, tensor_parallel/layers.py, ColumnParallelLinear",
-               tp_divides_shared_expert},
+               tp_divides_shared_expert, true},
     LayoutRule{"tp divides prediction width",
                "Megatron-Core 0.20, tensor_parallel/layers.py, ColumnParallelLinear",
-               tp_divides_prediction},
+               tp_divides_prediction, true},
     LayoutRule{"etp divides expert width",
                "Megatron-Core 0.20, tensor_parallel/layers.py, ColumnParallelLinear",
-               etp_divides_expert},
+               etp_divides_expert, true},
     LayoutRule{"expert biases need etp 1",
                "Megatron-Core 0.20, transformer_config.py, TransformerConfig.__post_init__",
-               etp_excludes_expert_bias},
+               etp_excludes_expert_bias, true},
     LayoutRule{"sp needs tp",
                "Megatron-Core 0.20, model_parallel_config.py, ModelParallelConfig.__post_init__",
-               sp_needs_tp},
+               sp_needs_tp, true},
     LayoutRule{"experts with tp need sp",
                "Megatron-Core 0.20, transformer/moe/moe_layer.py, MoELayer.forward",
-               moe_with_tp_needs_sp},
+               moe_with_tp_needs_sp, true},
     LayoutRule{"tp divides sequence",
                "Megatron-Core 0.20, tensor_parallel/mappings.py, _split_along_first_dim",
-               tp_divides_sequence},
+               tp_divides_sequence, true},
+    LayoutRule{"cp needs a runtime that has it", "steploom: Runtime::context_parallel",
+               cp_needs_runtime, true},
+    LayoutRule{"2·cp divides sequence",
+               "Megatron-Core 0.20, megatron/training/arguments.py, validate_args",
+               cp_divides_sequence, true},
+    LayoutRule{"cp_comm needs cp", "steploom: without cp nothing is communicated", cp_comm_needs_cp,
+               true},
+    LayoutRule{"tp·cp divides heads for a2a",
+               "Transformer Engine 2, attention/dot_product_attention/context_parallel.py, "
+               "AttnFuncWithCPAndQKVOA2A",
+               exchanged_heads_divide, true},
+    LayoutRule{"windows need allgather or a2a",
+               "Transformer Engine 2, attention/dot_product_attention/context_parallel.py, "
+               "attn_forward_func_with_cp",
+               windows_need_all_keys, true},
+    LayoutRule{"latent attention needs p2p",
+               "Transformer Engine 2, attention/dot_product_attention/context_parallel.py, "
+               "attn_forward_func_with_cp",
+               latent_attention_needs_ring, true},
     LayoutRule{"pp divides layers",
                "Megatron-Core 0.20, transformer_block.py, get_num_layers_to_build",
                pp_divides_layers},
@@ -314,9 +424,23 @@ constexpr std::array kRules{
     LayoutRule{"recomputed parts exist",
                "steploom: Megatron-Core ignores modules that a model has not",
                recomputed_parts_exist},
-    LayoutRule{"zero is 0 or 1",
-               "Megatron-Core 0.20, DistributedOptimizer shards the optimizer's state (ZeRO-1)",
-               zero_is_known},
+    LayoutRule{"zero needs a runtime that has it", "steploom: Runtime::most_zero",
+               zero_needs_runtime},
+    LayoutRule{"zero 2 and 3 need pp 1",
+               "Megatron-Core 0.20, megatron/training/arguments.py, validate_args (torch FSDP2); "
+               "DeepSpeed, runtime/pipe/engine.py (ZeRO-2 and 3)",
+               sharding_needs_one_stage},
+    LayoutRule{"zero 2 and 3 need replicas", "steploom: one replica shards nothing",
+               sharding_needs_replicas},
+    LayoutRule{"reshard needs zero 3", "steploom: only gathered parameters can be kept",
+               kept_parameters_need_sharding},
+    LayoutRule{"replicate needs zero", "steploom: without shards there is nothing to copy",
+               replicate_needs_sharding},
+    LayoutRule{"replicate needs a runtime that has it", "steploom: Runtime::replicates_shards",
+               replicate_needs_runtime},
+    LayoutRule{"replicate divides replicas",
+               "Megatron-Core 0.20, parallel_state.py, initialize_model_parallel",
+               replicate_divides},
     LayoutRule{"chunks need an exchange",
                "Tutel (arXiv 2206.03382): the all-to-all is what its pipelining hides",
                chunks_need_exchange},
@@ -334,6 +458,14 @@ constexpr std::array kRules{
 
 std::span<const LayoutRule> layout_rules() {
   return kRules;
+}
+
+std::optional<Refusal> refuse_mesh(const RuleContext& context) {
+  for (const LayoutRule& rule : kRules) {
+    if (!rule.of_mesh) break;
+    if (auto message = rule.broken(context)) return Refusal{rule.name, *std::move(message)};
+  }
+  return std::nullopt;
 }
 
 std::optional<Refusal> refuse(const RuleContext& context) {

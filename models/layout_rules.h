@@ -11,6 +11,7 @@
 
 #include "models/layout.h"
 #include "models/model_spec.h"
+#include "models/runtime.h"
 #include "models/workload.h"
 
 namespace steploom {
@@ -19,7 +20,8 @@ struct RuleContext {
   const ModelSpec& model;
   const Workload& workload;
   const Layout& layout;
-  int devices = 0;  // of the cluster
+  int devices = 0;                   // of the cluster
+  const Runtime* runtime = nullptr;  // nullptr: one that can run everything
 };
 
 struct LayoutRule {
@@ -27,6 +29,8 @@ struct LayoutRule {
   std::string_view source;  // where the rule comes from
   // Empty if kept; else what was found and what would satisfy it.
   std::optional<std::string> (*broken)(const RuleContext&);
+  // Of a layout it reads tp, cp, cp_comm, pp, dp, ep, etp and sp alone. Such rules come first.
+  bool of_mesh = false;
 };
 
 std::span<const LayoutRule> layout_rules();
@@ -36,5 +40,7 @@ struct Refusal {
   std::string message;
 };
 std::optional<Refusal> refuse(const RuleContext& context);  // the first rule that fails
+// The same of the rules of the mesh alone: what it refuses is refused whatever else is chosen.
+std::optional<Refusal> refuse_mesh(const RuleContext& context);
 
 }  // namespace steploom

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "models/error.h"
+#include "models/layout.h"
 #include "models/recompute.h"
 #include "models/stages.h"
 
@@ -21,6 +22,17 @@ int degree(const MegatronRun& run, std::string_view flag) {
 }
 
 int zero_stage(const MegatronRun& run) {
+  if (run.has("use-torch-fsdp2")) {
+    for (const std::string_view flag :
+         {"pipeline-model-parallel-size", "expert-model-parallel-size"})
+      if (degree(run, flag) > 1)
+        run.refuse(flag, "1 with --use-torch-fsdp2", std::to_string(degree(run, flag)));
+    if (run.has("use-distributed-optimizer"))
+      run.refuse("use-distributed-optimizer", "one of it and --use-torch-fsdp2", "both");
+    if (!run.has("untie-embeddings-and-output-weights"))
+      run.refuse("use-torch-fsdp2", "--untie-embeddings-and-output-weights with it", "tied");
+    return 3;
+  }
   if (!run.has("use-megatron-fsdp")) return run.has("use-distributed-optimizer") ? 1 : 0;
   static constexpr std::array<std::string_view, 4> kStrategies{"no_shard", "optim", "optim_grads",
                                                                "optim_grads_params"};
@@ -30,6 +42,19 @@ int zero_stage(const MegatronRun& run) {
     run.refuse("data-parallel-sharding-strategy", fmt::format("{}", fmt::join(kStrategies, ", ")),
                "'" + found + "'");
   return static_cast<int>(at - kStrategies.begin());
+}
+
+// Copies of what is sharded.
+int copies(const MegatronRun& run, int zero) {
+  if (run.text_or("outer-dp-sharding-strategy", "no_shard") != "no_shard")
+    run.refuse("outer-dp-sharding-strategy", "no_shard",
+               "'" + run.text_or("outer-dp-sharding-strategy", "") + "'",
+               "shards between copies are not modelled");
+  const int found = degree(run, "num-distributed-optimizer-instances");
+  if (found > 1 && zero == 0)
+    run.refuse("num-distributed-optimizer-instances", "--use-distributed-optimizer with it",
+               std::to_string(found));
+  return found;
 }
 
 // Model chunks of a pipeline rank.
@@ -83,6 +108,29 @@ std::string stages_of(const MegatronRun& run, const ModelSpec& m, int pp, int& v
   return stages_text(split);
 }
 
+// Megatron's names of the ways to communicate; one for all layers, or one a layer, all alike.
+std::string context_of(const MegatronRun& run) {
+  const int cp = degree(run, "context-parallel-size");
+  if (cp == 1) return "";
+  constexpr std::string_view kComm = "cp-comm-type";
+  static constexpr std::array<std::string_view, 3> kTypes{"p2p", "all_gather", "a2a"};
+  const std::vector<std::string> found =
+      run.has(kComm) ? run.list(kComm) : std::vector{1, std::string(kTypes[0])};
+  const auto at = std::find(kTypes.begin(), kTypes.end(), found.front());
+  if (at == kTypes.end())
+    run.refuse(kComm, fmt::format("{}", fmt::join(kTypes, ", ")), "'" + found.front() + "'",
+               found.front() == "a2a+p2p"
+                   ? "rings of exchanges (--hierarchical-context-parallel-sizes) are not modelled"
+                   : "");
+  if (std::any_of(found.begin(), found.end(),
+                  [&](const std::string& t) { return t != found.front(); }))
+    run.refuse(kComm, "one type for all layers", fmt::format("'{}'", fmt::join(found, " ")));
+  const auto comm = static_cast<ContextComm>(at - kTypes.begin());
+  std::string text = fmt::format(",cp={}", cp);
+  if (comm != ContextComm::p2p) text += fmt::format(",cp_comm={}", name_of(comm));
+  return text;
+}
+
 std::string recompute_of(const MegatronRun& run) {
   if (!run.has("recompute-granularity") && !run.has("recompute-activations")) return "none";
   const std::string how = run.text_or("recompute-granularity", "selective");
@@ -106,19 +154,19 @@ std::string recompute_of(const MegatronRun& run) {
 }  // namespace
 
 std::string megatron_layout(const MegatronRun& run, const ModelSpec& m) {
-  if (const auto cp = run.integer_or("context-parallel-size", 1, 1, kMostDegree); cp != 1)
-    run.refuse("context-parallel-size", "1", std::to_string(cp),
-               "steploom does not model this yet");
   const int tp = degree(run, "tensor-model-parallel-size");
   const int pp = degree(run, "pipeline-model-parallel-size");
   int vpp = chunks_of(run, m, pp);
   const std::string stages = stages_of(run, m, pp, vpp);
+  const int zero = zero_stage(run);
   std::string text =
       fmt::format("tp={},pp={},mbs={},sp={:d},zero={}", tp, pp, degree(run, "micro-batch-size"),
-                  run.has("sequence-parallel"), zero_stage(run));
+                  run.has("sequence-parallel"), zero);
+  if (const int found = copies(run, zero); found > 1) text += fmt::format(",replicate={}", found);
   if (m.has_moe())
     text += fmt::format(",ep={},etp={}", degree(run, "expert-model-parallel-size"),
                         run.integer_or("expert-tensor-parallel-size", tp, 1, kMostDegree));
+  text += context_of(run);
   if (vpp > 1) text += fmt::format(",vpp={}", vpp);
   constexpr std::string_view kGroup = "microbatch-group-size-per-virtual-pipeline-stage";
   if (vpp > 1 && run.has(kGroup)) text += fmt::format(",vpp_group={}", degree(run, kGroup));

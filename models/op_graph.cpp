@@ -15,10 +15,13 @@ namespace {
 
 constexpr std::array<std::string_view, kCommGroups> kGroupNames{"none",
                                                                 "tp",
+                                                                "cp",
                                                                 "ep",
                                                                 "etp",
                                                                 "dp",
                                                                 "expert_dp",
+                                                                "dp_outer",
+                                                                "expert_dp_outer",
                                                                 "pp_forward_in",
                                                                 "pp_forward_out",
                                                                 "pp_backward_in",
@@ -26,7 +29,7 @@ constexpr std::array<std::string_view, kCommGroups> kGroupNames{"none",
                                                                 "embedding",
                                                                 "world"};
 constexpr std::array<std::string_view, kStreamKinds> kStreamNames{
-    "compute", "tp", "ep", "dp", "expert_dp", "pp_send", "pp_recv"};
+    "compute", "tp", "cp", "ep", "dp", "expert_dp", "gather", "pp_send", "pp_recv"};
 
 // What an edge carries. A struct, for its initializer: Boost copies edges through one made by
 // default.

@@ -26,10 +26,13 @@ using TensorId = std::uint32_t;
 enum class CommGroup : std::uint8_t {
   none,
   tp,               // tensor parallel
+  cp,               // context parallel
   ep,               // expert parallel (dispatch and combine)
   etp,              // expert tensor parallel
   dp,               // data parallel: dense gradients and parameters
   expert_dp,        // data parallel of the experts
+  dp_outer,         // the same shard in each copy of what is sharded (Layout::replicate)
+  expert_dp_outer,  // the same of the experts
   pp_forward_in,    // receive activations from the stage before
   pp_forward_out,   // send activations to the stage after
   pp_backward_in,   // receive gradients from the stage after
@@ -40,8 +43,18 @@ enum class CommGroup : std::uint8_t {
 inline constexpr int kCommGroups = static_cast<int>(CommGroup::world) + 1;
 std::string_view name_of(CommGroup g);  // "expert_dp"
 
-// Which stream of the device an operator is issued to.
-enum class StreamKind : std::uint8_t { compute, tp, ep, dp, expert_dp, pp_send, pp_recv };
+// Which stream of the device an operator is issued to. gather: parameters of ZeRO-3.
+enum class StreamKind : std::uint8_t {
+  compute,
+  tp,
+  cp,
+  ep,
+  dp,
+  expert_dp,
+  gather,
+  pp_send,
+  pp_recv
+};
 inline constexpr int kStreamKinds = static_cast<int>(StreamKind::pp_recv) + 1;
 std::string_view name_of(StreamKind s);
 
@@ -118,7 +131,7 @@ class OpGraph {
   std::unique_ptr<Impl> impl_;
 };
 
-// Where the gradients of one layer accumulate (TensorScope::step).
+// Where the gradients of one layer accumulate (with ZeRO-2 and 3: its shards) (TensorScope::step).
 struct LayerGradients {
   int layer = -1;
   TensorId dense = ~TensorId{0};    // everything but routed experts; ~0: none
@@ -131,7 +144,7 @@ struct Chunk {
   OpGraph forward;
   OpGraph first_forward;  // the step's first: gathers sharded parameters beside it
   OpGraph backward;       // data and weight gradients, in autograd's order
-  OpGraph last_backward;  // the step's last: reduces gradient buckets beside it
+  OpGraph last_backward;  // the step's last: reduces gradient buckets beside it (ZeRO-2, 3: all do)
   OpGraph optimizer;      // once a step, after the last backward
 };
 

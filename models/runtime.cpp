@@ -38,8 +38,11 @@ Runtime megatron_core() {
       true;                            // ProcessGroupNCCL::syncStream records on the current stream
   r.kernels_wait_for_receives = true;  // p2p_communication.py waits before the pass begins
   r.host_waits_for_routing = true;     // tokens_per_expert goes to the host (token_dispatcher.py)
-  r.overlap_grad_reduce = true;        // --overlap-grad-reduce, in every public recipe
-  r.overlap_param_gather = true;       // --overlap-param-gather, likewise
+  r.most_zero = 3;             // Megatron-FSDP's optim_grads and optim_grads_params, torch's FSDP2
+  r.replicates_shards = true;  // --num-distributed-optimizer-instances
+  r.context_parallel = true;   // Transformer Engine's attention
+  r.overlap_grad_reduce = true;    // --overlap-grad-reduce, in every public recipe
+  r.overlap_param_gather = true;   // --overlap-param-gather, likewise
   r.grad_bytes = 4;                // bf16 training accumulates and reduces in fp32 (validate_args)
   r.bucket_elements = 40'000'000;  // distributed_data_parallel.py: max(40M, 1M · dp)
   r.bucket_elements_per_rank = 1'000'000;
@@ -55,6 +58,9 @@ Runtime megatron_2022() {
   r.name = "megatron-2022";
   r.fused_attention = false;
   r.dropout = true;
+  r.most_zero = 1;
+  r.replicates_shards = false;
+  r.context_parallel = false;  // came with Megatron-Core 0.5
   r.overlap_grad_reduce = false;
   r.overlap_param_gather = false;
   return r;

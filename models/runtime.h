@@ -36,6 +36,10 @@ struct Runtime {
   // Can run the experts of a layer in chunks, beside their all-to-all (Layout::chunks); off: `plan`
   // tries none.
   bool chunks_experts = false;
+  int most_zero = 1;               // the highest ZeRO stage that it can run (Layout::zero)
+  bool replicates_shards = false;  // can run several copies of shards (Layout::replicate)
+  // Can run context parallelism (Layout::cp); off: rules refuse it, `plan` tries none.
+  bool context_parallel = false;
   // Operators name everything that their kernels touch, statistics and routing included, in the
   // order of operands.h: what can be executed. Off: only what fixes order and most of the memory.
   bool complete_operands = false;

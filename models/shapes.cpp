@@ -39,19 +39,20 @@ Work grouped_product(Phase phase, Precision p, std::int64_t groups, std::int64_t
 }
 
 double mean_keys(const AttentionShape& a) {
-  const double s = as_double(a.sequence);
+  const std::int64_t whole_sequence = a.keys > 0 ? a.keys : a.sequence;
+  const double s = as_double(whole_sequence);
   if (a.both_ways) return s;
-  if (a.window == 0 || a.window >= a.sequence) return s / 2;
+  if (a.window == 0 || a.window >= whole_sequence) return s / 2;
   const double w = as_double(a.window);
   if (!a.chunked) return w - w * w / (2 * s);
-  const double whole = as_double(a.sequence / a.window);
-  const double rest = as_double(a.sequence % a.window);
+  const double whole = as_double(whole_sequence / a.window);
+  const double rest = as_double(whole_sequence % a.window);
   return (whole * w * w + rest * rest) / (2 * s);
 }
 
 AttentionShape attention_shape(const Work& w) {
-  return {w.m,          w.n,      w.heads,   w.kv_heads, w.head_dim,
-          w.v_head_dim, w.window, w.chunked, w.both_ways};
+  return {w.m,          w.n,      w.heads,   w.kv_heads,  w.head_dim,
+          w.v_head_dim, w.window, w.chunked, w.both_ways, w.keys};
 }
 
 Work batched_product(Phase phase, Precision p, std::int64_t heads, std::int64_t m, std::int64_t n,
@@ -80,17 +81,17 @@ Work causal_attention(Phase phase, Precision p, const AttentionShape& a) {
   w.kv_heads = a.kv_heads;
   w.head_dim = a.head_dim;
   w.v_head_dim = a.v_head_dim;
-  if (a.window > 0 && a.window < a.sequence) {
+  const std::int64_t keys = a.keys > 0 ? a.keys : a.sequence;
+  if (a.window > 0 && a.window < keys) {
     w.window = a.window;
     w.chunked = a.chunked;
   }
   w.both_ways = a.both_ways;
+  w.keys = a.keys;
   const double pairs = as_double(a.sequence) * 2 * mean_keys(a);
   w.flops = pairs * as_double(a.sequences) * a.heads * (a.head_dim + a.v_head_dim);
-  const std::int64_t tokens = a.sequence * a.sequences;
-  const std::int64_t widths = std::int64_t{a.heads} * (a.head_dim + a.v_head_dim) +
-                              std::int64_t{a.kv_heads} * (a.head_dim + a.v_head_dim);
-  w.bytes = tokens * widths * bytes_of(p);
+  const std::int64_t widths = a.head_dim + a.v_head_dim;
+  w.bytes = (a.sequence * a.heads + keys * a.kv_heads) * a.sequences * widths * bytes_of(p);
   if (phase == Phase::data_grad) {
     w.flops *= 2.5;
     w.bytes *= 2;  // q, k, v, o and dO read; dQ, dK, dV written

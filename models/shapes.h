@@ -36,6 +36,7 @@ struct AttentionShape {
   std::int64_t window = 0;  // tokens that a query sees; 0, or the sequence and more: all
   bool chunked = false;
   bool both_ways = false;
+  std::int64_t keys = 0;  // more than `sequence`: tokens of the whole that the queries are part of
 };
 // Keys that a query sees on average, counted as above: S/2 where it sees all up to its own, S where
 // it sees those after it too.

@@ -14,19 +14,10 @@
 #include "models/emitter.h"
 #include "models/graph_rewriter.h"
 #include "models/parameters.h"
+#include "models/step_parts.h"
 
 namespace steploom {
 namespace {
-
-// A layer, the embedding (-1), the head (model.layers) or a multi-token-prediction module (beyond
-// it), with its parameters on one rank.
-struct Unit {
-  int layer = 0;
-  std::int64_t dense = 0;
-  std::int64_t experts = 0;
-  TensorId dense_gradient = kNoTensor;
-  TensorId expert_gradient = kNoTensor;
-};
 
 std::int64_t per_rank(const Layout& l, const ParameterBuckets& p) {
   return p.sharded / l.tp + p.replicated;
@@ -53,7 +44,8 @@ std::int64_t token_table_elements(const ModelSpec& m, const Layout& l, const Sta
   return m.mtp_modules > 0 && !stage.embedding && !m.tied_embeddings ? table_elements(m, l) : 0;
 }
 
-// In the order in which the forward pass meets them.
+}  // namespace
+
 std::vector<Unit> units(const BuildContext& c, const StageSpan& stage, const Chunk& chunk) {
   std::vector<Unit> list;
   if (stage.embedding) list.push_back({-1, embedding_elements(c.model, c.layout), 0});
@@ -81,6 +73,8 @@ std::vector<Unit> units(const BuildContext& c, const StageSpan& stage, const Chu
   return list;
 }
 
+namespace {
+
 // Consecutive units that are communicated together over one group.
 struct Bucket {
   std::size_t first = 0, last = 0;  // indices into the unit list, in the order given
@@ -103,26 +97,20 @@ std::vector<Bucket> buckets(const std::vector<Unit>& list, std::int64_t Unit::*s
   return out;
 }
 
-// One data-parallel family: dense parameters over dp, or experts over expert_dp.
-struct Family {
-  std::int64_t Unit::*size;
-  TensorId Unit::*gradient;
-  CommGroup group;
-  StreamKind stream;
-  int ranks;
-  const char* name;
-};
+}  // namespace
 
 std::vector<Family> families(const Layout& l) {
   std::vector<Family> out;
-  if (l.dp > 1)
-    out.push_back(
-        {&Unit::dense, &Unit::dense_gradient, CommGroup::dp, StreamKind::dp, l.dp, "dense"});
+  if (l.dp_cp() > 1)
+    out.push_back({&Unit::dense, &Unit::dense_gradient, CommGroup::dp, CommGroup::dp_outer,
+                   StreamKind::dp, l.dp_shards(), "dense"});
   if (l.expert_dp() > 1)
     out.push_back({&Unit::experts, &Unit::expert_gradient, CommGroup::expert_dp,
-                   StreamKind::expert_dp, l.expert_dp(), "expert"});
+                   CommGroup::expert_dp_outer, StreamKind::expert_dp, l.expert_shards(), "expert"});
   return out;
 }
+
+namespace {
 
 // Megatron-Core cuts chunks after a rank's first into no buckets (distributed_data_parallel.py,
 // disable_bucketing).
@@ -149,6 +137,8 @@ std::vector<Bucket> parameter_buckets(const BuildContext& c, const StageSpan& st
   return out;
 }
 
+}  // namespace
+
 OpNode collective_node(std::string name, OpKind kind, Phase phase, CommGroup group,
                        StreamKind stream, Bytes bytes) {
   OpNode node;
@@ -156,6 +146,15 @@ OpNode collective_node(std::string name, OpKind kind, Phase phase, CommGroup gro
   node.work = communication(kind, phase, bytes);
   node.group = group;
   node.stream = stream;
+  return node;
+}
+
+OpNode between_copies(const OpNode& scatter, const Family& f) {
+  OpNode node = scatter;
+  node.name += " between copies";
+  node.work = communication(OpKind::all_reduce, scatter.work.phase, scatter.work.bytes / f.ranks);
+  node.group = f.outer;
+  node.reads = node.writes;
   return node;
 }
 
@@ -169,8 +168,6 @@ std::int64_t position(const OpGraph& g, int layer, bool last) {
   return found;
 }
 
-}  // namespace
-
 OpGraph with_gradient_buckets(const BuildContext& c, const StageSpan& stage, Chunk& chunk,
                               const OpGraph& backward) {
   std::vector<Unit> list = units(c, stage, chunk);
@@ -183,7 +180,7 @@ OpGraph with_gradient_buckets(const BuildContext& c, const StageSpan& stage, Chu
   for (const Family& f : families(c.layout)) {
     int number = 0;
     for (const Bucket& b : buckets(list, f.size, least_bucket(c.runtime, stage, f.ranks))) {
-      const bool scatter = c.layout.zero == 1;
+      const bool scatter = c.layout.zero > 0;
       OpNode node =
           collective_node(std::string(f.name) + " gradient bucket " + std::to_string(number++),
                           scatter ? OpKind::reduce_scatter : OpKind::all_reduce, Phase::weight_grad,
@@ -198,7 +195,9 @@ OpGraph with_gradient_buckets(const BuildContext& c, const StageSpan& stage, Chu
         if (list[i].*f.gradient != kNoTensor) node.reads.push_back(list[i].*f.gradient);
       node.writes = node.reads;
       node.layer = list[b.last].layer;
-      insertions.push_back({after, std::move(node)});
+      OpNode between = between_copies(node, f);
+      if (f.ranks > 1) insertions.push_back({after, std::move(node)});
+      if (c.layout.replicate > 1) insertions.push_back({after, std::move(between)});
     }
   }
   std::stable_sort(insertions.begin(), insertions.end(),
@@ -216,7 +215,7 @@ OpGraph with_gradient_buckets(const BuildContext& c, const StageSpan& stage, Chu
 
 OpGraph with_parameter_gathers(const BuildContext& c, const StageSpan& stage, Chunk& chunk,
                                const OpGraph& forward) {
-  if (c.layout.zero == 0 || !c.runtime.overlap_param_gather) return forward;
+  if (c.layout.zero == 0 || c.layout.zero == 3 || !c.runtime.overlap_param_gather) return forward;
   const std::vector<Unit> list = units(c, stage, chunk);
   struct Gather {
     OpNode node;
@@ -225,6 +224,7 @@ OpGraph with_parameter_gathers(const BuildContext& c, const StageSpan& stage, Ch
   };
   std::vector<Gather> gathers;
   for (const Family& f : families(c.layout)) {
+    if (f.ranks == 1) continue;
     int number = 0;
     for (const Bucket& b : parameter_buckets(c, stage, list, f)) {
       OpNode node =
@@ -262,9 +262,9 @@ OpGraph with_parameter_gathers(const BuildContext& c, const StageSpan& stage, Ch
 OpGraph optimizer_graph(const BuildContext& c, const std::vector<StageSpan>& spans, Chunk& chunk) {
   const StageParameters p = parameters_of(c.model, c.layout, spans);
   const Bytes g = c.runtime.grad_bytes;
-  const bool shard = c.layout.zero == 1;
-  const std::int64_t own =
-      p.dense() / (shard ? c.layout.dp : 1) + p.experts / (shard ? c.layout.expert_dp() : 1);
+  const bool shard = c.layout.zero > 0;
+  const std::int64_t own = p.dense() / (shard ? c.layout.dp_shards() : 1) +
+                           p.experts / (shard ? c.layout.expert_shards() : 1);
   OpGraph graph;
   Emitter out(c, chunk, graph);
   std::vector<TensorId> gradients;
@@ -320,14 +320,14 @@ OpGraph optimizer_graph(const BuildContext& c, const std::vector<StageSpan>& spa
   }
   OpNode zero;
   zero.name = "zero gradients";
-  zero.work = streaming(OpKind::zero_fill, Phase::optimizer, c.work.precision, p.total() * g, 1,
-                        p.total() * g);
+  const Bytes held = (c.layout.zero > 1 ? own : p.total()) * g;
+  zero.work = streaming(OpKind::zero_fill, Phase::optimizer, c.work.precision, held, 1, held);
   zero.writes = gradients;
   out.op(std::move(zero));
-  if (shard && !c.runtime.overlap_param_gather)
+  if (shard && c.layout.zero < 3 && !c.runtime.overlap_param_gather)
     for (const Family& f : families(c.layout)) {
       const std::int64_t elements = f.group == CommGroup::dp ? p.dense() : p.experts;
-      if (elements > 0)
+      if (elements > 0 && f.ranks > 1)
         out.in_place(std::string(f.name) + " parameters", OpKind::all_gather, f.group, f.stream,
                      Phase::optimizer, elements * c.e, parameters);
     }

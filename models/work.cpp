@@ -95,7 +95,7 @@ std::string_view name_of(Phase p) {
 }
 
 bool is_masked_otherwise(const Work& w) {
-  return w.window > 0 || w.both_ways;
+  return w.window > 0 || w.both_ways || w.keys > 0;
 }
 
 }  // namespace steploom

@@ -100,13 +100,16 @@ struct Work {
   std::int64_t window = 0;      // tokens that a query sees, less than m; 0: all up to its own
   bool chunked = false;         // of its own chunk of `window` tokens, not the last so many
   bool both_ways = false;       // every query sees all tokens, those after its own too (BERT)
-  double flops = 0;             // executed floating-point operations
-  Bytes bytes = 0;              // see above
+  // More than m: the m queries are a balanced part of a sequence of so many tokens, whose keys are
+  // all here (context parallel); 0: all m tokens of the sequence are.
+  std::int64_t keys = 0;
+  double flops = 0;  // executed floating-point operations
+  Bytes bytes = 0;   // see above
   // grouped_matmul: how unevenly the m rows lie on the groups, the exponent of a power law
   // (sim/expert_loads.h); 0: every group has the same.
   double skew = 0;
 };
 
-bool is_masked_otherwise(const Work& attention);  // not causal over the whole sequence
+bool is_masked_otherwise(const Work& attention);  // not causal over m tokens
 
 }  // namespace steploom

@@ -37,7 +37,8 @@ OpTemplate op_template(const OpNode& node, const Runtime& runtime, const Cost& c
   op.persistent = true;
   op.host_waits = node.host_waits;
   op.sender = node.group == CommGroup::pp_forward_out || node.group == CommGroup::pp_backward_out;
-  op.eager = node.work.kind == OpKind::send_recv && node.work.bytes <= kNcclBuffer;
+  op.eager = node.work.kind == OpKind::send_recv && node.group != CommGroup::cp &&
+             node.work.bytes <= kNcclBuffer;  // a ring's ranks send and receive in one call
   return op;
 }
 

@@ -8,7 +8,6 @@
 #include "models/shapes.h"
 #include "planner/block.h"
 #include "planner/memory_parts.h"
-#include "planner/pipeline_schedule.h"
 #include "planner/ranks.h"
 #include "planner/routed_bound.h"
 #include "sim/flat_program.h"
@@ -50,6 +49,17 @@ void ClockedEnergy::add(const ClockedEnergy& other, double times) {
   fixed += other.fixed * times;
   moving += other.moving * times;
   scaled += other.scaled * times;
+}
+
+void BoundModel::Digest::add(const Digest& other, std::int64_t times) {
+  const auto n = static_cast<double>(times);
+  forward.add(other.forward, n);
+  backward.add(other.backward, n);
+  forward_energy.add(other.forward_energy, n);
+  backward_energy.add(other.backward_energy, n);
+  forward_passage += other.forward_passage * times;
+  backward_passage += other.backward_passage * times;
+  saved += other.saved * times;
 }
 
 BoundModel::BoundModel(const Setting& setting, CostCache& costs)
@@ -149,32 +159,33 @@ Picoseconds BoundModel::least(Picoseconds before, const ClockedTime& path,
   return static_cast<Picoseconds>(high > law_.most_mhz ? at_low : std::min(at_low, within(high)));
 }
 
-BoundModel::Part BoundModel::part_of(const ModelSpec& m, int layer) {
-  return static_cast<Part>((m.is_local(layer) ? 2 : 0) + (m.is_moe(layer) ? 1 : 0));
-}
-
-bool BoundModel::has_experts(Part part) const {
-  if (part == Part::head) return s_.model.mtp_modules > 0 && s_.model.has_moe();
-  return part == Part::moe_layer || part == Part::local_moe_layer;
-}
-
-BoundModel::Digest BoundModel::measure(Part part, const Layout& l) {
-  StageSpan span_of{0, 0, part == Part::embedding, part == Part::head, false, false};
-  if (part < Part::embedding) {
-    span_of.layers = 1;
-    while (part_of(s_.model, span_of.first_layer) != part) ++span_of.first_layer;
-  }
-  // Neighbours on both sides, so that the input comes from outside, as it does in a longer stage.
-  span_of.receives = part != Part::embedding;
-  span_of.sends = part != Part::head;
+BoundModel::Digest BoundModel::measure(Part part, Kind kind, const Layout& l) {
+  const auto built = [&] {
+    if (part == Part::embedding)
+      return build_chunk(s_.model, s_.work, l, s_.runtime, {0, 0, true, false, false, true});
+    if (part == Part::head)
+      return build_chunk(s_.model, s_.work, l, s_.runtime, {0, 0, false, true, true, false});
+    int layer = 0;
+    const auto alike = [&](Kind k) {
+      return (part == Part::attention || k.experts == kind.experts) &&
+             (part == Part::feed_forward || k.local == kind.local);
+    };
+    while (!alike(kind_of(layer))) ++layer;
+    // Neighbours on both sides, so that the input comes from outside, as it does in a longer stage.
+    if (part == Part::layer)
+      return build_chunk(s_.model, s_.work, l, s_.runtime, {layer, 1, false, false, true, true});
+    return build_part(s_.model, s_.work, l, s_.runtime, layer,
+                      part == Part::attention ? LayerPart::attention : LayerPart::feed_forward);
+  };
   GroupShapes shapes{};
   const auto set = [&](CommGroup g, int stride, int count) {
     shapes[static_cast<std::size_t>(g)] = strided_shape(s_.cluster, 0, stride, count);
   };
   set(CommGroup::tp, 1, l.tp);
+  set(CommGroup::cp, l.tp, l.cp);
   set(CommGroup::etp, 1, l.etp);
   set(CommGroup::ep, l.etp, l.ep);
-  const Chunk chunk = build_chunk(s_.model, s_.work, l, s_.runtime, span_of);
+  const Chunk chunk = built();
   Block f = lower_block("F", chunk.forward, s_.runtime, l, shapes, costs_);
   Block b = lower_block("B", chunk.backward, s_.runtime, l, shapes, costs_);
   if (s_.work.routing.uneven()) {
@@ -194,24 +205,87 @@ BoundModel::Digest BoundModel::measure(Part part, const Layout& l) {
   return d;
 }
 
-const BoundModel::Digest& BoundModel::digest(Part part, const Layout& l) {
-  // A layer does not depend on pipeline, data parallelism or ZeRO.
-  Layout key = l;
-  key.pp = key.vpp = 1;
-  key.vpp_group = 0;
-  key.stages.clear();
-  key.dp = 1;
-  key.zero = 0;
-  if (!has_experts(part)) key.ep = key.etp = key.chunks = 1;
-  const auto it = known_.find({part, key});
+const BoundModel::Digest& BoundModel::digest(Part part, Kind kind, const Layout& l) {
+  Key key{part, kind, 0, l};
+  Layout& as = key.layout;
+  // Nothing here depends on pipeline, data parallelism or ZeRO.
+  as.pp = as.vpp = as.dp = 1;
+  as.vpp_group = as.zero = 0;
+  as.reshard = true;
+  as.replicate = 1;
+  as.stages.clear();
+  const bool attends = part == Part::layer || part == Part::attention ||
+                       (part == Part::head && s_.model.mtp_modules > 0);
+  const bool experts = part == Part::head ? s_.model.mtp_modules > 0 && s_.model.has_moe()
+                                          : part != Part::embedding && kind.experts;
+  if (!experts || part == Part::attention) as.ep = as.etp = as.chunks = 1;
+  if (part == Part::attention) key.kind.experts = false;
+  if (part == Part::feed_forward) key.kind.local = false;
+  const Layout built = as;
+  if (!attends) {
+    key.tokens = tokens_of_rank(s_.work, l);
+    as.cp = 1;
+    as.cp_comm = ContextComm::p2p;
+    as.micro_batch = 0;
+  }
+  const auto it = known_.find(key);
   if (it != known_.end()) return it->second;
-  return known_.emplace(std::pair(part, key), measure(part, key)).first->second;
+  return known_.emplace(std::move(key), measure(part, kind, built)).first->second;
+}
+
+namespace {
+
+// A length of time that is no shorter than `least` at any clock.
+ClockedTime at_least(ClockedTime length, Picoseconds least) {
+  for (std::size_t i = 0; i < length.time.size(); ++i)
+    if (length.time[i] < least) length.time[i] = least, length.cycles[i] = 0;
+  return length;
+}
+
+}  // namespace
+
+// The halves of a layer follow each other on the compute stream, the second's input made by the
+// first: from the end of the first it takes at least its span, and its passage.
+BoundModel::Digest BoundModel::layer(Kind kind, const Layout& l) {
+  if (l.recompute == Recompute::selective) return digest(Part::layer, kind, l);
+  const Digest& a = digest(Part::attention, kind, l);
+  const Digest& f = digest(Part::feed_forward, kind, l);
+  Digest sum;
+  sum.forward = at_least(f.forward, f.forward_passage);
+  sum.forward.add(a.forward);
+  sum.backward = at_least(a.backward, a.backward_passage);
+  sum.backward.add(f.backward);
+  sum.forward_energy = a.forward_energy;
+  sum.forward_energy.add(f.forward_energy);
+  sum.backward_energy = a.backward_energy;
+  sum.backward_energy.add(f.backward_energy);
+  sum.forward_passage = a.forward_passage + f.forward_passage;
+  sum.backward_passage = a.backward_passage + f.backward_passage;
+  sum.saved = a.saved + f.saved;
+  return sum;
+}
+
+BoundModel::Digest BoundModel::layers(const Layout& l, int first, int count) {
+  Digest sum;
+  std::array<std::int64_t, 4> alike{};
+  for (int i = 0; i < count; ++i) {
+    const Kind k = kind_of(first + i);
+    ++alike[(k.local ? 2U : 0U) + (k.experts ? 1U : 0U)];
+  }
+  for (std::size_t i = 0; i < alike.size(); ++i) {
+    if (alike[i] == 0) continue;
+    if (!layer_[i]) layer_[i] = layer({i % 2 == 1, i >= 2}, l);
+    sum.add(*layer_[i], alike[i]);
+  }
+  return sum;
 }
 
 void BoundModel::optimizer(const Layout& l, Digest& sum) {
   const StageParameters p = parameters_of(s_.model, l, rank_spans(s_.model, l, 0));
-  const bool shard = l.zero == 1;
-  const std::int64_t own = p.dense() / (shard ? l.dp : 1) + p.experts / (shard ? l.expert_dp() : 1);
+  const bool shard = l.zero > 0;
+  const std::int64_t own =
+      p.dense() / (shard ? l.dp_shards() : 1) + p.experts / (shard ? l.expert_shards() : 1);
+  const std::int64_t held = l.zero > 1 ? own : p.total();
   const Bytes g = s_.runtime.grad_bytes;
   const auto add = [&](OpKind kind, std::int64_t n, Bytes bytes) {
     const Cost& cost = costs_.cost(
@@ -222,64 +296,99 @@ void BoundModel::optimizer(const Layout& l, Digest& sum) {
   };
   add(OpKind::grad_norm, own, own * g);
   add(OpKind::adam, own, own * moved_bytes(s_.work.optimizer, s_.work.precision, g));
-  add(OpKind::zero_fill, p.total() * g, p.total() * g);
+  add(OpKind::zero_fill, held * g, held * g);
+}
+
+// What ZeRO-2 and 3 put on one stream in a step: a stream runs one collective at a time. Layers
+// alone; all gathers share a stream, reductions have one for each family.
+Picoseconds BoundModel::sharded_load(const Layout& l) {
+  if (l.zero < 2) return 0;
+  struct Family {
+    CommGroup group;
+    GroupShape shape;
+  };
+  const auto family = [&](CommGroup group, int stride, int ranks) {
+    return Family{group, strided_shape(s_.cluster, 0, stride, ranks)};
+  };
+  const Family dense = family(CommGroup::dp, l.tp, l.dp_shards());
+  const Family expert = family(CommGroup::expert_dp, l.etp * l.ep, l.expert_shards());
+  const auto time = [&](OpKind kind, const Family& f, std::int64_t elements, Bytes each) {
+    if (f.shape.ranks == 1 || elements == 0) return Picoseconds{0};
+    return costs_
+        .cost({communication(kind, Phase::forward, elements * each), f.shape, l.ctas_of(f.group)})
+        .time;
+  };
+  const Bytes e = bytes_of(s_.work.precision), g = s_.runtime.grad_bytes;
+  Picoseconds gathers = 0, dense_scatters = 0, expert_scatters = 0;
+  for (const bool experts : {false, true}) {
+    const auto& moe = s_.model.layer_is_moe;
+    const std::int64_t alike = std::count(moe.begin(), moe.end(), experts);
+    if (alike == 0) continue;
+    const auto layer = static_cast<int>(std::find(moe.begin(), moe.end(), experts) - moe.begin());
+    const StageParameters p = stage_parameters(s_.model, l, {layer, 1, false, false, true, true});
+    if (l.zero == 3)
+      gathers += alike * (l.reshard ? 2 : 1) *
+                 (time(OpKind::all_gather, dense, p.dense(), e) +
+                  time(OpKind::all_gather, expert, p.experts, e));
+    dense_scatters += alike * time(OpKind::reduce_scatter, dense, p.dense(), g);
+    expert_scatters += alike * time(OpKind::reduce_scatter, expert, p.experts, g);
+  }
+  return l.micro_batches(s_.work.global_batch) *
+         std::max({gathers, dense_scatters, expert_scatters});
 }
 
 BoundModel::Digest BoundModel::chunk(const Layout& l, const StageSpan& span_of) {
-  Digest sum;
-  const auto add = [&](Part part, const Layout& as, std::int64_t times) {
-    if (times == 0) return;
-    const Digest& d = digest(part, as);
-    sum.forward.add(d.forward, static_cast<double>(times));
-    sum.backward.add(d.backward, static_cast<double>(times));
-    sum.forward_energy.add(d.forward_energy, static_cast<double>(times));
-    sum.backward_energy.add(d.backward_energy, static_cast<double>(times));
-    sum.forward_passage += d.forward_passage * times;
-    sum.backward_passage += d.backward_passage * times;
-    sum.saved += d.saved * times;
-  };
-  const auto add_layers = [&](const Layout& as, int first, int count) {
-    std::array<std::int64_t, static_cast<std::size_t>(Part::embedding)> layers{};
-    for (int i = 0; i < count; ++i)
-      ++layers[static_cast<std::size_t>(part_of(s_.model, first + i))];
-    for (std::size_t part = 0; part < layers.size(); ++part)
-      add(static_cast<Part>(part), as, layers[part]);
-  };
   const int first = span_of.first_layer, n = span_of.layers;
   const RecomputeDetail& d = l.recompute_detail;
-  Layout kept = l, again = l;  // a layer's own: nothing run again, and all of it
-  kept.recompute = Recompute::none;
-  kept.recompute_detail = again.recompute_detail = {};
-  if (l.recompute == Recompute::full && d.method == RecomputeMethod::block) {
-    const int some = std::min(d.layers, n);
-    add_layers(again, first, some);
-    add_layers(kept, first + some, n - some);
-  } else if (l.recompute == Recompute::full && d.layers > 1 && n > 0) {
-    // Whole groups run forward once more, then backward; each keeps its input alone.
-    add_layers(kept, first, n);
-    sum.backward.add(sum.forward);
-    sum.backward_energy.add(sum.forward_energy);
-    sum.saved = digest(part_of(s_.model, first), again).saved * ((n + d.layers - 1) / d.layers);
+  Digest sum;
+  if (l.recompute == Recompute::full) {
+    // Groups of layers run forward once more, then backward; each keeps its input alone.
+    Layout kept = l;
+    kept.recompute = Recompute::none;
+    kept.recompute_detail = {};
+    const bool some = d.method == RecomputeMethod::block;
+    const int again = some ? std::min(d.layers, n) : n;
+    const int groups = some ? again : (n + d.layers - 1) / d.layers;
+    const Digest group = layers(kept, first, again);
+    sum = layers(kept, first + again, n - again);
+    const Bytes saved = sum.saved;
+    sum.add(group);
+    sum.saved = saved;
+    sum.backward.add(group.forward);
+    sum.backward_energy.add(group.forward_energy);
+    if (s_.runtime.kernels_wait_for_receives) sum.backward_passage += group.forward.time[0];
+    const std::int64_t rows = tokens_of_rank(s_.work, l) / (l.sp ? l.tp : 1);
+    sum.saved += groups * rows * s_.model.hidden * bytes_of(s_.work.precision);
   } else {
-    add_layers(l, first, n);
+    sum = layers(l, first, n);
   }
-  if (span_of.embedding) add(Part::embedding, l, 1);
-  if (span_of.head) add(Part::head, l, 1);
+  const auto add = [&](Part part) {
+    Layout as = l;
+    if (s_.model.mtp_modules == 0) as.recompute = Recompute::none, as.recompute_detail = {};
+    sum.add(digest(part, {}, as));
+  };
+  if (span_of.embedding) add(Part::embedding);
+  if (span_of.head) add(Part::head);
   return sum;
 }
 
 namespace {
 
-// The most that lies saved at a time when slots run in order, by what a micro-batch leaves on each
-// chunk.
-Bytes most_saved(const std::vector<SlotSpec>& slots, const std::vector<Bytes>& saved) {
-  Bytes now = 0, most = 0;
-  for (const SlotSpec& slot : slots) {
-    const Bytes one = saved[static_cast<std::size_t>(slot.chunk)];
-    now += slot.kind == SlotKind::forward ? one : -one;
-    most = std::max(most, now);
+// What lies saved when a rank of an interleaved pipeline has run its first forward passes, before
+// any backward one (interleaved_schedule.cpp), by what a micro-batch leaves on each chunk.
+Bytes saved_before_backward(const Layout& l, int rank, std::int64_t m,
+                            const std::vector<Bytes>& saved) {
+  const std::int64_t group = l.vpp_group == 0 ? l.pp : l.vpp_group;
+  const std::int64_t round = group * l.vpp;  // a group on every chunk
+  const std::int64_t passes = std::min(2 * (l.pp - 1 - rank) + (l.vpp - 1) * group + 1,
+                                       m / group * round);  // of whole groups
+  Bytes sum = 0;
+  for (int chunk = 0; chunk < l.vpp; ++chunk) {
+    const std::int64_t rest = passes % round - chunk * group;
+    sum += saved[static_cast<std::size_t>(chunk)] *
+           (passes / round * group + std::clamp<std::int64_t>(rest, 0, group));
   }
-  return most;
+  return sum;
 }
 
 }  // namespace
@@ -290,6 +399,7 @@ Bound BoundModel::bound(const Layout& l) {
   Bytes memory = 0;
   Digest last;  // the optimizer of stage 0, which no stage's work may outlast
   optimizer(l, last);
+  layer_.fill(std::nullopt);
   for (int rank = 0; rank < l.pp; ++rank) {
     const std::vector<StageSpan> spans = rank_spans(s_.model, l, rank);
     ClockedTime path;
@@ -311,11 +421,11 @@ Bound BoundModel::bound(const Layout& l) {
     before_forward += first.forward_passage;
     before_backward += first.backward_passage;
     const Bytes in_flight = l.vpp == 1 ? std::min<std::int64_t>(l.pp - rank, m) * saved.front()
-                                       : most_saved(slots_of(l, rank, m), saved);
+                                       : saved_before_backward(l, rank, m, saved);
     memory = std::max(
         memory, fixed_memory(s_, l, parameters_of(s_.model, l, spans), {}).fixed() + in_flight);
   }
-  return {longest, memory};
+  return {std::max(longest, sharded_load(l) + last.backward.time[0]), memory};
 }
 
 }  // namespace steploom

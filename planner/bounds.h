@@ -22,8 +22,9 @@
 #pragma once
 
 #include <array>
+#include <compare>
 #include <map>
-#include <tuple>
+#include <optional>
 #include <vector>
 
 #include "models/chunk_builder.h"
@@ -64,26 +65,41 @@ class BoundModel {
   Bound bound(const Layout& layout);
 
  private:
-  // Layers by what sets them apart: experts or none, a window or none.
   enum class Part : int {
-    dense_layer,
-    moe_layer,
-    local_dense_layer,
-    local_moe_layer,
+    layer,         // whole: where modules of it are run again
+    attention,     // its two halves otherwise
+    feed_forward,  //
     embedding,
     head  // with what predicts further tokens
   };
-  static Part part_of(const ModelSpec& m, int layer);
-  bool has_experts(Part part) const;
+  // What sets layers apart.
+  struct Kind {
+    bool experts = false;
+    bool local = false;  // a window
+    auto operator<=>(const Kind&) const = default;
+  };
+  // What a digest depends on.
+  struct Key {
+    Part part;
+    Kind kind;
+    std::int64_t tokens = 0;  // of a rank, where the layout's cp and micro-batch say no more
+    Layout layout;
+    auto operator<=>(const Key&) const = default;
+  };
+  Kind kind_of(int layer) const { return {s_.model.is_moe(layer), s_.model.is_local(layer)}; }
   struct Digest {
     ClockedTime forward, backward;  // spans
     ClockedEnergy forward_energy, backward_energy;
-    Picoseconds forward_passage = 0;  // never above the spans
+    Picoseconds forward_passage = 0;
     Picoseconds backward_passage = 0;
     Bytes saved = 0;  // micro-batch tensors that the backward pass reads
+
+    void add(const Digest& other, std::int64_t times = 1);
   };
-  const Digest& digest(Part part, const Layout& layout);
-  Digest measure(Part part, const Layout& layout);
+  const Digest& digest(Part part, Kind kind, const Layout& layout);
+  Digest measure(Part part, Kind kind, const Layout& layout);
+  Digest layer(Kind kind, const Layout& layout);
+  Digest layers(const Layout& layout, int first, int count);
   Digest chunk(const Layout& layout, const StageSpan& span);
   // Adds its kernels.
   void optimizer(const Layout& layout, Digest& sum);
@@ -91,13 +107,15 @@ class BoundModel {
   ClockedEnergy energy_of(const OpTemplate& op) const;
   ClockedEnergy energy_of(const Block& block) const;
   Picoseconds least(Picoseconds before, const ClockedTime& time, const ClockedEnergy& energy) const;
+  Picoseconds sharded_load(const Layout& layout);
 
   const Setting& s_;
   CostCache& costs_;
   ClockLaw law_;
-  int slow_mhz_ = 0;                                 // the lower clock of tangents
-  std::vector<double> power_;                        // by MHz: to the exponent less 1
-  std::map<std::pair<Part, Layout>, Digest> known_;  // keyed by what a layer depends on
+  int slow_mhz_ = 0;           // the lower clock of tangents
+  std::vector<double> power_;  // by MHz: to the exponent less 1
+  std::map<Key, Digest> known_;
+  std::array<std::optional<Digest>, 4> layer_;  // by kind, of the layout at hand
 };
 
 }  // namespace steploom

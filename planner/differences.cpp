@@ -50,7 +50,7 @@ std::string with(const Pairs& pairs, std::string_view key, std::string_view valu
 }
 
 void try_out(const Setting& s, const Layout& layout, CostCache& costs, Difference& d) {
-  if (const auto refusal = refuse({s.model, s.work, layout, s.cluster.devices()})) {
+  if (const auto refusal = refuse({s.model, s.work, layout, s.cluster.devices(), &s.runtime})) {
     d.refusal = refusal->rule;
     return;
   }
@@ -84,7 +84,7 @@ std::vector<Difference> differences(const Way& now, const Way& then, CostCache& 
       const Layout changed =
           parse_layout(with(a, key, d.then), s.cluster.devices(), s.model.has_moe());
       try_out(s, changed, costs, d);
-    } catch (const Error& e) {  // devices that are no multiple of tp · pp
+    } catch (const Error& e) {  // devices that are no multiple of tp · cp · pp
       d.refusal = e.where().expected;
     }
     list.push_back(std::move(d));

@@ -249,6 +249,14 @@ class Lowering {
     return use;
   }
 
+  // Megatron's and PyTorch's sharded data parallelism refuses a single connection
+  // (megatron/training/arguments.py, validate_args); CUDA's default is 8.
+  int connections() const {
+    constexpr int kDefault = 8;
+    const int set = s_.runtime.hardware_connections;
+    return l_.zero > 1 ? std::max(kDefault, set) : set;
+  }
+
   void add_device(std::uint32_t d) {
     Program& p = out_.program;
     const std::size_t rank = fold_.first_rank[d];
@@ -261,7 +269,7 @@ class Lowering {
     device.multiplicity = static_cast<std::int32_t>(fold_.ranks_in_class[d]);
     device.streams = kStreamKinds;
     device.sms = static_cast<std::uint16_t>(s_.cluster.device.sms);
-    device.hardware_connections = static_cast<std::uint16_t>(s_.runtime.hardware_connections);
+    device.hardware_connections = static_cast<std::uint16_t>(connections());
     device.tensor_table = table_of_kind_[rank_kind_[rank]];
     for (std::size_t role = 0; role < kCommGroups; ++role) {
       const std::int32_t g = table_.group_of[rank][role];

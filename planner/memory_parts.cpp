@@ -33,20 +33,27 @@ MemoryParts fixed_memory(const Setting& setting, const Layout& l, const StagePar
   const Bytes kept = master_bytes(w.precision) + moment_bytes(w.optimizer);
   // fp8 products read 8-bit copies of their weights, one transposed.
   const Bytes copies = operand_bytes(w.precision) < e ? 2 * operand_bytes(w.precision) : 0;
-  const int dp = l.zero == 1 ? l.dp : 1;
-  const int expert_dp = l.zero == 1 ? l.expert_dp() : 1;
+  // Bytes a parameter, of which a rank has its share from the given ZeRO stage on.
+  const auto held = [&](std::int64_t count, int shards, Bytes each, int from) {
+    return count * each / (l.zero >= from ? shards : 1);
+  };
+  const auto all = [&](Bytes each, int from) {
+    return held(p.dense(), l.dp_shards(), each, from) +
+           held(p.experts, l.expert_shards(), each, from);
+  };
   const auto state = [&](std::int64_t count, int shards) {
-    return count * (e + copies + g) + count * kept / shards;
+    return held(count, shards, e + copies, 3) + held(count, shards, g, 2) +
+           held(count, shards, kept, 1);
   };
   MemoryParts parts;
-  parts.parameters = p.total() * (e + copies);
-  parts.gradients = p.total() * g;
-  parts.optimizer = p.dense() * kept / dp + p.experts * kept / expert_dp;
+  parts.parameters = all(e + copies, 3);
+  parts.gradients = all(g, 2);
+  parts.optimizer = all(kept, 1);
   parts.buffers = communicator_memory(setting, communicators);
   parts.workspace = setting.runtime.workspace;
-  parts.sharded = state(p.sharded, dp);
-  parts.replicated = state(p.replicated, dp);
-  parts.experts = state(p.experts, expert_dp);
+  parts.sharded = state(p.sharded, l.dp_shards());
+  parts.replicated = state(p.replicated, l.dp_shards());
+  parts.experts = state(p.experts, l.expert_shards());
   return parts;
 }
 

@@ -14,7 +14,7 @@ namespace steploom {
 struct MemoryParts {
   Bytes parameters = 0;   // as stored in the workload's precision, 8-bit copies with them
   Bytes gradients = 0;    // accumulated, runtime.grad_bytes each
-  Bytes optimizer = 0;    // master and moments (models/optimizer.h), over dp with ZeRO-1
+  Bytes optimizer = 0;    // master and moments (models/optimizer.h), over dp·cp with ZeRO-1
   Bytes activations = 0;  // peak of everything that lives between a write and its last read
   Bytes buffers = 0;      // communicators
   Bytes workspace = 0;    // libraries and allocator

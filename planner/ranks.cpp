@@ -51,17 +51,33 @@ std::vector<int> strided(int first, int stride, int count) {
   return ranks;
 }
 
+// The replicas of each of `inner` neighbours: `shards` in turn hold one copy of what is sharded,
+// the same shards of all copies form the outer groups.
+void add_replicas(Builder& out, std::array<CommGroup, 2> kinds, int base, int inner, int shards,
+                  int copies) {
+  for (int i = 0; i < inner; ++i) {
+    for (int copy = 0; copy < copies; ++copy)
+      out.add(kinds[0], strided(base + i + copy * shards * inner, inner, shards));
+    for (int shard = 0; shard < shards; ++shard)
+      out.add(kinds[1], strided(base + i + shard * inner, shards * inner, copies));
+  }
+}
+
 }  // namespace
 
 RankTable rank_table(const ModelSpec& m, const Layout& l, const Cluster& c) {
   RankTable table;
   Builder out(l, c, table);
-  const int per_stage = l.tp * l.dp;
+  const int replicas = l.dp_cp();
+  const int per_stage = l.tp * replicas;
   for (int s = 0; s < l.pp; ++s) {
     const int base = s * per_stage;
     std::fill_n(table.stage.begin() + base, per_stage, s);
-    for (int d = 0; d < l.dp; ++d) out.add(CommGroup::tp, strided(base + d * l.tp, 1, l.tp));
-    for (int t = 0; t < l.tp; ++t) out.add(CommGroup::dp, strided(base + t, l.tp, l.dp));
+    for (int d = 0; d < replicas; ++d) out.add(CommGroup::tp, strided(base + d * l.tp, 1, l.tp));
+    for (int d = 0; d < l.dp; ++d)
+      for (int t = 0; t < l.tp; ++t)
+        out.add(CommGroup::cp, strided(base + d * l.cp * l.tp + t, l.tp, l.cp));
+    add_replicas(out, {CommGroup::dp, CommGroup::dp_outer}, base, l.tp, l.dp_shards(), l.replicate);
     if (m.has_moe()) {
       const int inner = l.etp * l.ep;
       for (int x = 0; x < l.expert_dp(); ++x) {
@@ -69,8 +85,8 @@ RankTable rank_table(const ModelSpec& m, const Layout& l, const Cluster& c) {
         for (int e = 0; e < l.ep; ++e) out.add(CommGroup::etp, strided(at + e * l.etp, 1, l.etp));
         for (int t = 0; t < l.etp; ++t) out.add(CommGroup::ep, strided(at + t, l.etp, l.ep));
       }
-      for (int i = 0; i < inner; ++i)
-        out.add(CommGroup::expert_dp, strided(base + i, inner, l.expert_dp()));
+      add_replicas(out, {CommGroup::expert_dp, CommGroup::expert_dp_outer}, base, inner,
+                   l.expert_shards(), l.replicate);
     }
     // Interleaved, the last rank's chunks go on in the first rank's next ones.
     const int next = (s + 1) % l.pp * per_stage;

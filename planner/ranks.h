@@ -1,6 +1,7 @@
 // Ranks and process groups of a layout, as Megatron-Core numbers them.
 //
-// Rank order tp-dp-pp for dense groups and etp-ep-expert_dp-pp for expert groups, first fastest;
+// Rank order tp-cp-dp-pp for dense groups and etp-ep-expert_dp-pp for expert groups, first fastest;
+// a dense parameter has replicas on all of cp and dp;
 // both share the pipeline index. Rank r sits on device r of the cluster, node after node.
 #pragma once
 

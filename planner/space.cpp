@@ -55,63 +55,148 @@ std::vector<Recompute> recomputations(const Setting& s) {
   return {Recompute::none, Recompute::full, Recompute::selective};
 }
 
-}  // namespace
+// Ways to share the sequences between so many ranks.
+struct ContextCut {
+  int cp = 1;
+  ContextComm comm = ContextComm::p2p;
+};
 
-Space enumerate_layouts(const Setting& s) {
+// Degrees that rules refuse for the length of the sequence are left out.
+std::vector<ContextCut> context_cuts(const Setting& s, std::int64_t ranks) {
+  std::vector<ContextCut> out{{}};
+  if (!s.runtime.context_parallel) return out;
+  for (const std::int64_t cp : divisors(ranks)) {
+    if (cp == 1 || s.work.seq_length % (2 * cp) != 0) continue;
+    for (const ContextComm comm : {ContextComm::p2p, ContextComm::allgather, ContextComm::a2a})
+      out.push_back({static_cast<int>(cp), comm});
+  }
+  return out;
+}
+
+struct Sharding {
+  int zero = 0;
+  bool reshard = true;
+  int replicate = 1;
+};
+
+// What is chosen on a mesh.
+struct Choices {
+  std::vector<std::int64_t> batches;
+  std::vector<Recompute> recomputed;
+  std::map<std::int64_t, std::vector<Cut>> cuts;  // by pp
+};
+
+class Enumeration {
+ public:
+  explicit Enumeration(const Setting& s) : s_(s) {
+    choices_.batches = divisors(s.work.global_batch);
+    choices_.recomputed = recomputations(s);
+    for (const std::int64_t pp : divisors(s.cluster.devices()))
+      choices_.cuts[pp] = cuts(s, static_cast<int>(pp));
+  }
+
+  // All choices on the mesh of `l`.
+  void add_mesh(Layout l) {
+    const std::vector<Cut>& cuts = choices_.cuts[l.pp];
+    if (const auto refusal = refuse_mesh(context(l))) {
+      const auto all = static_cast<std::int64_t>(shardings(l).size() * choices_.batches.size() *
+                                                 choices_.recomputed.size() * cuts.size());
+      space.enumerated += all;
+      space.refused[refusal->rule] += all;
+      return;
+    }
+    for (const Sharding& sharding : shardings(l))
+      for (const std::int64_t batch : choices_.batches)
+        for (const Recompute recompute : choices_.recomputed) {
+          l.zero = sharding.zero;
+          l.reshard = sharding.reshard;
+          l.replicate = sharding.replicate;
+          l.micro_batch = batch;
+          l.recompute = recompute;
+          l.recompute_detail =
+              recompute == Recompute::selective ? core_attention_only() : RecomputeDetail{};
+          for (const Cut& cut : cuts) {
+            l.vpp = cut.vpp;
+            l.stages = cut.stages;
+            consider_chunks(l);
+          }
+        }
+  }
+
   Space space;
-  const int devices = s.cluster.devices();
-  const auto degrees = divisors(devices);
-  const std::vector<std::int64_t> one{1};
-  const auto& expert_degrees = s.model.has_moe() ? degrees : one;
-  const auto batches = divisors(s.work.global_batch);
-  Layout l;
-  const auto consider = [&] {
+
+ private:
+  // Stages that the runtime has and the mesh can have; one copy of what is sharded, or one a node.
+  std::vector<Sharding> shardings(const Layout& l) const {
+    std::vector<Sharding> out{{0}, {1}};
+    if (l.dp_cp() > 1 && l.pp == 1) {
+      if (s_.runtime.most_zero >= 2) out.push_back({2});
+      if (s_.runtime.most_zero >= 3) out.insert(out.end(), {{3}, {3, false}});
+    }
+    const int per_node = s_.cluster.devices_per_node;
+    const int copies = l.tp * l.dp_cp() / per_node;
+    if (!s_.runtime.replicates_shards || copies <= 1 || per_node % l.tp != 0 ||
+        l.tp * l.dp_cp() % per_node != 0 || per_node == l.tp)
+      return out;
+    for (std::size_t i = 1, n = out.size(); i < n; ++i)
+      out.push_back({out[i].zero, out[i].reshard, copies});
+    return out;
+  }
+
+  RuleContext context(const Layout& l) const {
+    return {s_.model, s_.work, l, s_.cluster.devices(), &s_.runtime};
+  }
+
+  bool consider(const Layout& l) {
     ++space.enumerated;
-    const auto refusal = refuse({s.model, s.work, l, devices});
+    const auto refusal = refuse(context(l));
     if (refusal)
       ++space.refused[refusal->rule];
     else
       space.valid.push_back(l);
     return !refusal;
-  };
+  }
+
   // What is refused whole is refused in chunks too.
-  const auto consider_chunks = [&] {
+  void consider_chunks(Layout& l) {
     l.chunks = 1;
-    if (!consider() || l.ep * l.etp == 1 || !s.runtime.chunks_experts) return;
+    if (!consider(l) || l.ep * l.etp == 1 || !s_.runtime.chunks_experts) return;
     for (const int chunks : kChunks) {
       l.chunks = chunks;
-      consider();
+      consider(l);
     }
-  };
-  const std::vector<Recompute> recomputed = recomputations(s);
-  std::map<std::int64_t, std::vector<Cut>> cuts_of;  // by pp
-  for (const std::int64_t pp : degrees) cuts_of[pp] = cuts(s, static_cast<int>(pp));
+  }
+
+  const Setting& s_;
+  Choices choices_;
+};
+
+}  // namespace
+
+Space enumerate_layouts(const Setting& s) {
+  Enumeration all(s);
+  const int devices = s.cluster.devices();
+  const auto degrees = divisors(devices);
+  const std::vector<std::int64_t> one{1};
+  const auto& expert_degrees = s.model.has_moe() ? degrees : one;
+  Layout l;
   for (const std::int64_t tp : degrees)
-    for (const std::int64_t pp : divisors(devices / tp)) {
-      l.tp = static_cast<int>(tp);
-      l.pp = static_cast<int>(pp);
-      l.dp = devices / (l.tp * l.pp);
-      for (const std::int64_t ep : expert_degrees)
-        for (const std::int64_t etp : expert_degrees)
-          for (const bool sp : {false, true})
-            for (const int zero : {0, 1})
-              for (const std::int64_t batch : batches)
-                for (const Recompute recompute : recomputed) {
-                  l.ep = static_cast<int>(ep);
-                  l.etp = static_cast<int>(etp);
-                  l.sp = sp;
-                  l.zero = zero;
-                  l.micro_batch = batch;
-                  l.recompute = recompute;
-                  l.recompute_detail =
-                      recompute == Recompute::selective ? core_attention_only() : RecomputeDetail{};
-                  for (const Cut& cut : cuts_of[pp]) {
-                    l.vpp = cut.vpp;
-                    l.stages = cut.stages;
-                    consider_chunks();
-                  }
-                }
-    }
+    for (const std::int64_t pp : divisors(devices / tp))
+      for (const ContextCut& context : context_cuts(s, devices / (tp * pp)))
+        for (const std::int64_t ep : expert_degrees)
+          for (const std::int64_t etp : expert_degrees)
+            for (const bool sp : {false, true}) {
+              l.tp = static_cast<int>(tp);
+              l.pp = static_cast<int>(pp);
+              l.cp = context.cp;
+              l.cp_comm = context.comm;
+              l.dp = devices / (l.tp * l.cp * l.pp);
+              l.ep = static_cast<int>(ep);
+              l.etp = static_cast<int>(etp);
+              l.sp = sp;
+              all.add_mesh(l);
+            }
+  Space space = std::move(all.space);
   std::sort(space.valid.begin(), space.valid.end());
   return space;
 }

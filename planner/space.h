@@ -1,13 +1,15 @@
 // The space of layouts that a search goes through, and what the rules leave of it.
 //
-// Every combination of divisors: tp·pp of the devices, ep and etp of the devices (1 in a dense
-// model), sequence parallelism, ZeRO 0 or 1, every micro-batch that divides the global batch,
-// recompute none or full, and selective (core attention) where attention is not one kernel: with
-// one kernel it frees nothing. Chunks a pipeline rank: as many as share the layers evenly, alone or
-// with the embedding and the loss counted as a layer each (Megatron's two ways of an even split).
-// Stages hold equally many layers where they can; beside it, or where they cannot, the split whose
-// largest stage does the fewest FLOPs. Experts in 1, 2, 4 or 8 chunks where they exchange rows and
-// the runtime can cut them. Nothing is left out by a rule of thumb, so "best" means best of all.
+// Every combination of divisors: tp·cp·pp of the devices, with 2·cp tokens a divisor of the
+// sequence and each way to communicate, ep and etp of the devices (1 in a dense model), sequence
+// parallelism, ZeRO 0 to 3 as the runtime can, over all replicas or those of a node, every
+// micro-batch that divides the global batch, recompute none or
+// full, and selective (core attention) where attention is not one kernel: with one kernel it frees
+// nothing. Chunks a pipeline rank: as many as share the layers evenly, alone or with the embedding
+// and the loss counted as a layer each (Megatron's two ways of an even split). Stages hold equally
+// many layers where they can; beside it, or where they cannot, the split whose largest stage does
+// the fewest FLOPs. Experts in 1, 2, 4 or 8 chunks where they exchange rows and the runtime can cut
+// them. Nothing is left out by a rule of thumb, so "best" means best of all.
 #pragma once
 
 #include <cstdint>

@@ -44,6 +44,15 @@ void require_executable(const BindInput& in) {
     cannot("model " + m.name, "experts and a router without biases", "biases");
   if (in.layout.zero == 1 && m.tied_embeddings && in.layout.pp > 1)
     cannot("layout " + to_text(in.layout), "zero=0 with tied embeddings and pp > 1", "zero=1");
+  if (in.layout.zero > 1)
+    cannot("layout " + to_text(in.layout), "zero=0 or 1: whole parameters and gradients",
+           "zero=" + std::to_string(in.layout.zero));
+  if (in.layout.replicate > 1)
+    cannot("layout " + to_text(in.layout), "replicate=1: shards over all replicas",
+           "replicate=" + std::to_string(in.layout.replicate));
+  if (in.layout.cp > 1)
+    cannot("layout " + to_text(in.layout), "cp=1: attention over whole sequences",
+           "cp=" + std::to_string(in.layout.cp));
   if (in.layout.vpp > 1 && in.layout.vpp_group > in.layout.pp)
     cannot("layout " + to_text(in.layout),
            "as many micro-batches in turn as stages: larger groups need buffers for their messages",

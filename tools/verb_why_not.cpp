@@ -70,7 +70,7 @@ ExitStatus run(const Flags& f) {
   const Setting& s = question->setting();
   const Layout layout = parse_layout(f.layout, s.cluster.devices(), s.model.has_moe());
   Report report(fmt::format("{}\nwhy not {}?", question->headline(), to_text(layout)));
-  if (const auto refusal = refuse({s.model, s.work, layout, s.cluster.devices()})) {
+  if (const auto refusal = refuse({s.model, s.work, layout, s.cluster.devices(), &s.runtime})) {
     report.note(fmt::format("refused by the rule \"{}\": {}", refusal->rule, refusal->message));
     report.print(format);
     return ExitStatus::done;

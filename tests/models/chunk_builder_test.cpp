@@ -140,7 +140,7 @@ TEST_P(FlopsOfGraphs, EqualTheClosedForm) {
   w.seq_length = 4096;
   w.global_batch = 64;
   const Counted c = count(m, w, l);
-  const double per_stage_ranks = l.tp * l.dp;
+  const double per_stage_ranks = l.tp * l.dp_cp();
   const double executed = (c.products + 3 * c.attention) * per_stage_ranks *
                           static_cast<double>(l.micro_batches(w.global_batch));
   EXPECT_NEAR(executed / model_flops(m, w), 1.0, 1e-3) << GetParam().layout;
@@ -150,7 +150,11 @@ INSTANTIATE_TEST_SUITE_P(
     Models, FlopsOfGraphs,
     testing::Values(
         Case{"llama-2-7b", "tp=1", 1}, Case{"llama-2-7b", "tp=4,pp=2,sp=1", 16},
-        Case{"llama-3.1-70b", "tp=8,pp=4", 64}, Case{"mixtral-8x7b", "tp=1,ep=8", 8},
+        Case{"llama-3.1-70b", "tp=8,pp=4", 64}, Case{"llama-3.1-70b", "tp=2,cp=4,sp=1", 16},
+        Case{"llama-3.1-70b", "cp=8,cp_comm=a2a", 16},
+        Case{"gpt-oss-20b", "tp=2,sp=1,etp=1,ep=4,cp=2,cp_comm=allgather", 8},
+        Case{"deepseek-v3", "tp=1,ep=16,cp=4", 16},
+        Case{"lina-bert-large-moe", "tp=1,ep=4,cp=2", 8}, Case{"mixtral-8x7b", "tp=1,ep=8", 8},
         Case{"mixtral-8x7b", "tp=2,sp=1,ep=4,pp=4,mbs=2", 64},
         Case{"mixtral-8x7b", "tp=2,sp=1,etp=2,ep=2,recompute=full", 8},
         Case{"mixtral-8x7b", "tp=2,sp=1,etp=2,ep=2,chunks=4", 8},

@@ -38,7 +38,7 @@ TEST(FromMegatron, MixtralIsTheShippedMixtral) {
   const ModelSpec shipped = load_model("mixtral-8x7b");
   EXPECT_EQ(count_parameters(q.model).total, count_parameters(shipped).total);
   EXPECT_EQ(count_parameters(q.model).active, count_parameters(shipped).active);
-  EXPECT_EQ(q.layout, "tp=1,pp=4,mbs=1,sp=0,zero=1,ep=8,etp=1,recompute=none");
+  EXPECT_EQ(q.layout, "tp=1,pp=4,mbs=1,sp=0,zero=1,replicate=2,ep=8,etp=1,recompute=none");
   EXPECT_TRUE(q.runtime.overlap_grad_reduce);
   EXPECT_THAT(q.not_modelled, testing::Contains("--moe-permute-fusion"));
 }
@@ -92,6 +92,34 @@ TEST(FromMegatron, EveryExampleIsReadOrRefusedForAReason) {
   EXPECT_THAT(example("moe-capacity.sh").notes, testing::ElementsAre(HasSubstr("line 12")));
 }
 
+TEST(FromMegatron, ContextParallelism) {
+  const std::string two = std::string(kSmall) + "--context-parallel-size 2 ";
+  EXPECT_EQ(read(two).layout, "tp=1,pp=1,mbs=2,sp=0,zero=0,cp=2,recompute=none");
+  EXPECT_EQ(read(two + "--cp-comm-type all_gather").layout,
+            "tp=1,pp=1,mbs=2,sp=0,zero=0,cp=2,cp_comm=allgather,recompute=none");
+  EXPECT_EQ(read(two + "--cp-comm-type a2a a2a a2a a2a").layout,
+            "tp=1,pp=1,mbs=2,sp=0,zero=0,cp=2,cp_comm=a2a,recompute=none");
+}
+
+TEST(FromMegatron, Sharding) {
+  EXPECT_THAT(example("fsdp-8b.sh").layout, HasSubstr("zero=3"));
+  EXPECT_THAT(example("fsdp2-8b.sh").layout, HasSubstr("zero=3"));
+  EXPECT_THAT(read(std::string(kSmall) + "--use-megatron-fsdp --data-parallel-sharding-strategy "
+                                         "optim_grads --num-distributed-optimizer-instances 2")
+                  .layout,
+              HasSubstr("zero=2,replicate=2"));
+  const std::string torch = "--use-torch-fsdp2 --untie-embeddings-and-output-weights ";
+  EXPECT_THAT(
+      refusal(torch + "--pipeline-model-parallel-size 2"),
+      testing::AllOf(HasSubstr("--pipeline-model-parallel-size"), HasSubstr("--use-torch-fsdp2")));
+  EXPECT_THAT(refusal(torch + "--use-distributed-optimizer"), HasSubstr("one of it"));
+  EXPECT_THAT(refusal("--use-torch-fsdp2"), HasSubstr("--untie-embeddings"));
+  EXPECT_THAT(refusal("--num-distributed-optimizer-instances 2"),
+              HasSubstr("--use-distributed-optimizer"));
+  EXPECT_THAT(refusal("--use-megatron-fsdp --outer-dp-sharding-strategy optim"),
+              HasSubstr("--outer-dp-sharding-strategy"));
+}
+
 TEST(FromMegatron, WrongFlagsAreRefusedByNameAndLine) {
   EXPECT_THAT(refusal("--hidden-size 0"),
               testing::AllOf(HasSubstr("--hidden-size"), HasSubstr("'0'")));
@@ -103,7 +131,10 @@ TEST(FromMegatron, WrongFlagsAreRefusedByNameAndLine) {
               HasSubstr("--recompute-modules"));
   EXPECT_THAT(refusal("--pipeline-model-parallel-size 2 --pipeline-model-parallel-layout Et|tm|L"),
               HasSubstr("--pipeline-model-parallel-layout"));
-  EXPECT_THAT(refusal("--context-parallel-size 2"), HasSubstr("--context-parallel-size"));
+  EXPECT_THAT(refusal("--context-parallel-size 4 --cp-comm-type a2a+p2p"),
+              testing::AllOf(HasSubstr("--cp-comm-type"), HasSubstr("hierarchical")));
+  EXPECT_THAT(refusal("--context-parallel-size 4 --cp-comm-type p2p a2a"),
+              HasSubstr("one type for all layers"));
   EXPECT_THAT(refusal("--num-experts 4 --moe-layer-freq [1]*3"), HasSubstr("--moe-layer-freq"));
   EXPECT_THAT(refusal("--normalization Batch"), HasSubstr("RMSNorm"));
   EXPECT_THAT(refusal("--global-batch-size 99999999999999999999"),

@@ -73,9 +73,9 @@ TEST(LayoutRules, TheStartingPointsKeepEveryRule) {
 TEST(LayoutRules, MeshDividesDevices) {
   Case c = dense();
   c.devices = 72;
-  expect_only(c, "tp·pp divides devices");
+  expect_only(c, "tp·cp·pp divides devices");
   c.devices = 32;  // divides, but dp was made for 64
-  expect_only(c, "tp·pp divides devices");
+  expect_only(c, "tp·cp·pp divides devices");
   c.layout.dp = 2;
   expect_kept(c);
 }
@@ -111,6 +111,83 @@ TEST(LayoutRules, ChunksDivideTheRowsOfAnExpert) {
   c.workload.seq_length = 4096 - 16;  // 8160 rows for 256 experts
   c.layout.chunks = 2;
   expect_only(c, "chunks divide the rows of an expert");
+}
+
+TEST(LayoutRules, ContextParallelism) {
+  Case c = dense();  // 4096 tokens, 32 heads, 8 of keys and values, tp 4
+  c.layout.cp = 2;
+  c.layout.dp = 2;
+  expect_kept(c);
+  c.layout.cp_comm = ContextComm::a2a;
+  expect_kept(c);
+  c.layout.cp = 4;
+  c.layout.dp = 1;
+  expect_only(c, "tp·cp divides heads for a2a");
+  c.layout.cp_comm = ContextComm::allgather;
+  expect_kept(c);
+  c.workload.seq_length = 4100;
+  expect_only(c, "2·cp divides sequence");
+  c = dense();
+  c.layout.cp_comm = ContextComm::a2a;
+  expect_only(c, "cp_comm needs cp");
+  c = dense();
+  c.layout.cp = 2;
+  c.layout.dp = 2;
+  c.model.attention.window = 128;
+  expect_only(c, "windows need allgather or a2a");
+  c = with_experts();
+  c.layout.cp = 2;
+  c.layout.dp = 2;
+  expect_kept(c);
+  c.layout.cp_comm = ContextComm::allgather;
+  expect_only(c, "latent attention needs p2p");
+}
+
+TEST(LayoutRules, ContextParallelismNeedsARuntimeThatHasIt) {
+  Case c = dense();
+  c.layout.cp = 2;
+  c.layout.dp = 2;
+  for (const Runtime& runtime : built_in_runtimes()) {
+    const auto refusal = refuse({c.model, c.workload, c.layout, c.devices, &runtime});
+    EXPECT_EQ(refusal.has_value(), runtime.name != "megatron-core") << runtime.name;
+    if (refusal) {
+      EXPECT_EQ(refusal->rule, "cp needs a runtime that has it");
+    }
+  }
+}
+
+// What the rules of the mesh refuse, refuse() refuses by the same name.
+TEST(LayoutRules, RulesOfTheMeshComeFirst) {
+  bool mesh = true;
+  for (const LayoutRule& rule : layout_rules()) {
+    EXPECT_TRUE(mesh || !rule.of_mesh) << rule.name;
+    mesh = rule.of_mesh;
+  }
+  Case c = with_experts();
+  c.layout.sp = false;
+  c.layout.micro_batch = 7;
+  EXPECT_EQ(refuse_mesh({c.model, c.workload, c.layout, c.devices})->rule,
+            refuse({c.model, c.workload, c.layout, c.devices})->rule);
+}
+
+TEST(LayoutRules, CopiesOfShards) {
+  Case c = dense();  // dp 4
+  c.layout.replicate = 2;
+  expect_kept(c);
+  c.layout.zero = 0;
+  expect_only(c, "replicate needs zero");
+  c.layout.zero = 1;
+  for (const int copies : {3, 4, 8}) {
+    c.layout.replicate = copies;
+    expect_only(c, "replicate divides replicas");
+  }
+  c = with_experts();  // dp 4, an expert on one rank alone
+  c.layout.replicate = 2;
+  expect_only(c, "replicate divides replicas");
+  c = dense();
+  c.layout.replicate = 2;
+  EXPECT_EQ(refuse({c.model, c.workload, c.layout, c.devices, &runtime_named("steploom")})->rule,
+            "replicate needs a runtime that has it");
 }
 
 TEST(LayoutRules, ExpertTensorParallelismNeedsExperts) {
@@ -291,8 +368,23 @@ TEST(LayoutRules, LearnedPositionsCoverTheSequence) {
 
 TEST(LayoutRules, ZeroStagesAboveOneAreNotPlanned) {
   Case c = dense();
+  c.layout.pp = 1;
+  c.layout.dp *= 4;
+  for (const int zero : {2, 3}) {
+    c.layout.zero = zero;
+    expect_kept(c);
+    const Runtime& own = runtime_named("steploom");
+    EXPECT_EQ(refuse({c.model, c.workload, c.layout, c.devices, &own})->rule,
+              "zero needs a runtime that has it");
+  }
+  c.layout.reshard = false;
+  expect_kept(c);
   c.layout.zero = 2;
-  expect_only(c, "zero is 0 or 1");
+  expect_only(c, "reshard needs zero 3");
+  c.layout.reshard = true;
+  c.layout.pp = 4;
+  c.layout.dp /= 4;
+  expect_only(c, "zero 2 and 3 need pp 1");
   c.layout.zero = 0;
   expect_kept(c);
 }

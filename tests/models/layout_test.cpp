@@ -47,10 +47,34 @@ TEST(Layout, ExpertsAreCutLikeTheRestUnlessSaid) {
 TEST(Layout, RefusesUnknownKeys) {
   EXPECT_EQ(parse_refusal("recompue=full").hint, "did you mean 'recompute'?");
   EXPECT_EQ(parse_refusal("tpp=2").hint, "did you mean 'tp'?");
-  EXPECT_EQ(parse_refusal("cp=2").hint,
-            "known: tp, pp, ep, etp, mbs, sp, zero, recompute, chunks, vpp, vpp_group, stages, ctas");
-  EXPECT_EQ(parse_refusal("dp=2").hint, "dp follows from the devices, tp and pp");
+  EXPECT_EQ(parse_refusal("zp=2").hint,
+            "known: tp, pp, ep, etp, mbs, sp, zero, recompute, chunks, vpp, vpp_group, stages, cp, "
+            "cp_comm, reshard, replicate, ctas");
+  EXPECT_EQ(parse_refusal("dp=2").hint, "dp follows from the devices, tp, cp and pp");
   EXPECT_EQ(parse_refusal("=2").expected, "a known key");
+}
+
+TEST(Layout, ContextParallelism) {
+  const Layout l = parse_layout("tp=2,cp=4,cp_comm=a2a", 64, false);
+  EXPECT_EQ(l.cp, 4);
+  EXPECT_EQ(l.dp, 8);
+  EXPECT_EQ(l.dp_cp(), 32);
+  EXPECT_EQ(l.devices(), 64);
+  EXPECT_THAT(to_text(l), testing::EndsWith("recompute=none,cp=4,cp_comm=a2a"));
+  EXPECT_EQ(short_name(l), "tp2 pp1 cp4 a2a dp8 zero1");
+  for (const char* text : {"cp=2", "cp=8,cp_comm=allgather,vpp=2,pp=2,ctas.cp=4"})
+    EXPECT_EQ(parse_layout(to_text(parse_layout(text, 64, false)), 64, false),
+              parse_layout(text, 64, false));
+  EXPECT_EQ(parse_refusal("cp_comm=ring").expected, "p2p, allgather, a2a");
+  EXPECT_EQ(parse_refusal("cp=3").place, "tp·cp·pp");
+}
+
+TEST(Layout, Sharding) {
+  const Layout l = parse_layout("tp=2,zero=3,reshard=0,replicate=4", 64, false);
+  EXPECT_EQ(l.dp_shards(), 8);
+  EXPECT_THAT(to_text(l), testing::EndsWith(",zero=3,recompute=none,reshard=0,replicate=4"));
+  EXPECT_EQ(parse_layout(to_text(l), 64, false), l);
+  EXPECT_EQ(short_name(l), "tp2 pp1 dp32 zero3 kept x4");
 }
 
 TEST(Layout, CtasOfAllGroupsOrOfOne) {

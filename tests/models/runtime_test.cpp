@@ -42,7 +42,8 @@ TEST(Runtime, MegatronKeepsTorchsOrder) {
 TEST(Runtime, AnUnknownNameGetsTheNearest) {
   const auto where = refusal([] { runtime_named("megatroncore"); });
   EXPECT_EQ(where.hint, "did you mean 'megatron-core'?");
-  EXPECT_EQ(refusal([] { runtime_named("x"); }).hint, "known: megatron-core, steploom, megatron-2022");
+  EXPECT_EQ(refusal([] { runtime_named("x"); }).hint,
+            "known: megatron-core, steploom, megatron-2022");
 }
 
 }  // namespace
