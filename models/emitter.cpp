@@ -41,6 +41,7 @@ OpId Emitter::op(OpNode node) {
   node.layer = layer_;
   node.recompute = recompute_;
   node.parts = parts_;
+  node.routed = routed_;
   std::erase(node.reads, kNoTensor);
   std::erase(node.writes, kNoTensor);
   producer_.resize(chunk_.tensors.size(), -1);

@@ -52,6 +52,8 @@ class Emitter {
   void set_recompute(bool again) { recompute_ = again; }
   // Operators from here on are one of so many equal parts of a whole.
   void set_parts(int parts) { parts_ = parts; }
+  // Operators from here on have as many rows as routing brings to this rank.
+  void set_routed(bool routed) { routed_ = routed; }
 
   TensorId tensor(std::string_view name, Bytes bytes, TensorScope scope = TensorScope::micro_batch);
   // The same as `parts` equal slices, each a tensor too; returns the whole.
@@ -112,6 +114,7 @@ class Emitter {
   int layer_ = -1;
   bool recompute_ = false;
   int parts_ = 1;
+  bool routed_ = false;
 };
 
 // Tensors that a part's forward pass leaves for its backward pass; kNoTensor where unused.

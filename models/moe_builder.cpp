@@ -3,8 +3,9 @@
 //
 // Megatron-Core's all-to-all dispatcher (moe/token_dispatcher.py): every rank routes its own shard
 // of the tokens, permutes its shard·top_k rows into expert order, exchanges them over the
-// expert-parallel group, gathers them over the expert-tensor-parallel group, and back. Routing is
-// balanced, so every rank holds shard·top_k rows after the exchange.
+// expert-parallel group, gathers them over the expert-tensor-parallel group, and back. Shapes are
+// those of balanced routing, where every rank holds shard·top_k rows after the exchange; operators
+// that work on these rows are marked `routed`.
 //
 // In chunks (Tutel, arXiv 2206.03382; PipeMoE) the permuted rows lie chunk by chunk, each with an
 // equal part of every expert's capacity, and a chunk is exchanged while others are computed. All
@@ -156,13 +157,16 @@ template <class Beside>
 void experts_forward(Emitter& out, const MoeShape& all, TensorId permuted, const Beside& beside,
                      MoeSaved& saved) {
   const MoeShape s = one_chunk(all);
+  out.set_routed(true);
   out.set_parts(s.chunks);
   std::vector<TensorId> brought;
   for (int i = 0; i < s.chunks; ++i)
     brought.push_back(bring(out, Phase::forward, s, chunk_of(s, permuted, i)));
   out.set_parts(1);
   if (s.chunks > 1) {
+    out.set_routed(false);
     beside();
+    out.set_routed(true);
     saved.back = permuted_rows(out, "combine", all);
   }
   out.set_parts(s.chunks);
@@ -179,6 +183,7 @@ void experts_forward(Emitter& out, const MoeShape& all, TensorId permuted, const
     saved.chunks.push_back(e);
   }
   out.set_parts(1);
+  out.set_routed(false);
 }
 
 // From the gradients of those rows to the gradients of the permuted ones.
@@ -187,6 +192,7 @@ TensorId experts_backward(Emitter& out, const MoeShape& all, TensorId d_back, co
                           const MoeSaved& saved) {
   const MoeShape s = one_chunk(all);
   const bool cut = s.chunks > 1;
+  out.set_routed(true);
   out.set_parts(s.chunks);
   std::vector<TensorId> brought;
   for (int i = 0; i < s.chunks; ++i)
@@ -194,7 +200,9 @@ TensorId experts_backward(Emitter& out, const MoeShape& all, TensorId d_back, co
   out.set_parts(1);
   TensorId home = kNoTensor;
   if (cut) {
+    out.set_routed(false);
     beside();
+    out.set_routed(true);
     home = permuted_rows(out, "dispatch backward", all);
   }
   out.set_parts(s.chunks);
@@ -226,6 +234,7 @@ TensorId experts_backward(Emitter& out, const MoeShape& all, TensorId d_back, co
     up(i);
   }
   out.set_parts(1);
+  out.set_routed(false);
   return home;
 }
 

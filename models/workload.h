@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "models/optimizer.h"
+#include "models/routing.h"
 
 namespace steploom {
 
@@ -12,6 +13,7 @@ struct Workload {
   std::int64_t global_batch = 256;        // sequences in an optimizer step
   Precision precision = Precision::bf16;  // of products; what is stored: work.h
   Optimizer optimizer = Optimizer::adam;  // its state and masters stay fp32
+  Routing routing{};                      // of tokens to experts
 
   std::int64_t tokens_per_step() const { return seq_length * global_batch; }
 };

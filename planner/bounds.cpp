@@ -10,6 +10,7 @@
 #include "planner/memory_parts.h"
 #include "planner/pipeline_schedule.h"
 #include "planner/ranks.h"
+#include "planner/routed_bound.h"
 #include "sim/flat_program.h"
 #include "sim/portable_math.h"
 
@@ -174,8 +175,21 @@ BoundModel::Digest BoundModel::measure(Part part, const Layout& l) {
   set(CommGroup::etp, 1, l.etp);
   set(CommGroup::ep, l.etp, l.ep);
   const Chunk chunk = build_chunk(s_.model, s_.work, l, s_.runtime, span_of);
-  const Block f = lower_block("F", chunk.forward, s_.runtime, l, shapes, costs_);
-  const Block b = lower_block("B", chunk.backward, s_.runtime, l, shapes, costs_);
+  Block f = lower_block("F", chunk.forward, s_.runtime, l, shapes, costs_);
+  Block b = lower_block("B", chunk.backward, s_.runtime, l, shapes, costs_);
+  if (s_.work.routing.uneven()) {
+    for (Block* block : {&f, &b}) {
+      const std::vector<OpTemplate> balanced = block->body.ops;
+      least_routed(*block, s_, l, shapes, costs_);
+      for (std::size_t i = 0; i < balanced.size(); ++i) {  // draws the less the shorter it is
+        OpTemplate& op = block->body.ops[i];
+        if (op.duration == balanced[i].duration || balanced[i].duration == 0) continue;
+        const double share =
+            static_cast<double>(op.duration) / static_cast<double>(balanced[i].duration);
+        op.microjoules = static_cast<std::uint32_t>(op.microjoules * std::min(share, 1.0));
+      }
+    }
+  }
   Digest d;
   d.forward = longest_from(f, StreamKind::compute);
   d.backward = longest_from(b, StreamKind::compute);

@@ -32,7 +32,10 @@ Picoseconds without(const Program& program, const ReplayOptions& options, const 
       OpTemplate& op = block.ops[i];
       const auto deps = block.deps.begin() + op.first_dep;
       free[i] = is_communication(info.work.kind) && which(info);
-      if (free[i]) op.duration = op.launch = 0;
+      if (free[i]) {
+        op.duration = op.launch = 0;
+        op.varies = kOneDuration;
+      }
       if (free[i] || (op.deps > 0 &&
                       std::all_of(deps, deps + op.deps, [&](std::uint32_t d) { return free[d]; })))
         op.event_latency = 0;
@@ -137,6 +140,7 @@ Picoseconds step_without_imbalance(const Program& program, const ReplayOptions& 
   }
   const double mean = total / ranks;
   Program copy = program;
+  for (Slot& slot : copy.slots) slot.durations = kTemplateDurations;  // experts that share evenly
   std::vector<bool> scaled(copy.blocks.size(), false);
   for (std::size_t d = 0; d < load.size(); ++d) {
     const double factor = load[d] > 0 ? mean / static_cast<double>(load[d]) : 1;

@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <cassert>
 #include <map>
+#include <tuple>
 #include <utility>
 
 #include "models/chunk_builder.h"
+#include "planner/expert_place.h"
 #include "planner/pipeline_schedule.h"
 #include "planner/rank_blocks.h"
 #include "planner/ranks.h"
+#include "planner/routed_loads.h"
 #include "sim/check.h"
 #include "sim/fold.h"
 #include "sim/kernel_class.h"
@@ -64,10 +67,18 @@ CommGroup role_in(const ProcessGroup& g, std::size_t member) {
   return g.kind;
 }
 
+Pass pass_of(const SlotSpec& slot, std::int64_t micro_batches) {
+  if (slot.kind == SlotKind::forward)
+    return slot.micro_batch == 0 ? Pass::first_forward : Pass::forward;
+  return slot.micro_batch + 1 == micro_batches ? Pass::last_backward : Pass::backward;
+}
+
 class Lowering {
  public:
   Lowering(const Setting& s, const Layout& l, CostCache& costs, Folding folding)
       : s_(s), l_(l), costs_(costs), table_(rank_table(s.model, l, s.cluster)), links_{s.cluster} {
+    for (std::size_t r = 0; r < table_.stage.size(); ++r) rank_kind_.push_back(kind_of(r));
+    if (s.work.routing.uneven() && s.model.has_moe()) load_ranks();
     const RankGraph graph = rank_graph();
     fold_ = folding == Folding::folded ? fold(graph) : steploom::unfolded(graph);
   }
@@ -100,13 +111,59 @@ class Lowering {
     return kinds_.emplace(std::move(key), kinds_.size()).first->second;
   }
 
+  // The durations of every rank's routed operators, slot after slot.
+  void load_ranks() {
+    RoutedLoads loads(s_, l_);
+    const std::int64_t m = l_.micro_batches(s_.work.global_batch);
+    std::map<std::tuple<std::uint64_t, int, RoutedLoads::Place>, std::uint32_t> known;
+    std::map<std::vector<Picoseconds>, std::uint32_t> numbers;
+    for (std::size_t r = 0; r < table_.stage.size(); ++r) {
+      const RoutedLoads::Place place = expert_place(table_, s_.cluster, r);
+      const auto [it, fresh] = known.try_emplace({rank_kind_[r], table_.stage[r], place});
+      if (fresh) {
+        blocks_for(r);
+        const std::uint32_t first = blocks_.at(rank_kind_[r]).first;
+        const GroupShapes shapes = shapes_of(table_, r);
+        std::vector<Picoseconds> own;
+        for (const SlotSpec& slot : slots_of(l_, table_.stage[r], m)) {
+          const std::size_t block = first + static_cast<std::size_t>(slot.chunk) * kPasses +
+                                    static_cast<std::size_t>(pass_of(slot, m));
+          loads.append(static_cast<std::uint32_t>(block), out_.program.blocks[block], shapes, place,
+                       slot.micro_batch, own);
+        }
+        it->second = numbers.emplace(std::move(own), static_cast<std::uint32_t>(numbers.size()))
+                         .first->second;
+      }
+      load_of_rank_.push_back(it->second);
+    }
+    durations_.resize(numbers.size(), {{}, kTemplateDurations});
+    while (!numbers.empty()) {
+      auto node = numbers.extract(numbers.begin());
+      durations_[node.mapped()].first = std::move(node.key());
+    }
+    out_.routing = loads.summary();
+  }
+
+  // Where the durations of a rank's slots begin.
+  std::uint32_t durations_of(std::size_t rank) {
+    auto& [own, at] = durations_[load_of_rank_[rank]];
+    std::vector<Picoseconds>& all = out_.program.durations;
+    if (at == kTemplateDurations) {
+      at = static_cast<std::uint32_t>(all.size());
+      all.insert(all.end(), own.begin(), own.end());
+      own = {};
+    }
+    return at;
+  }
+
   RankGraph rank_graph() {
     RankGraph g;
     for (std::size_t r = 0; r < table_.stage.size(); ++r) {
-      rank_kind_.push_back(kind_of(r));
       // Equal blocks in different stages still run different slots.
-      g.rank_colour.push_back(rank_kind_.back() * static_cast<std::uint64_t>(l_.pp) +
-                              static_cast<std::uint64_t>(table_.stage[r]));
+      const std::uint64_t colour = rank_kind_[r] * static_cast<std::uint64_t>(l_.pp) +
+                                   static_cast<std::uint64_t>(table_.stage[r]);
+      g.rank_colour.push_back(
+          load_of_rank_.empty() ? colour : colour * load_of_rank_.size() + load_of_rank_[r]);
     }
     for (const ProcessGroup& group : table_.groups) {
       RankGraph::Communicator c;
@@ -159,7 +216,11 @@ class Lowering {
     entry.first = static_cast<std::uint32_t>(p.blocks.size());
     entry.second = rank_blocks(s_, l_, spans_of(rank), shapes_of(table_, rank), costs_);
     for (ChunkBlocks& chunk : entry.second.chunks)
-      for (Block& b : chunk.block) p.blocks.push_back(std::move(b.body));
+      for (Block& b : chunk.block) {
+        varying_.resize(p.blocks.size() + 1, 0);
+        if (s_.work.routing.uneven()) varying_.back() = number_routed(b.body);
+        p.blocks.push_back(std::move(b.body));
+      }
     p.blocks.push_back(std::move(entry.second.optimizer.body));
     std::vector<ProgramTensor> tensors;
     for (const Tensor& t : entry.second.tensors)
@@ -212,14 +273,17 @@ class Lowering {
         fixed_memory(s_, l_, parameters_of(s_.model, l_, spans_of(rank)), uses);
     device.static_bytes = memory.fixed();
     device.first_slot = static_cast<std::uint32_t>(p.slots.size());
-    add_slots(stage, blocks, blocks_.at(rank_kind_[rank]).first);
+    add_slots(stage, blocks, blocks_.at(rank_kind_[rank]).first,
+              load_of_rank_.empty() ? kTemplateDurations : durations_of(rank));
     device.slot_count = static_cast<std::uint32_t>(p.slots.size()) - device.first_slot;
     p.devices.push_back(std::move(device));
     out_.memory.push_back(memory);
     out_.first_rank.push_back(static_cast<int>(rank));
   }
 
-  void add_slots(int stage, const RankBlocks& blocks, std::uint32_t first_block) {
+  // `durations`: where those of the first slot begin.
+  void add_slots(int stage, const RankBlocks& blocks, std::uint32_t first_block,
+                 std::uint32_t durations) {
     Program& p = out_.program;
     const std::int64_t m = l_.micro_batches(s_.work.global_batch);
     const std::size_t chunks = blocks.chunks.size();
@@ -230,6 +294,10 @@ class Lowering {
     const auto push = [&](SlotKind kind, std::int32_t mb, std::size_t index, const Block& block) {
       const auto slot = static_cast<std::uint32_t>(p.slots.size());
       p.slots.push_back({first_block + static_cast<std::uint32_t>(index), mb, kind, 0});
+      if (durations != kTemplateDurations && mb >= 0) {
+        p.slots.back().durations = durations;
+        durations += varying_[p.slots.back().block];
+      }
       pushed.push_back(&block);
       if (s_.runtime.collective_waits_for_issued) wait_for_issued(pushed, slot);
       wait_for_room(pushed, slot);
@@ -239,9 +307,7 @@ class Lowering {
       const auto k = static_cast<std::size_t>(spec.chunk);
       const ChunkBlocks& chunk = blocks.chunks[k];
       const bool forward = spec.kind == SlotKind::forward;
-      const bool edge = forward ? spec.micro_batch == 0 : spec.micro_batch + 1 == m;
-      const Pass pass = forward ? (edge ? Pass::first_forward : Pass::forward)
-                                : (edge ? Pass::last_backward : Pass::backward);
+      const Pass pass = pass_of(spec, m);
       const std::uint32_t slot = push(spec.kind, spec.micro_batch,
                                       k * kPasses + static_cast<std::size_t>(pass), chunk.of(pass));
       auto& mine = forward_slot[k * static_cast<std::size_t>(m) +
@@ -250,7 +316,7 @@ class Lowering {
         mine = slot;
       } else {
         const std::size_t f = spec.micro_batch == 0 ? 1 : 0;
-        for (const BlockEdge& e : chunk.saved[f][edge ? 1 : 0])
+        for (const BlockEdge& e : chunk.saved[f][pass == Pass::last_backward ? 1 : 0])
           p.edges.push_back({mine, e.from, slot, e.to});
         last_backward[k] = slot;
       }
@@ -308,6 +374,10 @@ class Lowering {
   std::vector<std::uint64_t> rank_kind_;
   std::map<std::uint64_t, std::pair<std::uint32_t, RankBlocks>> blocks_;
   std::map<std::uint64_t, std::uint32_t> table_of_kind_;
+  std::vector<std::uint16_t> varying_;  // by block: operators whose duration varies
+  // Under uneven routing: by rank, and by number of a load its durations and where they lie.
+  std::vector<std::uint32_t> load_of_rank_;
+  std::vector<std::pair<std::vector<Picoseconds>, std::uint32_t>> durations_;
 };
 
 }  // namespace

@@ -2,15 +2,20 @@
 //
 // Ranks get their stage and process groups (ranks.h); ranks that do the same work fold into one
 // device (sim/fold.h); every class gets its stage's operator graphs, costed on its groups' shapes
-// (block.h); slots follow the pipeline schedule, and slot edges join what streams do not. Durations
-// are as they were measured: where the profile knows the device's clock, replay_at_clock() of
-// sim/step_clock.h, not replay(), gives the step and leaves the Program at its clocks.
+// (block.h); slots follow the pipeline schedule, and slot edges join what streams do not.
+//
+// Under uneven routing every place in an expert-parallel group has durations of its own in every
+// slot (routed_loads.h), and only ranks whose durations are all the same fold.
+//
+// Durations are as they were measured: where the profile knows the device's clock, replay_at_clock()
+// of sim/step_clock.h, not replay(), gives the step and leaves the Program at its clocks.
 #pragma once
 
 #include <vector>
 
 #include "models/layout.h"
 #include "planner/memory_parts.h"
+#include "planner/routed_loads.h"
 #include "planner/setting.h"
 #include "sim/cost_cache.h"
 #include "sim/program.h"
@@ -21,6 +26,7 @@ struct Lowered {
   Program program;                  // finalized
   std::vector<MemoryParts> memory;  // by device; activations still 0
   std::vector<int> first_rank;      // by device: the lowest rank that it stands for
+  RoutingSummary routing;           // under uneven routing
 };
 
 enum class Folding { folded, unfolded };

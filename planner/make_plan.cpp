@@ -11,6 +11,7 @@
 #include "planner/explain.h"
 #include "planner/knockout.h"
 #include "planner/robustness.h"
+#include "planner/samples.h"
 #include "sim/critical_path.h"
 #include "sim/engine.h"
 #include "sim/step_clock.h"
@@ -76,6 +77,13 @@ PlanRow describe(const Setting& s, const Candidate& c, const Lowered& lowered) {
   row.relaxed = c.relaxed;
   row.step = c.step;
   row.memory = c.memory;
+  if (s.work.routing.uneven()) {
+    row.busiest = lowered.routing.busiest;
+    row.dropped = lowered.routing.dropped;
+  }
+  row.sample = c.sample;
+  row.median = c.median;
+  row.p95 = c.p95;
   const double seconds = static_cast<double>(c.step) * 1e-12;
   const double device_seconds = seconds * s.cluster.devices();
   const double peak = device_seconds * s.cluster.device.peak_flops;
@@ -107,7 +115,7 @@ Plan make_plan(const Setting& s, const Profile& profile, const PlanOptions& o) {
   const std::vector<Robustness> sure = robustness(s, profile, found.best, o.threads);
   CostCache costs(s.costs);
   for (std::size_t i = 0; i < found.best.size(); ++i) {
-    Lowered lowered = lower(s, found.best[i].layout, costs);
+    Lowered lowered = lower(of_sample(s, found.best[i].sample), found.best[i].layout, costs);
     const Replay r = replay_at_clock(lowered.program, s.replaying());
     plan.rows.push_back(describe(s, found.best[i], lowered));
     plan.rows.back().stays_best = sure[i].stays_best;

@@ -11,6 +11,7 @@
 #include "models/error.h"
 #include "models/json_reader.h"
 #include "models/runtime.h"
+#include "planner/plan_routing.h"
 #include "sim/engine.h"
 
 namespace steploom {
@@ -119,6 +120,11 @@ void fields_of_row(S& r, F&& f) {
   f("exposed_communication", r.exposed_communication);
   f("stays_best", r.stays_best);
   f("worst_regret", r.worst_regret);
+  f.or_else("busiest_over_even", r.busiest, 0);
+  f.or_else("dropped_rows", r.dropped, 0);
+  f.or_else("routing_sample", r.sample, 0);
+  f.or_else("median_step_ps", r.median, 0);
+  f.or_else("p95_step_ps", r.p95, 0);
 }
 
 template <class S, class F>
@@ -336,6 +342,7 @@ std::string to_json(const Plan& p) {
                      {"global_batch", p.work.global_batch},
                      {"precision", name_of(p.work.precision)}};
   if (p.work.optimizer != Optimizer::adam) out["workload"]["optimizer"] = name_of(p.work.optimizer);
+  if (p.work.routing.uneven()) out["workload"]["routing"] = routing_json(p.work.routing);
   out["cluster"] = written([&](const Writer& w) { fields_of_cluster(p.cluster, w); });
   if (p.cluster.nodes_per_domain > 1) out["cluster"][kDomain] = p.cluster.nodes_per_domain;
   if (!is_16_bit(p.work.precision)) out["cluster"][kPeaksKey] = peaks_json(p.cluster.device);
@@ -380,6 +387,8 @@ Plan load_plan(const std::filesystem::path& file) {
   p.work.precision = precision_named(work.at("precision"));
   if (const auto optimizer = work.find("optimizer"))
     p.work.optimizer = optimizer_named(optimizer->text(), in.reading());
+  if (const auto routing = work.find("routing")) p.work.routing = read_routing(*routing);
+  check_routing(p.work.routing, p.model, in.reading());
   validate(p.work, in.reading().c_str());
   const Json cluster = in.at("cluster");
   read_object(cluster, {kDomain, kPeaksKey},

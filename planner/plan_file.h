@@ -34,6 +34,14 @@ struct PlanRow {
   double exposed_communication = 0;  // share saved if all communication were free
   double stays_best = 0;             // share of the draws in which it is the fastest row
   double worst_regret = 0;           // most that it loses to the fastest row over the draws
+  // Under uneven routing: rows on the fullest rank of a group over an even share, on the mean, and
+  // the share of the rows that is dropped.
+  double busiest = 0;
+  double dropped = 0;
+  // Where routing is drawn more than once: the draw that the row is of, and over all draws.
+  int sample = 0;
+  Picoseconds median = 0;
+  Picoseconds p95 = 0;
 };
 
 // How the space was settled; the numbers add up to `enumerated`.

@@ -7,6 +7,8 @@
 
 #include "planner/lower.h"
 #include "planner/parallel.h"
+#include "planner/samples.h"
+#include "sim/engine.h"
 #include "sim/step_clock.h"
 
 namespace steploom {
@@ -48,7 +50,7 @@ std::vector<Robustness> robustness(const Setting& setting, const Profile& profil
                         cluster,       costs,        setting.contention};
     CostCache cache(costs);
     for (std::size_t r = 0; r < rows.size(); ++r) {
-      Lowered lowered = lower(drawn, rows[r].layout, cache);
+      Lowered lowered = lower(of_sample(drawn, rows[r].sample), rows[r].layout, cache);
       step[d][r] = ClockedProgram(lowered.program).makespan(drawn.replaying());
     }
   });

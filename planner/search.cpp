@@ -10,6 +10,7 @@
 #include "planner/bounds.h"
 #include "planner/lower.h"
 #include "planner/parallel.h"
+#include "planner/samples.h"
 #include "sim/engine.h"
 #include "sim/step_clock.h"
 
@@ -26,7 +27,7 @@ struct Worker {
   BoundModel bounds;
 };
 
-enum class Fate { pruned_bound, pruned_relaxed, out_of_memory, replayed };
+enum class Fate { pruned_bound, pruned_relaxed, slower, out_of_memory, replayed };
 
 bool better(const Candidate& a, const Candidate& b) {
   return std::tie(a.step, a.layout) < std::tie(b.step, b.layout);
@@ -40,6 +41,12 @@ void settle(const Replay& r, Candidate& c) {
 
 Fate try_candidate(const Setting& s, Worker& w, Picoseconds to_beat, Candidate& c) {
   if (c.closed_form >= to_beat) return Fate::pruned_bound;
+  if (has_samples(s)) {
+    const Sampled sampled = sample_steps(s, w.costs, to_beat, c);
+    if (sampled == Sampled::relaxed) return Fate::pruned_relaxed;
+    if (sampled == Sampled::replayed) return Fate::slower;
+    return c.memory > s.cluster.device.memory ? Fate::out_of_memory : Fate::replayed;
+  }
   Lowered lowered = lower(s, c.layout, w.costs);
   ClockedProgram clocked(lowered.program);
   if (!clocked.may_beat(to_beat)) return Fate::pruned_relaxed;
@@ -64,6 +71,13 @@ Candidate evaluate(const Setting& setting, const Layout& layout, CostCache& cost
 }
 
 Candidate evaluate(const Setting& setting, const Layout& layout, CostCache& costs) {
+  if (has_samples(setting)) {
+    Candidate c;
+    c.layout = layout;
+    c.closed_form = BoundModel(setting, costs).bound(layout).step;
+    sample_steps(setting, costs, kNever, c);
+    return c;
+  }
   Lowered lowered = lower(setting, layout, costs);
   return evaluate(setting, layout, costs, lowered, setting.replaying());
 }
@@ -122,6 +136,9 @@ SearchResult search(const Setting& s, const SearchOptions& o) {
           break;
         case Fate::pruned_relaxed:
           ++result.pruned_relaxed;
+          break;
+        case Fate::slower:
+          ++result.replayed;
           break;
         case Fate::out_of_memory:
           ++result.out_of_memory;

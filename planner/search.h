@@ -35,6 +35,11 @@ struct Candidate {
   Picoseconds relaxed = 0;      // second rung
   Picoseconds step = 0;         // replayed
   Bytes memory = 0;             // peak of the worst rank
+  // Where routing is drawn more than once (samples.h): `relaxed` and `step` are the workload's
+  // quantile over the draws, `sample` the draw that has it, and
+  int sample = 0;
+  Picoseconds median = 0;
+  Picoseconds p95 = 0;
 };
 
 struct SearchResult {

@@ -20,6 +20,7 @@ struct Setting {
   const Cluster& cluster;
   const CostModel& costs;
   const Contention* contention = nullptr;  // tables for replays; nullptr: no contention
+  int sample = 0;  // which draw of a random routing is meant
 
   ReplayOptions replaying() const { return {contention}; }
 };

@@ -184,11 +184,12 @@ double CollectiveModel::beyond_measured(OpKind collective, int measured, int ran
   }
 }
 
-CollectiveTime CollectiveModel::all_to_all(double bytes, const GroupShape& group) const {
+CollectiveTime CollectiveModel::all_to_all(double inside, double outside,
+                                           const GroupShape& group) const {
   const int r = group.ranks_per_node, n = group.ranks;
   const double line = egress(group);
-  const double mine = bytes * (r - 1) / n;        // over NVLink, a rank
-  const double others = bytes * r * (n - r) / n;  // over the NICs, a node
+  const double mine = inside * (r - 1) / n;         // over NVLink, a rank
+  const double others = outside * r * (n - r) / n;  // over the NICs, a node
   const double v = bus_bandwidth_.at(OpKind::all_to_all)[static_cast<std::size_t>(r)];
   const double busy = std::max(r > 1 ? mine / v : 0, others / (line * kNicEfficiency));
   CollectiveTime best;
@@ -202,8 +203,8 @@ CollectiveTime CollectiveModel::all_to_all(double bytes, const GroupShape& group
 }
 
 CollectiveTime CollectiveModel::between_nodes(OpKind collective, double bytes,
-                                              const GroupShape& group) const {
-  if (collective == OpKind::all_to_all) return all_to_all(bytes, group);
+                                              const GroupShape& group, double inside) const {
+  if (collective == OpKind::all_to_all) return all_to_all(inside, bytes, group);
   const int r = group.ranks_per_node, n = group.ranks, nodes = group.nodes;
   const bool point_to_point = collective == OpKind::send_recv;
   const double line = point_to_point ? egress(group) / r : egress(group);
@@ -282,8 +283,9 @@ double CollectiveModel::measured_between(OpKind collective, double bytes, const 
 }
 
 CollectiveTime CollectiveModel::time(OpKind collective, Bytes bytes, const GroupShape& group,
-                                     int ctas) const {
+                                     int ctas, Bytes inside) const {
   assert(is_communication(collective) && group.ranks >= 1);
+  assert(inside == 0 || collective == OpKind::all_to_all);
   if (group.ranks == 1 || bytes <= 0) return {};
   const auto size = static_cast<double>(bytes);
   if (group.nodes == 1) {
@@ -297,7 +299,8 @@ CollectiveTime CollectiveModel::time(OpKind collective, Bytes bytes, const Group
          fmt::format("{} ranks on {} node(s), with ctas={}", group.ranks, group.nodes, ctas),
          "leave ctas out of the layout for this group"});
   if (group.nodes > 1) {
-    CollectiveTime time = between_nodes(collective, size, group);
+    const double own = inside > 0 ? static_cast<double>(inside) : size;
+    CollectiveTime time = between_nodes(collective, size, group, own);
     time.seconds = measured_between(collective, size, group, time.seconds);
     if (is_fitted(collective, group)) time.provenance = Provenance::fitted;
     return time;

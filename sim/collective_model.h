@@ -32,6 +32,8 @@
 //   pairwise   all-to-all: the slower of (r−1)/n·S / V′ over NVLink and r·(n−r)/n·S / E over the
 //              NICs, which run at once, + a latency and kPeerLatency for every peer outside the
 //              node
+//              (uneven sizes: each part for its own S, that of the even exchange which is as much
+//              for the busiest rank's NVLink or for the busiest node's NICs; routed_rows.h)
 //   point to point  S / (E of one rank) + a latency
 // Each is the least over NCCL's protocols (LL, LL128, Simple), whose latencies and bandwidths are
 // those of NCCL's own tuning model; all-reduce takes the faster of ring and tree.
@@ -80,7 +82,9 @@ class CollectiveModel {
 
   // Zero for one rank or no bytes. The group must fit on the cluster's nodes. `ctas`: NCCL's
   // setting; 0: the fastest. Throws Error if one is asked for where none was measured.
-  CollectiveTime time(OpKind collective, Bytes bytes, const GroupShape& group, int ctas = 0) const;
+  // `inside`: as CostQuery has it.
+  CollectiveTime time(OpKind collective, Bytes bytes, const GroupShape& group, int ctas = 0,
+                      Bytes inside = 0) const;
 
  private:
   // The curve that gives the time of so many bytes; nullptr: none of this collective and size.
@@ -97,8 +101,9 @@ class CollectiveModel {
   double measured_between(OpKind collective, double bytes, const GroupShape& group,
                           double modelled) const;
   double egress(const GroupShape& group) const;  // line rate of a node's ranks together
-  CollectiveTime between_nodes(OpKind collective, double bytes, const GroupShape& group) const;
-  CollectiveTime all_to_all(double bytes, const GroupShape& group) const;
+  CollectiveTime between_nodes(OpKind collective, double bytes, const GroupShape& group,
+                               double inside) const;
+  CollectiveTime all_to_all(double inside, double outside, const GroupShape& group) const;
 
   std::vector<CollectiveCurve> curves_;
   const ProfiledFabric* fabric_;  // or nullptr

@@ -37,6 +37,10 @@ struct CostQuery {
   GroupShape group;  // collectives only
   int ctas = 0;      // collectives only: NCCL's setting of CTAs; 0: the fastest
   int parts = 1;     // the work is one of so many equal parts of a whole, run one after the other
+  // All-to-alls of uneven sizes on several nodes: `work.bytes` is the size of the even one that is
+  // as much for the busiest node's NICs, this of the one that is as much for the busiest rank's
+  // NVLink; 0: they are even.
+  Bytes inside = 0;
 };
 
 struct Cost {

@@ -12,7 +12,7 @@ auto key(const CostQuery& q) {
   return std::tuple(w.kind, w.phase, w.precision, w.m, w.n, w.k, w.groups, w.heads, w.kv_heads,
                     w.head_dim, w.v_head_dim, w.window, w.chunked, w.both_ways, w.bytes,
                     std::bit_cast<std::uint64_t>(w.skew), q.group.ranks, q.group.nodes,
-                    q.group.ranks_per_node, q.ctas, q.parts);
+                    q.group.ranks_per_node, q.ctas, q.parts, q.inside);
 }
 
 }  // namespace

@@ -183,7 +183,7 @@ Cost CostModel::collective(const CostQuery& query) const {
   const GroupShape& group = query.group;
   Cost cost;
   if (group.ranks <= 1 || w.bytes <= 0) return cost;
-  const CollectiveTime time = collectives_.time(w.kind, w.bytes, group, query.ctas);
+  const CollectiveTime time = collectives_.time(w.kind, w.bytes, group, query.ctas, query.inside);
   cost.time = to_picoseconds(time.seconds);
   cost.provenance = time.provenance;
   cost.sms =
@@ -323,6 +323,7 @@ Cost CostModel::duration(const CostQuery& query) const {
   CostQuery all = query;
   all.work = joined(query.work, query.parts);
   all.parts = 1;
+  all.inside *= query.parts;
   const Cost of_all = whole(all);
   const Picoseconds share = (of_all.time + query.parts - 1) / query.parts;
   if (share <= cost.time) return cost;

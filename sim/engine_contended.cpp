@@ -236,22 +236,23 @@ class ContendedEngine {
     flows_.arrive(s);
     const std::uint32_t communicator =
         h.op->role == kNoRole ? kNoOp : flat_.program.devices[d].communicator_of_role[h.op->role];
+    const Picoseconds duration = flat_.duration(h.slot, *h.op);
     const std::uint32_t link_share = pool_.needs(s).link_share;
     if (!meets_others(s)) {
-      flows_.begin(s, h.op->duration, now_, communicator, link_share);
+      flows_.begin(s, duration, now_, communicator, link_share);
       return;
     }
     Meeting& meeting = meetings_[flat_.rendezvous(h.slot, *h.op)];
     if (h.op->eager) {
       if (h.op->sender)
-        flows_.begin(s, h.op->duration, now_, communicator, link_share);
+        flows_.begin(s, duration, now_, communicator, link_share);
       else if (meeting.work != 0)
         flows_.begin(s, 0, now_, kNoOp, 0);
       else
         meeting.leader = s;
       return;
     }
-    meeting.work = std::max(meeting.work, h.op->duration);
+    meeting.work = std::max(meeting.work, duration);
     meeting.link_share = std::max(meeting.link_share, link_share);
     if (meeting.leader == kNoOp)
       meeting.leader = s;

@@ -43,8 +43,8 @@ class PlainEngine {
       start_[h.id] = at;
       frontier_.started(device, stream, at);
       end_[h.id] = flat_.meets_others(flat_.program.devices[device], *h.op)
-                       ? meetings_.join(flat_.rendezvous(h.slot, *h.op), *h.op, h.id, at, end_)
-                       : at + h.op->duration;
+                       ? meetings_.join(h.slot, *h.op, h.id, at, end_)
+                       : at + flat_.duration(h.slot, *h.op);
       if (end_[h.id] == kUnknown) return true;
     }
     if (end_[h.id] == kUnknown) return false;

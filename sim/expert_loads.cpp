@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "sim/portable_math.h"
+#include "sim/uniform.h"
 
 namespace steploom {
 namespace {
@@ -24,22 +25,11 @@ double weight(double quantile, double most, double skew) {
   return power((power(most, left) - 1) * quantile + 1, 1 / left);
 }
 
-// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014), as numbers from 0 to 1.
-class Uniform {
- public:
-  explicit Uniform(std::uint64_t seed) : state_(seed) {}
-  double operator()() {
-    std::uint64_t z = state_ += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return static_cast<double>((z ^ (z >> 31)) >> 11) * 0x1p-53;
-  }
-
- private:
-  std::uint64_t state_;
-};
-
 }  // namespace
+
+double power_law_weight(double quantile, double tokens, double skew) {
+  return weight(quantile, std::max(kMostOfTokens * tokens, 2.0), skew);
+}
 
 double slowest_rank_rows(double rows, double tokens, int experts, int ranks, double skew) {
   assert(ranks >= 1 && experts % ranks == 0);

@@ -19,6 +19,9 @@ namespace steploom {
 // tables' layers (fit_profile --uneven); docs/accuracy.md has the errors on the other half.
 inline constexpr double kUnevenOctaves = 0.13;
 
+// The weight at a quantile of that density.
+double power_law_weight(double quantile, double tokens, double skew);
+
 // Rows on the rank that has the most, of `rows` = tokens · choices that go to `experts` experts in
 // blocks over `ranks` ranks: the median over draws. rows / ranks where skew is 0.
 double slowest_rank_rows(double rows, double tokens, int experts, int ranks, double skew);

@@ -23,6 +23,7 @@ void add_block(FlatProgram& flat, const BlockTemplate& block) {
     op.first_dep = static_cast<std::uint32_t>(flat.deps.size());
     op.stream = from.stream;
     op.role = from.role;
+    op.varies = from.varies;
     op.segment = static_cast<std::uint16_t>(out.waits);
     op.comm_ordinal = comm_ops;
     op.host_waits = from.host_waits;

@@ -36,7 +36,8 @@ struct FlatOp {
   std::uint16_t deps = 0;
   std::uint16_t stream = 0;
   std::uint16_t role = kNoRole;
-  std::uint16_t segment = 0;  // host waits before it in the block
+  std::uint16_t segment = 0;            // host waits before it in the block
+  std::uint16_t varies = kOneDuration;  // as OpTemplate has it
   bool host_waits = false;
   bool eager = false;
   bool sender = false;
@@ -77,6 +78,13 @@ class FlatProgram {
     if (stream >= block.lists) return {};
     const std::uint32_t* bounds = &list_first[block.first_list + stream];
     return {list_items.data() + bounds[0], bounds[1] - bounds[0]};
+  }
+  // How long an operator takes in a slot.
+  Picoseconds duration(std::uint32_t slot, const FlatOp& op) const {
+    if (op.varies == kOneDuration) return op.duration;
+    const std::uint32_t own = program.slots[slot].durations;
+    return own == kTemplateDurations ? op.duration
+                                     : program.durations[std::size_t{own} + op.varies];
   }
   // The rendezvous of a communication operator.
   std::uint32_t rendezvous(std::uint32_t slot, const FlatOp& op) const {

@@ -285,6 +285,23 @@ void index_rendezvous(Program& p) {
   }
 }
 
+// The time of those of a slot's operators that have a duration of the slot's own.
+Picoseconds validate_durations(const Program& program, const Slot& slot, const std::string& place) {
+  if (slot.durations == kTemplateDurations) return 0;
+  Picoseconds total = 0;
+  for (const OpTemplate& op : program.blocks[slot.block].ops) {
+    if (op.varies == kOneDuration) continue;
+    if (std::size_t{slot.durations} + op.varies >= program.durations.size())
+      refuse(place, "a duration for every operator that varies",
+             number(static_cast<std::int64_t>(program.durations.size())) + " in all");
+    const Picoseconds time = duration_in(program, slot, op);
+    if (time < 0 || time >= kLongestOperator)
+      refuse(place, "durations of 0 to 2^46 ps", number(time));
+    total += time;
+  }
+  return total;
+}
+
 }  // namespace
 
 void validate(const Program& program) {
@@ -305,6 +322,8 @@ void validate(const Program& program) {
       validate_placed(program, program.devices[device_of_slot[s]], program.blocks[block]);
     checked_on[block] = device_of_slot[s];
     total += time_of_block[block];
+    if (program.slots[s].durations != kTemplateDurations)
+      total += validate_durations(program, program.slots[s], place());
     ops += program.blocks[block].ops.size();
     if (total >= kLongestProgram) refuse(place(), "at most 2^61 ps in all", "more");
     if (ops >= std::uint64_t{1} << 31) refuse(place(), "at most 2^31 operators", "more");

@@ -15,6 +15,9 @@
 // role. As in NCCL, the k-th operator that a member issues on a communicator meets the k-th of
 // every other member. Nothing else joins devices.
 //
+// Load. Slots of one template may differ in how long some of its operators take (experts under
+// uneven routing): these are numbered by OpTemplate::varies, and a slot has a row of durations.
+//
 // Units: times in picoseconds, sizes in bytes, rates and shares as integers out of 65536.
 #pragma once
 
@@ -38,6 +41,8 @@ struct OpInfo {
   CommGroup group = CommGroup::none;
   int layer = -1;
   bool recompute = false;
+  bool routed = false;  // as OpNode has them
+  int parts = 1;
   Provenance provenance = Provenance::modelled;
 };
 
@@ -50,6 +55,8 @@ struct Access {
 };
 
 inline constexpr std::uint16_t kNoRole = 0xffff;
+inline constexpr std::uint16_t kOneDuration = 0xffff;            // the same in every slot
+inline constexpr std::uint32_t kTemplateDurations = 0xffffffff;  // a slot that has none of its own
 inline constexpr std::uint32_t kNoCommunicator = 0xffffffff;
 
 struct OpTemplate {
@@ -70,9 +77,12 @@ struct OpTemplate {
   std::uint16_t kernel_class = 0;  // row of the contention tables
   std::uint16_t sms_wanted = 0;    // SMs it can use; a collective: its CTA count
   std::uint16_t sms_least = 1;     // kernels: the fewest it can start on (a collective needs all)
-  std::uint16_t link_share = 0;    // of its communicator's link uses, what it draws at full speed
-  std::int8_t priority = 0;        // lower is admitted first, as CUDA's stream priorities
-  bool persistent = false;         // its blocks stay to the end instead of retiring in waves
+  // Its place among those operators of the block whose duration a slot may have of its own
+  // (Slot::durations), or kOneDuration.
+  std::uint16_t varies = kOneDuration;
+  std::uint16_t link_share = 0;  // of its communicator's link uses, what it draws at full speed
+  std::int8_t priority = 0;      // lower is admitted first, as CUDA's stream priorities
+  bool persistent = false;       // its blocks stay to the end instead of retiring in waves
   bool host_waits = false;  // the host issues nothing more on this device until it has finished
   bool eager = false;       // point to point below NCCL's buffer: the sender does not wait
   bool sender = false;      // point to point: this member sends
@@ -93,6 +103,8 @@ struct Slot {
   std::int32_t micro_batch = 0;  // -1: once a step
   SlotKind kind = SlotKind::forward;
   std::uint32_t first_op = 0;  // id of its first operator; set by finalize()
+  // Into Program::durations: where those of its operators that vary begin; or kTemplateDurations.
+  std::uint32_t durations = kTemplateDurations;
 };
 
 // Operator `to_op` of slot `to_slot` waits for `from_op` of `from_slot`; same device.
@@ -147,6 +159,7 @@ struct Program {
   std::vector<std::string> kernel_classes;  // names of the rows of the contention tables
   std::vector<std::string> stream_names;    // for traces
   std::vector<std::vector<ProgramTensor>> tensor_tables;
+  std::vector<Picoseconds> durations;  // of slots whose load is their own
   // Durations are those that were measured, and their clocks are to be found (step_clock.h);
   // unknown once they are, or where the profile has none.
   ClockLaw clock;
@@ -182,6 +195,13 @@ void finalize(Program& program);
 
 // "gpu0 · F 3 · layer 1 fc1": device, block, micro-batch and operator, for messages.
 std::string describe_op(const Program& program, std::uint32_t op);
+
+// How long a template operator takes in a slot, alone on the device.
+inline Picoseconds duration_in(const Program& program, const Slot& slot, const OpTemplate& op) {
+  return op.varies == kOneDuration || slot.durations == kTemplateDurations
+             ? op.duration
+             : program.durations[std::size_t{slot.durations} + op.varies];
+}
 
 // The slot that an operator id belongs to.
 std::uint32_t slot_of_op(const Program& program, std::uint32_t op);

@@ -119,9 +119,9 @@ class Sweep {
         edge_op = edge < last_edge ? p.edges[edge].to_op : kNoOp;
       }
       if constexpr (one_connection) at.last_start = start;
-      Picoseconds end = start + op.duration;
+      Picoseconds end = start + flat_.duration(at.slot, op);
       if (op.role != kNoRole && flat_.meets_others(p.devices[d], op)) {
-        end = meetings_.join(flat_.rendezvous(at.slot, op), op, first_op + i, start, end_);
+        end = meetings_.join(at.slot, op, first_op + i, start, end_);
         pending_[flat_.first_stream[d] + op.stream] = first_op + i;
       }
       ends[i] = streams[op.stream] = end;

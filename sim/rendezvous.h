@@ -44,13 +44,15 @@ class Meetings {
   Meetings(const FlatProgram& flat, DeviceQueue& awake)
       : flat_(flat), awake_(awake), meetings_(flat.program.communicator_of_rendezvous.size()) {}
 
-  Picoseconds join(std::uint32_t rendezvous, const FlatOp& op, std::uint32_t id, Picoseconds start,
+  Picoseconds join(std::uint32_t slot, const FlatOp& op, std::uint32_t id, Picoseconds start,
                    Picoseconds* end) {
+    const std::uint32_t rendezvous = flat_.rendezvous(slot, op);
+    const Picoseconds duration = flat_.duration(slot, op);
     Meeting& m = meetings_[rendezvous];
     const Program& p = flat_.program;
     const Communicator& c = p.communicators[p.communicator_of_rendezvous[rendezvous]];
     if (op.eager) {
-      const Picoseconds mine = op.sender ? start + op.duration : start;
+      const Picoseconds mine = op.sender ? start + duration : start;
       m.last = std::max(m.last, mine);
       if (++m.arrived == 1) return op.sender ? mine : kUnknown;
       if (!op.sender) return m.last;
@@ -58,7 +60,7 @@ class Meetings {
       return mine;
     }
     m.last = std::max(m.last, start);
-    m.work = std::max(m.work, op.duration);
+    m.work = std::max(m.work, duration);
     if (++m.arrived < c.members.size()) return kUnknown;
     tell(rendezvous, c, id, m.last + m.work, end);
     return m.last + m.work;

@@ -15,10 +15,19 @@ struct Repeats {
   std::int32_t micro_batches = 0;  // of a period
 };
 
+// Do operators whose duration is their slot's own take as long in both slots of one block?
+bool as_long(const Program& p, const Slot& a, const Slot& b) {
+  if (a.durations == b.durations) return true;
+  const std::vector<OpTemplate>& ops = p.blocks[a.block].ops;
+  return std::all_of(ops.begin(), ops.end(), [&](const OpTemplate& op) {
+    return op.varies == kOneDuration || duration_in(p, a, op) == duration_in(p, b, op);
+  });
+}
+
 bool alike(const Program& p, std::uint32_t slot, std::uint32_t period, std::int32_t micro_batches) {
   const Slot& a = p.slots[slot];
   const Slot& b = p.slots[slot + period];
-  return a.block == b.block && b.micro_batch - a.micro_batch == micro_batches;
+  return a.block == b.block && b.micro_batch - a.micro_batch == micro_batches && as_long(p, a, b);
 }
 
 bool edges_alike(const Program& p, std::uint32_t slot, std::uint32_t period) {

@@ -66,12 +66,30 @@ Table rows_table(const std::vector<PlanRow>& rows, bool ranked) {
   return t;
 }
 
+void note_routing(Report& report, const Routing& routing, const PlanRow& row) {
+  if (!routing.uneven()) return;
+  report.note(fmt::format(
+      "routing {}: the fullest rank of a group has {:.2f} times its even share "
+      "of the rows, on the mean{}",
+      to_text(routing), row.busiest,
+      routing.capacity > 0 ? fmt::format("; {:.1f} % of the rows are dropped", row.dropped * 100)
+                           : ""));
+  if (row.median == 0) return;
+  report.value("median_step_ps", row.median);
+  report.value("p95_step_ps", row.p95);
+  report.note(fmt::format(
+      "over {} draws of the routing: median {}, 95th percentile {}; shown is "
+      "draw {}, at quantile {}",
+      routing.samples, time_text(row.median), time_text(row.p95), row.sample, routing.quantile));
+}
+
 Report plan_report(const Plan& plan, const std::string& headline, const std::string& file,
                    std::int64_t to_measure) {
   Report report(headline);
   report.add("rows", "", rows_table(plan.rows, true));
   const SearchCounts& c = plan.searched;
   report.note("");
+  note_routing(report, plan.work.routing, plan.rows.front());
   report.note(
       fmt::format("{} · out of memory {} · pruned {} by bound, {} by longest path · replayed {}",
                   refusals(c), c.out_of_memory, c.pruned_bound, c.pruned_relaxed, c.replayed));

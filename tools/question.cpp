@@ -92,6 +92,14 @@ void add_question_flags(CLI::App& verb, QuestionFlags& f) {
       ->capture_default_str();
   verb.add_option("--optimizer", f.optimizer, "adam, adamw-foreach, adamw-fused or sgd")
       ->capture_default_str();
+  verb.add_option("--routing", f.routing,
+                  "Of tokens to experts: balanced, power-law:ALPHA, log-normal:SIGMA or a file of "
+                  "recorded tokens; with ',capacity=FACTOR' and ',nodes=COUNT' (docs/routing.md)");
+  add_integer(verb, "--routing-seed", f.routing_seed, "Of the draws of a random routing");
+  add_integer(verb, "--routing-samples", f.routing_samples,
+              "Steps that are drawn of a random routing (default 16)");
+  verb.add_option("--quantile", f.quantile,
+                  "Of the step times over these draws, what a layout is judged by (default 0.5)");
   verb.add_option("--runtime", f.runtime, "Framework: megatron-core or steploom")
       ->capture_default_str();
   verb.add_option("--profile", f.profile,
@@ -100,6 +108,20 @@ void add_question_flags(CLI::App& verb, QuestionFlags& f) {
 
 void add_rebase_flag(CLI::App& verb, QuestionFlags& f) {
   verb.add_flag("--rebase", f.rebase, "Accept a plan made with another profile or engine");
+}
+
+void Question::route(const QuestionFlags& f) {
+  Routing& r = work_.routing;
+  if (!f.routing.empty()) r = parse_routing(f.routing, "--routing");
+  if (!r.random() && (f.routing_seed || f.routing_samples || f.quantile))
+    throw Error({"command line", "--routing",
+                 "power-law:ALPHA or log-normal:SIGMA beside --routing-seed, --routing-samples or "
+                 "--quantile",
+                 "'" + to_text(r) + "'", "nothing else is drawn"});
+  if (f.routing_seed) r.seed = *f.routing_seed;
+  if (f.routing_samples) r.samples = *f.routing_samples;
+  if (f.quantile) r.quantile = *f.quantile;
+  check_routing(r, model_, "--routing");
 }
 
 void check_flags(const QuestionFlags& f) {
@@ -141,8 +163,9 @@ void Question::calibrate(const std::optional<Calibration>& calibration) {
   runtime_ = runtime_named(runtime_.name);
   if (calibration_) steploom::calibrate(runtime_, *calibration_);
   costs_ = std::make_unique<CostModel>(profile_, cluster_, calibration_ ? &*calibration_ : nullptr);
-  setting_ =
-      std::make_unique<Setting>(Setting{model_, work_, runtime_, cluster_, *costs_, &contention_});
+  const int sample = setting_ ? setting_->sample : 0;
+  setting_ = std::make_unique<Setting>(
+      Setting{model_, work_, runtime_, cluster_, *costs_, &contention_, sample});
 }
 
 std::unique_ptr<Question> Question::from_flags(const QuestionFlags& f) {
@@ -154,6 +177,7 @@ std::unique_ptr<Question> Question::from_flags(const QuestionFlags& f) {
   q->work_.seq_length = given(f.seq_length, "--seq-length");
   q->work_.global_batch = given(f.global_batch, "--global-batch");
   validate(q->work_, "command line");
+  q->route(f);
   q->place(f);
   q->finish(f.runtime, f.profile);
   return q;
@@ -163,6 +187,7 @@ std::unique_ptr<Question> Question::from_run(const MegatronQuestion& run, const 
   std::unique_ptr<Question> q(new Question);
   q->model_ = run.model;
   q->work_ = run.work;
+  q->route(f);
   q->place(f);
   q->finish(run.runtime.name, f.profile);
   return q;
@@ -188,6 +213,7 @@ std::unique_ptr<Question> Question::from_plan(const Plan& plan, const QuestionFl
   q->model_ = plan.model;
   q->print_notes();
   q->work_ = plan.work;
+  q->route(f);
   q->cluster_ = plan.cluster;
   q->finish(plan.runtime, f.profile.empty() ? plan.profile : f.profile);
   check_digests(plan, q->profile_.digest, f.rebase, reading);
@@ -207,6 +233,7 @@ std::string Question::headline() const {
   const std::string fabric = cluster_.fabric == kDefaultFabric ? "" : " over " + cluster_.fabric;
   std::string how(name_of(work_.precision));
   if (work_.optimizer != Optimizer::adam) how += " · " + std::string(name_of(work_.optimizer));
+  if (work_.routing.uneven()) how += " · " + to_text(work_.routing);
   return fmt::format("{} · {} · {} × {}{} · sequence {} · batch {} · {} · {}", model_.name, count,
                      cluster_.devices(), cluster_.device.name, fabric, work_.seq_length,
                      work_.global_batch, how, setting_->runtime.name);
@@ -233,6 +260,8 @@ Asked ask(const QuestionFlags& f, const std::string& layout) {
                    "the plan already says these; to change them, plan again"});
     asked.plan = load_plan(f.model);
     asked.question = Question::from_plan(*asked.plan, f, f.model);
+    const bool same = f.routing.empty() && !f.routing_seed && text.empty();
+    if (same) asked.question->use_sample(asked.plan->rows.front().sample);
     if (text.empty()) text = to_text(asked.plan->rows.front().layout);
   } else {
     asked.question = Question::from_flags(f);

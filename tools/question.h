@@ -28,6 +28,10 @@ struct QuestionFlags {
   std::optional<int> gpus;  // of each node; default: all
   std::optional<std::int64_t> seq_length;
   std::optional<std::int64_t> global_batch;
+  std::string routing;  // as parse_routing reads it; default: the plan's, or balanced
+  std::optional<std::uint64_t> routing_seed;
+  std::optional<int> routing_samples;
+  std::optional<double> quantile;
   std::optional<double> network_gbps;  // of each NIC, Gb/s; default: the cluster's
   bool rebase = false;
   bool quiet = false;  // no notes of the model
@@ -41,7 +45,8 @@ double parse_gbps(const std::string& text, const std::string& reading);
 void check_flags(const QuestionFlags& flags);
 
 // Adds --cluster, --nodes, --gpus, --fabric, --network-gbps, --seq-length, --global-batch,
-// --precision, --optimizer, --runtime, --profile.
+// --precision, --optimizer, --runtime, --profile, --routing, --routing-seed, --routing-samples,
+// --quantile.
 void add_question_flags(CLI::App& verb, QuestionFlags& flags);
 void add_rebase_flag(CLI::App& verb, QuestionFlags& flags);
 // For verbs about one layout: a model with question flags and --layout, or a plan.json whose first
@@ -63,6 +68,7 @@ class Question {
   void calibrate(const std::optional<Calibration>& calibration);
 
   const Setting& setting() const { return *setting_; }
+  void use_sample(int sample) { setting_->sample = sample; }  // of a random routing
   const std::optional<Calibration>& calibration() const { return calibration_; }
   const Profile& profile() const { return profile_; }
   std::string headline() const;  // "mixtral-8x7b · 46.7 B parameters, 12.9 B active · 64 × …"
@@ -71,6 +77,7 @@ class Question {
   Question() = default;
   void print_notes() const;                // of the model, to standard error
   void place(const QuestionFlags& flags);  // the cluster
+  void route(const QuestionFlags& flags);
   void finish(const std::string& runtime, const std::string& profile);
   void use_network();
 

@@ -82,6 +82,9 @@ std::unique_ptr<RunPlan> load_run_plan(const std::string& file, bool rebase) {
   if (!s.runtime.complete_operands)
     throw Error({file, "/runtime", "steploom, whose operators can be executed",
                  "'" + s.runtime.name + "'", "plan again with --runtime steploom"});
+  if (s.work.routing.uneven())
+    throw Error({file, "/workload/routing", "balanced routing, as the kernels here route",
+                 "'" + to_text(s.work.routing) + "'", "plan again without --routing"});
   run->layout = run->plan.rows.front().layout;
   require_valid(s, run->layout, file);
   run->costs = std::make_unique<CostCache>(s.costs);

@@ -10,8 +10,10 @@
 
 #include "planner/explain.h"
 #include "planner/make_plan.h"
+#include "planner/samples.h"
 #include "sim/critical_path.h"
 #include "sim/engine.h"
+#include "sim/step_clock.h"
 #include "sim/timeline.h"
 #include "tools/own_run.h"
 #include "tools/plan_report.h"
@@ -91,12 +93,20 @@ ExitStatus run(const Flags& f) {
   }
   const Setting& s = asked.question->setting();
   CostCache costs(s.costs);
+  // Of several draws of the routing the one that has the quantile is shown.
+  std::optional<Candidate> over_draws;
+  if (has_samples(s)) {
+    over_draws = evaluate(s, asked.layout, costs);
+    asked.question->use_sample(over_draws->sample);
+  }
   Lowered lowered = lower(s, asked.layout, costs, f.unfold ? Folding::unfolded : Folding::folded);
   ReplayOptions options = s.replaying();
   const bool wants_timeline = !f.trace.empty() || !f.timeline.empty();
   options.record_memory = wants_timeline;
   Replay replayed;
-  const Candidate candidate = evaluate(s, asked.layout, costs, lowered, options, &replayed);
+  if (over_draws) replayed = replay_at_clock(lowered.program, options);
+  const Candidate candidate =
+      over_draws ? *over_draws : evaluate(s, asked.layout, costs, lowered, options, &replayed);
   const PlanRow row = describe(s, candidate, lowered);
 
   report.add("rows", "", rows_table({row}, false));
@@ -108,6 +118,7 @@ ExitStatus run(const Flags& f) {
   if (beside) add_measured(report, *beside);
   const double known = surely_known(critical_path(lowered.program, replayed));
   report.note("");
+  note_routing(report, s.work.routing, row);
   report.note(fmt::format(
       "lower bounds: closed form {}, longest path {} · {} operators, {} kind(s) of rank",
       time_text(candidate.closed_form), time_text(candidate.relaxed), lowered.program.op_count,
