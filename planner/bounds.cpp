@@ -63,7 +63,7 @@ void BoundModel::Digest::add(const Digest& other, std::int64_t times) {
 }
 
 BoundModel::BoundModel(const Setting& setting, CostCache& costs)
-    : s_(setting), costs_(costs), law_(setting.clock_law()) {
+    : s_(setting), costs_(costs), law_(setting.costs.clock_law()) {
   if (!law_.known()) return;
   slow_mhz_ = setting.costs.least_measured_mhz();
   power_.assign(static_cast<std::size_t>(law_.most_mhz) + 1, 0);
@@ -189,8 +189,17 @@ BoundModel::Digest BoundModel::measure(Part part, Kind kind, const Layout& l) {
   Block f = lower_block("F", chunk.forward, s_.runtime, l, shapes, costs_);
   Block b = lower_block("B", chunk.backward, s_.runtime, l, shapes, costs_);
   if (s_.work.routing.uneven()) {
-    least_routed(f, s_, l, shapes, costs_);
-    least_routed(b, s_, l, shapes, costs_);
+    for (Block* block : {&f, &b}) {
+      const std::vector<OpTemplate> balanced = block->body.ops;
+      least_routed(*block, s_, l, shapes, costs_);
+      for (std::size_t i = 0; i < balanced.size(); ++i) {  // draws the less the shorter it is
+        OpTemplate& op = block->body.ops[i];
+        if (op.duration == balanced[i].duration || balanced[i].duration == 0) continue;
+        const double share =
+            static_cast<double>(op.duration) / static_cast<double>(balanced[i].duration);
+        op.microjoules = static_cast<std::uint32_t>(op.microjoules * std::min(share, 1.0));
+      }
+    }
   }
   Digest d;
   d.forward = longest_from(f, StreamKind::compute);

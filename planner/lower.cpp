@@ -90,7 +90,7 @@ class Lowering {
     for (int i = 0; i < kStreamKinds; ++i)
       p.stream_names.emplace_back(name_of(static_cast<StreamKind>(i)));
     p.links = static_cast<std::uint32_t>(fold_.first_link.size());
-    p.clock = s_.clock_law();
+    p.clock = s_.costs.clock_law();
     add_communicators();
     for (std::uint32_t d = 0; d < fold_.first_rank.size(); ++d) add_device(d);
     finalize(p);

@@ -2,12 +2,13 @@
 //
 // Ranks get their stage and process groups (ranks.h); ranks that do the same work fold into one
 // device (sim/fold.h); every class gets its stage's operator graphs, costed on its groups' shapes
-// (block.h); slots follow the pipeline schedule, and slot edges join what streams do not. Durations
-// are as they were measured: where the profile knows the device's clock, replay_at_clock() of
-// sim/step_clock.h, not replay(), gives the step and leaves the Program at its clocks.
+// (block.h); slots follow the pipeline schedule, and slot edges join what streams do not.
 //
 // Under uneven routing every place in an expert-parallel group has durations of its own in every
 // slot (routed_loads.h), and only ranks whose durations are all the same fold.
+//
+// Durations are as they were measured: where the profile knows the device's clock, replay_at_clock()
+// of sim/step_clock.h, not replay(), gives the step and leaves the Program at its clocks.
 #pragma once
 
 #include <vector>

@@ -8,6 +8,7 @@
 #include "planner/lower.h"
 #include "planner/parallel.h"
 #include "planner/samples.h"
+#include "sim/engine.h"
 #include "sim/step_clock.h"
 
 namespace steploom {

@@ -8,7 +8,7 @@
 
 #include "planner/lower.h"
 #include "sim/engine.h"
-#include "sim/relax.h"
+#include "sim/step_clock.h"
 
 namespace steploom {
 namespace {
@@ -42,22 +42,24 @@ Sampled sample_steps(const Setting& s, CostCache& costs, Picoseconds to_beat, Ca
   const int may_be_slow = routing.samples - quantile_rank(routing.quantile, routing.samples);
   const bool rivals = to_beat < std::numeric_limits<Picoseconds>::max();
   Draws relaxed, steps;
-  const auto play = [&](const Program& program, int sample) {
-    const Replay r = replay(program, s.replaying());
+  const auto play = [&](ClockedProgram clocked, int sample) {
+    const Replay r = clocked.replay(s.replaying());
     steps.emplace_back(r.makespan, sample);
     c.memory = std::max(c.memory, *std::max_element(r.peak_memory.begin(), r.peak_memory.end()));
   };
   int slow = 0;
   for (int i = 0; i < routing.samples; ++i) {
-    const Lowered lowered = lower(of_sample(s, i), c.layout, costs);
-    relaxed.emplace_back(relaxed_makespan(lowered.program), i);
+    Lowered lowered = lower(of_sample(s, i), c.layout, costs);
+    ClockedProgram clocked(lowered.program);
+    relaxed.emplace_back(clocked.relaxed(), i);
     if (relaxed.back().first >= to_beat && ++slow > may_be_slow) return Sampled::relaxed;
-    if (!rivals) play(lowered.program, i);
+    if (!rivals) play(std::move(clocked), i);
   }
   std::sort(relaxed.begin(), relaxed.end());
   slow = 0;
   for (auto draw = relaxed.rbegin(); rivals && draw != relaxed.rend(); ++draw) {  // slowest first
-    play(lower(of_sample(s, draw->second), c.layout, costs).program, draw->second);
+    Lowered lowered = lower(of_sample(s, draw->second), c.layout, costs);
+    play(ClockedProgram(lowered.program), draw->second);
     if (steps.back().first >= to_beat && ++slow > may_be_slow) return Sampled::replayed;
   }
   std::sort(steps.begin(), steps.end());

@@ -23,10 +23,6 @@ struct Setting {
   int sample = 0;  // which draw of a random routing is meant
 
   ReplayOptions replaying() const { return {contention}; }
-
-  // How the devices' clock goes with the load, where the profile knows it. Not under uneven routing:
-  // there kernels keep the clocks that they were measured at.
-  ClockLaw clock_law() const { return work.routing.uneven() ? ClockLaw{} : costs.clock_law(); }
 };
 
 }  // namespace steploom

@@ -297,10 +297,26 @@ def collectives(card, fabric):
             distributed.barrier()
 
 
+def limit_watts(nvml):
+    milliwatts = ctypes.c_uint()
+    if nvml.library.nvmlDeviceGetPowerManagementLimit(nvml.device, ctypes.byref(milliwatts)) != 0:
+        return 0
+    return milliwatts.value / 1000
+
+
+def least_mhz(nvml):  # of the SMs (clock 1), in the fastest state (0)
+    least, most = ctypes.c_uint(), ctypes.c_uint()
+    call = getattr(nvml.library, "nvmlDeviceGetMinMaxClockOfPState", None)
+    if call is None or call(nvml.device, 1, 0, ctypes.byref(least), ctypes.byref(most)) != 0:
+        return 0
+    return least.value
+
+
 def header(nvml, card):
     return {"steploom_power": 1, "date": time.strftime("%Y-%m-%d", time.gmtime()),
             "command": " ".join(["torch_power.py"] + sys.argv[1:]), "gpu": card.name,
             "driver": nvml.driver(), "torch": torch.__version__,
+            "limit_watts": limit_watts(nvml), "least_sm_mhz": least_mhz(nvml),
             "most_sm_mhz": nvml.mhz("nvmlDeviceGetMaxClockInfo", 1)}
 
 

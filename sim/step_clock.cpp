@@ -27,6 +27,22 @@ ClockDemand demand_of(const BlockTemplate& block) {
   return d;
 }
 
+// What a slot's own durations draw beyond those of its template: in proportion.
+ClockDemand beyond_template(const Program& program, const Slot& slot) {
+  ClockDemand d;
+  if (slot.durations == kTemplateDurations) return d;
+  for (const OpTemplate& op : program.blocks[slot.block].ops) {
+    if (op.varies == kOneDuration || op.duration == 0) continue;
+    const double own = static_cast<double>(program.durations[slot.durations + op.varies]);
+    const double more = op.microjoules * (own / static_cast<double>(op.duration) - 1);
+    if (op.mhz > 0)
+      d.by[op.mhz] += more;
+    else
+      (op.role == kNoRole ? d.moving : d.fixed) += more;
+  }
+  return d;
+}
+
 std::uint32_t root_of(std::vector<std::uint32_t>& parent, std::uint32_t i) {
   while (parent[i] != i) i = parent[i] = parent[parent[i]];
   return i;
@@ -46,8 +62,15 @@ ClockedProgram::ClockedProgram(Program& program) : program_(program) {
       waves_.back().push_back(op.wave);
     }
   }
-  std::vector<std::uint32_t> parent(program.blocks.size());  // blocks joined by a device
+  of_slots_ = program.durations;
+  std::vector<std::uint32_t> parent(program.blocks.size());  // blocks joined by what shares a clock
   std::iota(parent.begin(), parent.end(), 0U);
+  std::map<std::uint32_t, std::uint32_t> block_of;  // by where durations of slots begin
+  for (const Slot& slot : program.slots) {
+    if (slot.durations == kTemplateDurations) continue;
+    const auto [at, added] = block_of.try_emplace(slot.durations, slot.block);
+    if (!added) parent[root_of(parent, slot.block)] = root_of(parent, at->second);
+  }
   std::vector<std::map<std::uint32_t, int>> slots_of(program.devices.size());  // by block
   for (std::size_t d = 0; d < program.devices.size(); ++d) {
     const Device& device = program.devices[d];
@@ -66,6 +89,8 @@ ClockedProgram::ClockedProgram(Program& program) : program_(program) {
     group.devices.push_back(d);
     ClockDemand sum;
     for (const auto& [block, count] : slots_of[d]) sum.add(of_block[block], count);
+    for (std::uint32_t s = 0; s < program.devices[d].slot_count; ++s)
+      sum.add(beyond_template(program, program.slots[program.devices[d].first_slot + s]));
     group.demands.push_back(std::move(sum));
   }
   for (std::uint32_t b = 0; b < program.blocks.size(); ++b)
@@ -89,8 +114,19 @@ void ClockedProgram::set(const std::vector<int>& clocks) {
     Group& g = groups_[i];
     if (g.mhz == clocks[i]) continue;
     g.mhz = clocks[i];
-    for (const std::uint32_t d : g.devices)
-      program_.devices[d].mhz = static_cast<std::uint16_t>(g.mhz);
+    for (const std::uint32_t d : g.devices) {
+      Device& device = program_.devices[d];
+      device.mhz = static_cast<std::uint16_t>(g.mhz);
+      if (of_slots_.empty()) continue;
+      for (std::uint32_t s = 0; s < device.slot_count; ++s) {
+        const Slot& slot = program_.slots[device.first_slot + s];
+        if (slot.durations == kTemplateDurations) continue;
+        for (const OpTemplate& op : program_.blocks[slot.block].ops)
+          if (op.varies != kOneDuration)
+            program_.durations[slot.durations + op.varies] =
+                time_at(program_.clock, of_slots_[slot.durations + op.varies], op.mhz, g.mhz);
+      }
+    }
     for (const std::uint32_t b : g.blocks)
       for (std::size_t k = 0; k < durations_[b].size(); ++k) {
         OpTemplate& op = program_.blocks[b].ops[k];

@@ -48,6 +48,7 @@ class ClockedProgram {
 
   Program& program_;
   std::vector<std::vector<Picoseconds>> durations_, waves_;  // by block and operator, as measured
+  std::vector<Picoseconds> of_slots_;                        // Program::durations, as measured
   std::vector<Group> groups_;                                // empty: no law
 };
 

@@ -20,11 +20,11 @@ Report plan_report(const Plan& plan, const std::string& headline, const std::str
 // Rows as a table; `ranked`: with their number and how sure it is.
 Table rows_table(const std::vector<PlanRow>& rows, bool ranked);
 
-// What a routing did to a row; nothing under balanced routing.
-void note_routing(Report& report, const Routing& routing, const PlanRow& row);
-
 // The clocks that a replay left a Program at: "SM clock 1683 of 1980 MHz, ..."; empty if unknown.
 std::string clock_text(const Program& program, const ClockLaw& law);
+
+// What a routing did to a row; nothing under balanced routing.
+void note_routing(Report& report, const Routing& routing, const PlanRow& row);
 
 // Memory of every device that stands for ranks, the fullest first, part by part.
 Table memory_table(const Lowered& lowered, const std::vector<Bytes>& peaks);

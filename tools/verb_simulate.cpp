@@ -13,6 +13,7 @@
 #include "planner/samples.h"
 #include "sim/critical_path.h"
 #include "sim/engine.h"
+#include "sim/step_clock.h"
 #include "sim/timeline.h"
 #include "tools/own_run.h"
 #include "tools/plan_report.h"
@@ -103,8 +104,9 @@ ExitStatus run(const Flags& f) {
   const bool wants_timeline = !f.trace.empty() || !f.timeline.empty();
   options.record_memory = wants_timeline;
   Replay replayed;
-  Candidate candidate = evaluate(s, asked.layout, costs, lowered, options, &replayed);
-  if (over_draws) candidate = *over_draws;
+  if (over_draws) replayed = replay_at_clock(lowered.program, options);
+  const Candidate candidate =
+      over_draws ? *over_draws : evaluate(s, asked.layout, costs, lowered, options, &replayed);
   const PlanRow row = describe(s, candidate, lowered);
 
   report.add("rows", "", rows_table({row}, false));

@@ -62,7 +62,7 @@ class FitClock : public testing::Test {
     std::ofstream(file) << text;
     return file;
   }
-  testing::TempFolder folder_;
+  TempFolder folder_;
   Profile profile_ = built_in_profile("h100-sxm-80gb");
 };
 
