@@ -145,16 +145,17 @@ Picoseconds with_free_communication(const World& world, const Layout& l, CostCac
 TEST(Chunks, NoPlanGainsFromCuttingWhenCommunicationIsFree) {
   for (const char* cluster : {"h100-sxm-80gb", "h200-sxm-141gb"}) {
     World world(small_moe(), 1, 1024, 8, "steploom", cluster);
-    int tried = 0;
+    int tried = 0, seen = 0;
     for (Layout l : enumerate_layouts(world.setting).valid) {
       if (l.chunks == 1 || l.zero == 1 || l.micro_batch > 1) continue;
+      if (++seen % kOneIn != 0) continue;
       const Picoseconds cut = with_free_communication(world, l, world.cache);
       const std::string text = to_text(l);
       l.chunks = 1;
       EXPECT_GE(cut, with_free_communication(world, l, world.cache)) << cluster << " " << text;
       ++tried;
     }
-    EXPECT_GT(tried, 10);
+    EXPECT_GT(tried, 10 / kOneIn);
   }
 }
 

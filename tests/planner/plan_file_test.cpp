@@ -26,6 +26,7 @@ class PlanFile : public ::testing::Test {
 // What is read is what was written, for every family's shape of model.
 TEST_F(PlanFile, RoundTrips) {
   for (const char* model : {"gpt2", "llama-3.1-8b", "mixtral-8x7b"}) {
+    if (kOneIn > 1 && model != std::string("gpt2")) continue;
     const World world(model, model == std::string("mixtral-8x7b") ? 4 : 1, 1024, 64);
     const Plan plan = make_plan(world.setting, world.profile, PlanOptions{});
     save_plan(plan, file_);
