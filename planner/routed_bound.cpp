@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "models/chunk_builder.h"
 #include "sim/portable_math.h"
 
 namespace steploom {
@@ -66,7 +67,7 @@ void least_routed(Block& block, const Setting& s, const Layout& l, const GroupSh
       op.stream_gap = op.event_latency = 0;
     } else if (w.kind == OpKind::grouped_matmul) {
       // All rows of the group's sources on one expert.
-      const std::int64_t tokens = s.work.seq_length * l.micro_batch * l.ep * l.etp / info.parts;
+      const std::int64_t tokens = tokens_of_rank(s.work, l) * l.ep * l.etp / info.parts;
       op.duration = std::min(op.duration, least_grouped(q, w.m, tokens, costs));
     } else {
       op.duration = std::min(op.duration, least_from(q, octaves_of(l.ep), costs));

@@ -5,6 +5,7 @@
 #include <numeric>
 #include <string>
 
+#include "models/chunk_builder.h"
 #include "models/error.h"
 #include "sim/expert_loads.h"
 #include "sim/portable_math.h"
@@ -37,7 +38,7 @@ std::uint16_t number_routed(BlockTemplate& block) {
 }
 
 RoutedLoads::RoutedLoads(const Setting& setting, const Layout& layout) : s_(setting), l_(layout) {
-  const std::int64_t tokens = layout.micro_batch * setting.work.seq_length;
+  const std::int64_t tokens = tokens_of_rank(setting.work, layout);
   tokens_ = layout.sp ? tokens / layout.tp : tokens;
   const int choices = setting.model.moe->top_k;
   balanced_ = tokens_ * choices * layout.etp;
