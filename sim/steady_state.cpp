@@ -7,6 +7,7 @@ namespace steploom {
 namespace {
 
 constexpr std::uint32_t kLongestPeriod = 4096;    // slots
+constexpr std::uint32_t kLeastShare = 4;          // of a device's slots, what recurs
 constexpr std::uint32_t kFewestPeriods = 4;       // where fewer recur, nothing is gained
 constexpr std::int32_t kMostMicroBatches = 4096;  // of a period of all devices
 
@@ -69,6 +70,8 @@ Repeats repeats_of(const Program& p, const Device& device) {
     std::uint32_t first = middle, last = middle;
     while (first > begin && both(first - 1)) --first;
     while (last + period < end && both(last)) ++last;
+    // Interleaved pipelines repeat every two slots within a group, and every group.
+    if (last + period - first < device.slot_count / kLeastShare) continue;
     return {{first, last + period, period, reach(p, first, first + period)}, micro_batches};
   }
   return {};

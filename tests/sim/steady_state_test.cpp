@@ -52,6 +52,26 @@ TEST(SteadyState, AnOddEdgeEndsIt) {
   EXPECT_EQ(steady.devices[0].last, 80U);
 }
 
+// Two chunks in groups of four micro-batches: every two slots are alike within a group, but what
+// recurs to the end is a group on both chunks.
+TEST(SteadyState, AnInterleavedPipelineRepeatsEveryGroup) {
+  Program program = testing::simple_pipeline({1, 52});
+  const BlockTemplate forward = program.blocks[0], backward = program.blocks[1];
+  program.blocks.push_back(forward);
+  program.blocks.push_back(backward);
+  for (std::uint32_t s = 0; s < 104; ++s) {
+    const std::uint32_t chunk = s / 8 % 2;
+    program.slots[s].block = s % 2 == 0 ? 2 * chunk : 1 + 2 * (1 - chunk);
+    program.slots[s].micro_batch = static_cast<std::int32_t>(s / 16 * 4 + s / 2 % 4);
+  }
+  finalize(program);
+  const SteadyState steady = find_steady_state(FlatProgram(program));
+  ASSERT_EQ(steady.devices.size(), 1U);
+  EXPECT_EQ(steady.devices[0].period, 16U);
+  EXPECT_EQ(steady.devices[0].first, 0U);
+  EXPECT_EQ(steady.devices[0].last, 104U);
+}
+
 TEST(SteadyState, SkipsMostOfALongPipeline) {
   const Program program = testing::simple_pipeline({4, 500, 1000, 2000, 100});
   const Contention tables = neutral_contention(1);
