@@ -1,13 +1,17 @@
 #include "tests/tools/cli_helper.h"
 
 #include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 #include <poll.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <filesystem>
 #include <string_view>
 #include <system_error>
 
@@ -88,6 +92,26 @@ CliRun run_program(const std::string& program, const std::vector<std::string>& a
     if (errno != EINTR) must(errno, "waitpid");
   run.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   return run;
+}
+
+void expect_refused(const Args& arguments, const std::vector<std::string>& parts,
+                    const std::string& folder, int status) {
+  const auto files = [&folder] {
+    std::vector<std::string> names;
+    if (folder.empty()) return names;
+    for (const auto& e : std::filesystem::directory_iterator(folder))
+      names.push_back(e.path().filename().string());
+    std::sort(names.begin(), names.end());
+    return names;
+  };
+  const auto before = files();
+  const CliRun run = run_cli(arguments, folder);
+  EXPECT_EQ(run.status, status) << run.err;
+  EXPECT_EQ(run.out, "");
+  EXPECT_THAT(run.err, ::testing::StartsWith("steploom: "));
+  EXPECT_EQ(std::count(run.err.begin(), run.err.end(), '\n'), 1) << run.err;
+  for (const std::string& part : parts) EXPECT_THAT(run.err, ::testing::HasSubstr(part));
+  EXPECT_EQ(files(), before);
 }
 
 }  // namespace steploom::testing

@@ -11,6 +11,13 @@
 
 namespace steploom::testing {
 
+using Args = std::vector<std::string>;
+
+inline Args operator+(Args a, const Args& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
 struct CliRun {
   int status = -1;  // exit status; 128 + the signal if one ended it
   std::string out;  // standard output
@@ -18,8 +25,13 @@ struct CliRun {
 };
 
 // `folder`: where it runs; empty: here. A program that cannot be started throws std::system_error.
-CliRun run_cli(const std::vector<std::string>& arguments, const std::string& folder = "");
-CliRun run_program(const std::string& program, const std::vector<std::string>& arguments,
+CliRun run_cli(const Args& arguments, const std::string& folder = "");
+CliRun run_program(const std::string& program, const Args& arguments,
                    const std::string& folder = "");
+
+// Expects a refusal: the status, one line on standard error that holds every part, nothing on
+// standard output and, if a folder is given to run in, no file left there.
+void expect_refused(const Args& arguments, const std::vector<std::string>& parts,
+                    const std::string& folder = "", int status = 2);
 
 }  // namespace steploom::testing

@@ -22,12 +22,8 @@ using testing::run_cli;
 using ::testing::StartsWith;
 namespace fs = std::filesystem;
 
-using Args = std::vector<std::string>;
-
-Args operator+(Args a, const Args& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
+using testing::Args;
+using testing::operator+;
 
 const Args kOnOneNode{"--cluster",    "h100-sxm-80gb", "--nodes",        "1",
                       "--seq-length", "2048",          "--global-batch", "64"};
@@ -49,17 +45,10 @@ class Cli : public ::testing::Test {
       names.push_back(e.path().filename().string());
     return names;
   }
-  // Refused: status 2, one line on standard error, nothing on standard output, no file left.
+  // Run in the folder of the test, where no file may be left.
   void expect_refused(const Args& args, const std::vector<std::string>& parts,
                       int status = 2) const {
-    const auto before = files();
-    const CliRun run = run_cli(args, folder_.string());
-    EXPECT_EQ(run.status, status) << run.err;
-    EXPECT_EQ(run.out, "");
-    EXPECT_THAT(run.err, StartsWith("steploom: "));
-    EXPECT_EQ(std::count(run.err.begin(), run.err.end(), '\n'), 1) << run.err;
-    for (const std::string& part : parts) EXPECT_THAT(run.err, HasSubstr(part));
-    EXPECT_EQ(files(), before);
+    testing::expect_refused(args, parts, folder_.string(), status);
   }
   Args plan(const Args& more) const {
     return Args{"plan"} + more + kOnOneNode + Args{"-o", path("p.json")};

@@ -16,16 +16,13 @@
 namespace steploom {
 namespace {
 
+using testing::Args;
 using testing::CliRun;
+using testing::expect_refused;
 using ::testing::HasSubstr;
 using testing::run_cli;
 using ::testing::StartsWith;
-using Args = std::vector<std::string>;
-
-Args operator+(Args a, const Args& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
+using testing::operator+;
 
 const Args kGpt2{"gpt2", "--cluster",    "h100-sxm-80gb", "--nodes",        "1", "--gpus",
                  "2",    "--seq-length", "512",           "--global-batch", "8", "--layout"};
@@ -38,15 +35,6 @@ class OwnRun : public ::testing::Test {
   }
   Args simulate(const std::string& layout, const Args& more) const {
     return Args{"simulate"} + kGpt2 + Args{layout} + more;
-  }
-  // Status 2 and one line that says so, nothing on standard output.
-  static void expect_refused(const Args& args, const std::vector<std::string>& parts) {
-    const CliRun run = run_cli(args);
-    EXPECT_EQ(run.status, 2) << run.err;
-    EXPECT_EQ(run.out, "");
-    EXPECT_THAT(run.err, StartsWith("steploom: "));
-    EXPECT_EQ(std::count(run.err.begin(), run.err.end(), '\n'), 1) << run.err;
-    for (const std::string& part : parts) EXPECT_THAT(run.err, HasSubstr(part));
   }
 
   const TempFolder folder_;

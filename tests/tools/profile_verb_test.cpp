@@ -24,7 +24,7 @@ using testing::run_cli;
 using ::testing::StartsWith;
 namespace fs = std::filesystem;
 
-using Args = std::vector<std::string>;
+using testing::Args;
 
 const std::string kRaw = STEPLOOM_SOURCE_DIR "/profiler/data/h200-sxm-141gb/kernels.jsonl";
 
@@ -65,22 +65,10 @@ class ProfileVerb : public ::testing::Test {
     return write(name,
                  replaced(built_in(), "\"attention_backward\"", points + "\"attention_backward\""));
   }
+  // Run in the folder of the test, where no file may be left.
   void expect_refused(const Args& args, const std::vector<std::string>& parts,
                       int status = 2) const {
-    const auto files = [&] {
-      std::vector<std::string> names;
-      for (const auto& e : fs::directory_iterator(folder_))
-        names.push_back(e.path().filename().string());
-      std::sort(names.begin(), names.end());
-      return names;
-    };
-    const auto before = files();
-    const CliRun run = run_cli(args, folder_.string());
-    EXPECT_EQ(run.status, status) << run.err;
-    EXPECT_EQ(run.out, "");
-    EXPECT_THAT(run.err, StartsWith("steploom: "));
-    for (const std::string& part : parts) EXPECT_THAT(run.err, HasSubstr(part));
-    EXPECT_EQ(files(), before);
+    testing::expect_refused(args, parts, folder_.string(), status);
   }
 
   const TempFolder own_;

@@ -11,11 +11,11 @@
 namespace steploom {
 namespace {
 
+using testing::Args;
 using testing::CliRun;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using testing::run_cli;
-using Args = std::vector<std::string>;
 
 Args simulate(const Args& more) {
   Args all{"simulate", "mixtral-8x7b",  "--cluster", "h100-sxm-80gb",  "--nodes",

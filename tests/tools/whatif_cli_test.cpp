@@ -15,17 +15,14 @@
 namespace steploom {
 namespace {
 
+using testing::Args;
 using testing::CliRun;
 using ::testing::ElementsAre;
+using testing::expect_refused;
 using ::testing::HasSubstr;
 using testing::run_cli;
 using ::testing::StartsWith;
-using Args = std::vector<std::string>;
-
-Args operator+(Args a, const Args& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
+using testing::operator+;
 
 const Args kOnH100{"--cluster", "h100-sxm-80gb"};
 const Args kSmall{"--seq-length", "512", "--global-batch", "8"};
@@ -52,14 +49,6 @@ class WhatIf : public ::testing::Test {
     std::vector<double> out;
     for (std::size_t i = 0; i < rows.size(); ++i) out.push_back(rows.at(i).at(key).number(0, 1e18));
     return out;
-  }
-  static void expect_refused(const Args& args, const std::vector<std::string>& parts) {
-    const CliRun run = run_cli(args);
-    EXPECT_EQ(run.status, 2) << run.err;
-    EXPECT_EQ(run.out, "");
-    EXPECT_THAT(run.err, StartsWith("steploom: "));
-    EXPECT_EQ(std::count(run.err.begin(), run.err.end(), '\n'), 1) << run.err;
-    for (const std::string& part : parts) EXPECT_THAT(run.err, HasSubstr(part));
   }
   const TempFolder folder_;
 };
