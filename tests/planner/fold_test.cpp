@@ -109,6 +109,16 @@ TEST(Fold, StraddlingGroupsKeepRanksApart) {
   EXPECT_GT(l.program.devices.size(), 1U);
 }
 
+// A ring of four over nodes of six folds to two devices, each of which sends to the other.
+TEST(Lower, ARingOfTwoFoldedRanksPassesTheCheck) {
+  World world(small_moe(), 2, 1024, 24);
+  world.cluster.devices_per_node = world.cluster.nics_per_node = 6;
+  const Lowered ring = lower(
+      world.setting, world.layout("tp=1,pp=3,cp=4,stages=Et|tt|tL,mbs=6,zero=0"), world.cache);
+  const auto faults = check(ring.program);
+  EXPECT_TRUE(faults.empty()) << faults.front();
+}
+
 TEST(Lower, ProgramsPassTheCheck) {
   World world(small_moe(), 2, 1024, 48);
   const Space space = enumerate_layouts(world.setting);
