@@ -213,9 +213,11 @@ TEST_F(ProfileVerb, MergesTheLaterWinning) {
 }
 
 TEST_F(ProfileVerb, ListsWhatAPlanLacks) {
+  // A layout given, not searched, so that the test is short.
   const CliRun planned =
-      run_cli({"plan", "mixtral-8x7b", "--cluster", "h200-sxm-141gb", "--nodes", "8",
-               "--seq-length", "4096", "--global-batch", "256", "-o", path("plan.json")});
+      run_cli({"simulate", "mixtral-8x7b", "--cluster", "h200-sxm-141gb", "--nodes", "8",
+               "--seq-length", "4096", "--global-batch", "256", "--layout",
+               "tp=2,pp=1,ep=8,sp=1,mbs=2", "-o", path("plan.json")});
   ASSERT_EQ(planned.status, 0) << planned.err;
   const CliRun list = run_cli({"profile", "--for", path("plan.json"), "--list"});
   ASSERT_EQ(list.status, 0) << list.err;
@@ -226,8 +228,6 @@ TEST_F(ProfileVerb, ListsWhatAPlanLacks) {
   const Json kernels = all.at("kernels");
   ASSERT_GT(kernels.size(), 20U);
   EXPECT_EQ(all.at("kernels_to_measure").integer(), static_cast<std::int64_t>(kernels.size()));
-  EXPECT_THAT(planned.out, HasSubstr("to be surer, measure " + std::to_string(kernels.size()) +
-                                     " shapes: steploom profile --for " + path("plan.json")));
   // The experts' products take the most time. What is listed can be asked for by --asks.
   EXPECT_THAT(kernels.at(0).at("ask").text(), HasSubstr("grouped_matmul"));
   std::string asks;
@@ -241,6 +241,19 @@ TEST_F(ProfileVerb, ListsWhatAPlanLacks) {
   expect_refused({"profile", "--for", path("plan.json"), "--list", "--base", "h100-sxm-80gb"},
                  {"plan.json", "h200-sxm-141gb"});
   expect_refused({"profile", "--for", path("plan.json"), "--asks", "x"}, {"both"});
+}
+
+TEST_F(ProfileVerb, APlanSaysHowManyShapesWouldMakeItSurer) {
+  const CliRun planned =
+      run_cli({"plan", "gpt2", "--cluster", "h100-sxm-80gb", "--nodes", "1", "--gpus", "1",
+               "--seq-length", "512", "--global-batch", "8", "-o", path("plan.json")});
+  ASSERT_EQ(planned.status, 0) << planned.err;
+  const CliRun list =
+      run_cli({"profile", "--for", path("plan.json"), "--list", "--format", "json"});
+  const std::size_t kernels = Json::parse(list.out, "list").at("kernels").size();
+  ASSERT_GT(kernels, 10U);
+  EXPECT_THAT(planned.out, HasSubstr("to be surer, measure " + std::to_string(kernels) +
+                                     " shapes: steploom profile --for " + path("plan.json")));
 }
 
 TEST_F(ProfileVerb, ListsKernelsThatAreNamed) {
