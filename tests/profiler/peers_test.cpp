@@ -143,8 +143,8 @@ Outcome one_strays(int rank, const std::function<void()>& strays, double patienc
       places_of(3, "stray"),
       [&](Peers& peers) {
         peers.keeping("points.jsonl");
-        peers.meet();
         peers.doing("tracing all_reduce");
+        peers.meet();  // now all have said so
         if (peers.rank() == rank) strays();
         peers.meet();
         return 0;
