@@ -18,14 +18,14 @@ TensorId attention_part(Emitter& out, int layer, TensorId x, LayerSaved& saved) 
   out.set_layer(layer);
   saved.input = x;
   const TensorId attended = attention_forward(out, x, saved.attention);
-  return add_branch(out, "attention residual", x, attended, saved.attention_mask);
+  return add_branch(out, kAttentionSum, x, attended, saved.attention_mask);
 }
 
 TensorId ffn_part(Emitter& out, int layer, TensorId middle, LayerSaved& saved) {
   const BuildContext& c = out.c;
   out.set_layer(layer);
   saved.middle = middle;
-  saved.normed = out.norm("ffn norm", c.shard, c.model.hidden, middle, saved.norm);
+  saved.normed = out.norm(kFeedForwardNorm, c.shard, c.model.hidden, middle, saved.norm);
   const TensorId y = c.model.is_moe(layer)
                          ? moe_forward(out, saved.normed, saved.moe)
                          : ffn_forward(out, "ffn", saved.normed, c.model.dense.width,
@@ -53,7 +53,7 @@ TensorId ffn_part_backward(Emitter& out, int layer, TensorId dy, const LayerSave
   TensorId d = c.model.is_moe(layer) ? moe_backward(out, d_branch, saved.normed, saved.moe)
                                      : ffn_backward(out, "ffn", d_branch, c.model.dense.width,
                                                     c.model.dense.gated, saved.dense);
-  d = out.norm_backward("ffn norm", c.shard, h, d, saved.middle, saved.norm);
+  d = out.norm_backward(kFeedForwardNorm, c.shard, h, d, saved.middle, saved.norm);
   return out.stream("ffn residual", OpKind::residual, Phase::data_grad, c.shard, 2 * h, h, {dy, d});
 }
 
@@ -65,7 +65,7 @@ TensorId attention_part_backward(Emitter& out, int layer, TensorId d_middle,
   const TensorId d = attention_backward(
       out, branch_gradient(out, "attention dropout", d_middle, saved.attention_mask),
       saved.attention);
-  return out.stream("attention residual", OpKind::residual, Phase::data_grad, c.shard, 2 * h, h,
+  return out.stream(kAttentionSum, OpKind::residual, Phase::data_grad, c.shard, 2 * h, h,
                     {d_middle, d});
 }
 
@@ -328,7 +328,7 @@ class Recomputation {
     if (d.has(RecomputeModule::layernorm)) {
       s.attention.normed =
           out_.norm("attention norm", c.shard, c.model.hidden, s.input, s.attention.norm);
-      s.normed = out_.norm("ffn norm", c.shard, c.model.hidden, s.middle, s.norm);
+      s.normed = out_.norm(kFeedForwardNorm, c.shard, c.model.hidden, s.middle, s.norm);
       s.dense.input = s.moe.shared.input = s.normed;
     }
     if (experts && d.has(RecomputeModule::moe)) {

@@ -20,9 +20,9 @@ namespace {
 constexpr std::int64_t kMostDegree = 1'000'000;
 constexpr std::size_t kLeastGuessed = 3;  // letters; every two-letter key is near every other
 
-constexpr std::array<std::string_view, 16> kKeys{
-    "tp",     "pp",  "ep",        "etp",    "mbs", "sp",      "zero",    "recompute",
-    "chunks", "vpp", "vpp_group", "stages", "cp",  "cp_comm", "reshard", "replicate"};
+constexpr std::array<std::string_view, 17> kKeys{
+    "tp",  "pp",        "ep",     "etp", "mbs",     "sp",      "zero",      "recompute", "chunks",
+    "vpp", "vpp_group", "stages", "cp",  "cp_comm", "reshard", "replicate", "partition"};
 constexpr std::array<std::string_view, 3> kContextComms{"p2p", "allgather", "a2a"};
 // Groups that a CTA count can be given to; "ctas.tp".
 struct CtaKey {
@@ -106,6 +106,11 @@ std::string sharding_text(const Layout& l) {
   return text;
 }
 
+// "" where every operator runs whole.
+std::string partition_text(const Layout& l) {
+  return l.partition.cuts() ? ",partition=" + to_text(l.partition) : "";
+}
+
 ContextComm parse_context_comm(std::string_view value) {
   const auto at = std::find(kContextComms.begin(), kContextComms.end(), value);
   if (at == kContextComms.end())
@@ -161,6 +166,8 @@ void set(Layout& l, std::optional<int>& etp, std::string_view key, std::string_v
     l.cp = degree();
   } else if (key == "cp_comm") {
     l.cp_comm = parse_context_comm(value);
+  } else if (key == "partition") {
+    l.partition = parse_partition(value);
   } else if (key == "stages") {
     l.stages = parse_stages(value);
   } else if (key.starts_with(kAllCtas)) {
@@ -223,7 +230,7 @@ std::string to_text(const Layout& l) {
                      l.etp, l.micro_batch, l.sp ? 1 : 0, l.zero,
                      to_text(l.recompute, l.recompute_detail)) +
          (l.chunks == 1 ? "" : fmt::format(",chunks={}", l.chunks)) + ctas_text(l) +
-         pipeline_text(l) + context_text(l) + sharding_text(l);
+         pipeline_text(l) + context_text(l) + sharding_text(l) + partition_text(l);
 }
 
 std::string short_name(const Layout& l) {
@@ -242,6 +249,7 @@ std::string short_name(const Layout& l) {
   add("x", l.replicate);
   if (l.sp) name += " sp";
   add("chunks", l.chunks);
+  if (l.partition.cuts()) name += " parts " + to_text(l.partition);
   std::string ctas = ctas_text(l);
   std::replace(ctas.begin(), ctas.end(), ',', ' ');
   if (!l.stages.empty()) ctas += " " + stages_text(l.stages);

@@ -10,8 +10,9 @@
 // dp_outer, pp, embedding, world). "cp=2" cuts every sequence in two (context parallelism),
 // "cp_comm=a2a" says how the parts attend to each other. "zero=3,reshard=0" keeps gathered
 // parameters from the forward to the backward pass, "replicate=2" has two copies of what is
-// sharded. dp follows from the number of devices. Expert parallelism is folded over tp·cp·dp as
-// Megatron-Core 0.20 does: it does not multiply the devices. Rank order is Megatron's
+// sharded. "partition=4:gate:layer" runs what lies around every exchange in parts
+// (models/partition.h). dp follows from the number of devices. Expert parallelism is folded over
+// tp·cp·dp as Megatron-Core 0.20 does: it does not multiply the devices. Rank order is Megatron's
 // tp-cp-ep-dp-pp: tensor parallelism innermost, pipeline outermost.
 #pragma once
 
@@ -23,6 +24,7 @@
 #include <vector>
 
 #include "models/op_graph.h"
+#include "models/partition.h"
 #include "models/recompute.h"
 
 namespace steploom {
@@ -62,6 +64,7 @@ struct Layout {
   // Copies of what is sharded, each over neighbouring ranks (PyTorch's hybrid sharding, Megatron's
   // num-distributed-optimizer-instances): gradients are all-reduced between them.
   int replicate = 1;
+  Partition partition{};  // of the forward pass around expert layers
 
   int virtual_stages() const { return pp * vpp; }
   int devices() const { return tp * cp * pp * dp; }

@@ -6,6 +6,7 @@
 #include <array>
 #include <numeric>
 
+#include "models/routing.h"
 #include "models/stages.h"
 
 namespace steploom {
@@ -327,6 +328,56 @@ Broken chunks_divide_expert_rows(const RuleContext& c) {
   return must_divide("chunks", l.chunks, "rows of a rank for an expert", rows / experts);
 }
 
+Broken partition_needs_runtime(const RuleContext& c) {
+  if (!c.layout.partition.cuts() || c.runtime == nullptr || c.runtime->cuts_ranges)
+    return std::nullopt;
+  return fmt::format("partition={}, which the runtime {} cannot run; leave it out",
+                     to_text(c.layout.partition), c.runtime->name);
+}
+
+Broken partition_needs_exchange(const RuleContext& c) {
+  const Layout& l = c.layout;
+  if (!l.partition.cuts() || (c.model.has_moe() && l.ep > 1)) return std::nullopt;
+  return fmt::format("partition={} with ep={}, where experts exchange nothing; leave it out",
+                     to_text(l.partition), l.ep);
+}
+
+Broken partition_excludes(const RuleContext& c) {
+  const Layout& l = c.layout;
+  if (!l.partition.cuts() || (l.chunks == 1 && l.cp == 1 && l.tp == 1)) return std::nullopt;
+  return fmt::format("partition={} with chunks={}, tp={} and cp={}; all three must be 1",
+                     to_text(l.partition), l.chunks, l.tp, l.cp);
+}
+
+Broken partition_needs_gate(const RuleContext& c) {
+  const Partition& p = c.layout.partition;
+  const bool cuts_gate = p.from == PartFrom::gate || p.from == PartFrom::attention;
+  if (!p.cuts() || p.program || !cuts_gate || decides_on_parts(c.workload.routing.gate))
+    return std::nullopt;
+  return fmt::format(
+      "partition={} with {}, whose gate sees all tokens; begin at permute or dispatch", to_text(p),
+      to_text(c.workload.routing));
+}
+
+Broken partition_divides(const RuleContext& c) {
+  const Layout& l = c.layout;
+  const Partition& p = l.partition;
+  if (!p.cuts() || p.program) return std::nullopt;
+  const std::int64_t tokens = c.workload.seq_length * l.micro_batch;
+  if (p.cuts_capacity()) {
+    const std::int64_t rows = tokens * c.model.moe->top_k, experts = c.model.moe->experts;
+    if (rows % experts != 0)
+      return fmt::format(
+          "partition={}, but {} routed rows of a rank are no equal shares for {} experts",
+          to_text(p), rows, experts);
+    return must_divide("parts", p.parts, "rows of a rank for an expert", rows / experts);
+  }
+  if (p.from == PartFrom::attention || p.to == PartTo::attention)
+    return must_divide("parts", p.parts,
+                       "sequences of a micro-batch, which attention is cut between", l.micro_batch);
+  return must_divide("parts", p.parts, "tokens of a micro-batch", tokens);
+}
+
 Broken ctas_are_measured_settings(const RuleContext& c) {
   constexpr int kMost = 32;
   for (std::size_t g = 0; g < c.layout.ctas.size(); ++g) {
@@ -447,6 +498,17 @@ constexpr std::array kRules{
     LayoutRule{"chunks divide the rows of an expert",
                "Tutel (arXiv 2206.03382): the capacity dimension is cut in equal parts",
                chunks_divide_expert_rows},
+    LayoutRule{"partition needs a runtime that has it", "steploom: Runtime::cuts_ranges",
+               partition_needs_runtime},
+    LayoutRule{"partition needs an exchange",
+               "Lancet (arXiv 2404.19429): the all-to-all is what its pipelining hides",
+               partition_needs_exchange},
+    LayoutRule{"partition excludes chunks, tp and cp",
+               "steploom: parts of tokens that other ranks share are not modelled",
+               partition_excludes},
+    LayoutRule{"partition needs a gate that decides on parts",
+               "Lancet (arXiv 2404.19429), section 2.3", partition_needs_gate},
+    LayoutRule{"partition divides tokens", "steploom: parts are equal", partition_divides},
     LayoutRule{
         "ctas is a power of two up to 32",
         "steploom: the settings that profiles hold; NCCL 2.28 takes minCTAs and maxCTAs up to "

@@ -58,6 +58,10 @@ inline constexpr std::string_view kLogitMaximum = "logit maximum";  // its all-r
 inline constexpr std::string_view kSortByExpert = "sort rows by expert";
 inline constexpr std::string_view kSortBySender = "sort rows by sender";
 
+// Where the halves of a layer begin and end.
+inline constexpr std::string_view kAttentionSum = "attention residual";
+inline constexpr std::string_view kFeedForwardNorm = "ffn norm";
+
 // The tensor in which the gradients of a layer accumulate: "layer 3 dense gradients".
 inline std::string gradient_name(int layer, bool experts) {
   return "layer " + std::to_string(layer) + (experts ? " expert gradients" : " dense gradients");

@@ -1,6 +1,7 @@
 #include "models/routing.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
@@ -18,7 +19,9 @@ namespace {
 constexpr double kMostParameter = 10;
 constexpr double kMostCapacity = 1024;
 constexpr std::array<std::string_view, 3> kLaws{"balanced", "power-law", "log-normal"};
-constexpr std::array<std::string_view, 2> kLimits{"capacity", "nodes"};
+constexpr std::array<std::string_view, 3> kLimits{"capacity", "nodes", "gate"};
+constexpr std::array<std::string_view, 5> kGates{"top-k", "switch", "random", "batch-prioritised",
+                                                 "expert-choice"};
 
 [[noreturn]] void refuse(const std::string& reading, std::string_view place, std::string expected,
                          std::string found, std::string hint = "") {
@@ -63,8 +66,17 @@ void read_limit(std::string_view text, Routing& out, const std::string& reading)
   const std::string_view key = text.substr(0, equals);
   if (equals == std::string_view::npos ||
       std::find(kLimits.begin(), kLimits.end(), key) == kLimits.end())
-    refuse(reading, "", "capacity=FACTOR or nodes=COUNT", fmt::format("'{}'", text),
+    refuse(reading, "", "capacity=FACTOR, nodes=COUNT or gate=NAME", fmt::format("'{}'", text),
            nearest_hint(key, kLimits));
+  if (key == kLimits[2]) {
+    const std::string_view name = text.substr(equals + 1);
+    const auto at = std::find(kGates.begin(), kGates.end(), name);
+    if (at == kGates.end())
+      refuse(reading, key, fmt::format("{}", fmt::join(kGates, ", ")), fmt::format("'{}'", name),
+             nearest_hint(name, kGates));
+    out.gate = static_cast<Gate>(at - kGates.begin());
+    return;
+  }
   const double value = number(text.substr(equals + 1), key, kMostCapacity, reading);
   if (key == kLimits[0]) {
     out.capacity = value;
@@ -104,13 +116,18 @@ std::string to_text(const Routing& r) {
   if (r.random()) text += fmt::format(":{}", r.parameter);
   if (r.capacity > 0) text += fmt::format(",{}={}", kLimits[0], r.capacity);
   if (r.nodes > 0) text += fmt::format(",{}={}", kLimits[1], r.nodes);
+  if (r.gate != Gate::top_k)
+    text += fmt::format(",{}={}", kLimits[2], kGates[static_cast<std::size_t>(r.gate)]);
   return text;
 }
 
 void check_routing(const Routing& r, const ModelSpec& m, const std::string& reading) {
-  if (!r.uneven()) return;
+  if (!r.uneven() && r.gate == Gate::top_k) return;
   if (!m.has_moe())
     refuse(reading, "", "a model with experts", m.name + ", which has none", "leave --routing out");
+  if (r.gate == Gate::switch_gate && m.moe->top_k != 1)
+    refuse(reading, kLimits[2], "a model whose tokens choose one expert for switch",
+           fmt::format("{}, whose tokens choose {}", m.name, m.moe->top_k), "choose gate=top-k");
   if (r.samples < 1 || r.quantile <= 0 || r.quantile > 1)
     refuse(reading, "", "at least one sample and a quantile above 0 and up to 1",
            fmt::format("{} and {}", r.samples, r.quantile));

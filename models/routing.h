@@ -8,6 +8,7 @@
 // Text form: "balanced", "power-law:1.2" (weights with density x^-1.2), "log-normal:0.8" (sigma of
 // the natural logarithm) or a file, and behind a comma "capacity=1.25" (a source rank sends an
 // expert at most so many times its even share, the rest is dropped; without it none is) and
+// "gate=batch-prioritised" (also top-k, switch, random, expert-choice) and
 // "nodes=4" (the experts of a token lie on at most so many nodes, and a row goes once to each:
 // DeepSeek-V3, arXiv 2412.19437, section 3.2.2).
 #pragma once
@@ -21,6 +22,15 @@
 
 namespace steploom {
 
+// How a token's experts are decided. switch and top_k look at the token alone, random at nothing;
+// batch_prioritised (arXiv 2106.05974, section 2.3: the surest tokens take the places first) and
+// expert_choice (arXiv 2202.09368) look at all tokens of the micro-batch.
+enum class Gate : std::uint8_t { top_k, switch_gate, random, batch_prioritised, expert_choice };
+// Can it decide on a part of the tokens as it would on all, told how many places are taken?
+inline bool decides_on_parts(Gate g) {
+  return g != Gate::batch_prioritised && g != Gate::expert_choice;
+}
+
 enum class RoutingLaw : std::uint8_t { balanced, power_law, log_normal, recorded };
 
 struct RecordedLayer {
@@ -30,8 +40,9 @@ struct RecordedLayer {
 
 struct Routing {
   RoutingLaw law = RoutingLaw::balanced;
-  double parameter = 0;                   // exponent of the power law, or sigma
-  double capacity = 0;                    // factor; 0: nothing is dropped
+  double parameter = 0;  // exponent of the power law, or sigma
+  double capacity = 0;   // factor; 0: nothing is dropped
+  Gate gate = Gate::top_k;
   int nodes = 0;                          // most nodes that a token's experts lie on; 0: any number
   std::uint64_t seed = 1;                 // of a law's draws
   int samples = 16;                       // draws of a whole step

@@ -95,10 +95,33 @@ Runtime own_executor() {
   return r;
 }
 
+// RAF, the compiler that Lancet is built into (arXiv 2404.19429, section 6): a compiled graph
+// issued by a virtual machine in C++, products in fp32, attention in kernels of its own, gradients
+// of the weights' precision, and experts of fixed capacity. No buckets: every weight's gradient is
+// all-reduced on its own.
+Runtime raf() {
+  Runtime r;
+  r.name = "raf";
+  r.launch = 5'000 * kNanosecond;             // as our own executor's calls: assumed
+  r.launch_collective = 8'000 * kNanosecond;  // likewise
+  r.chunks_experts = true;
+  r.cuts_ranges = true;
+  r.fused_attention = false;
+  r.dropout = true;
+  r.overlap_grad_reduce = true;
+  r.overlap_param_gather = true;
+  r.grad_bytes = 4;
+  r.bucket_elements = 0;  // reduced weight by weight, a layer's weights together here
+  r.bucket_elements_per_rank = 0;
+  r.workspace = kCublasWorkspace + kContext;
+  r.communicator_buffers = kCommunicatorBuffers;
+  return r;
+}
+
 }  // namespace
 
 std::span<const Runtime> built_in_runtimes() {
-  static const std::array kRuntimes{megatron_core(), own_executor(), megatron_2022()};
+  static const std::array kRuntimes{megatron_core(), own_executor(), megatron_2022(), raf()};
   return kRuntimes;
 }
 

@@ -36,6 +36,8 @@ struct Runtime {
   // Can run the experts of a layer in chunks, beside their all-to-all (Layout::chunks); off: `plan`
   // tries none.
   bool chunks_experts = false;
+  // Can cut ranges of the forward pass around the experts' exchanges (Layout::partition).
+  bool cuts_ranges = false;
   int most_zero = 1;               // the highest ZeRO stage that it can run (Layout::zero)
   bool replicates_shards = false;  // can run several copies of shards (Layout::replicate)
   // Can run context parallelism (Layout::cp); off: rules refuse it, `plan` tries none.

@@ -1,5 +1,6 @@
 #include "models/shapes.h"
 
+#include <cassert>
 #include <utility>
 
 namespace steploom {
@@ -119,11 +120,31 @@ Work joined(const Work& part, int parts) {
   const bool weight_grad = product && w.phase == Phase::weight_grad;
   if (product) {  // the weights are not cut
     const Bytes weights =
-        weight_grad ? w.groups * w.m * w.n * 8 : w.groups * w.n * w.k * bytes_of(w.precision);
+        weight_grad ? w.groups * w.m * w.n * 8 : w.groups * w.n * w.k * operand_bytes(w.precision);
     w.bytes -= (parts - 1) * weights;
   }
-  (weight_grad ? w.k : w.m) *= parts;
+  (weight_grad ? w.k : w.kind == OpKind::attention ? w.n : w.m) *= parts;
+  if (w.kind == OpKind::batched_matmul) w.groups *= parts;
   return w;
+}
+
+Work part_of(const Work& whole, int parts) {
+  assert(whole.phase == Phase::forward);
+  Work w = whole;
+  w.flops /= parts;
+  const bool product = w.kind == OpKind::matmul || w.kind == OpKind::grouped_matmul;
+  const Bytes weights = product ? w.groups * w.n * w.k * operand_bytes(w.precision) : 0;
+  w.bytes = (w.bytes - weights) / parts + weights;
+  if (is_communication(w.kind)) return w;
+  (w.kind == OpKind::attention ? w.n : w.m) /= parts;
+  if (w.kind == OpKind::batched_matmul) w.groups /= parts;
+  return w;
+}
+
+std::int64_t rows_to_cut(const Work& w) {
+  if (is_communication(w.kind)) return 0;
+  if (w.kind == OpKind::batched_matmul) return w.groups;
+  return w.kind == OpKind::attention ? w.n : w.m;
 }
 
 Work communication(OpKind kind, Phase phase, Bytes bytes) {

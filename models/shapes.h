@@ -51,7 +51,16 @@ Work streaming(OpKind kind, Phase phase, Precision p, std::int64_t m, std::int64
 // A collective or a message; bytes as nccl-tests counts them.
 Work communication(OpKind kind, Phase phase, Bytes bytes);
 
-// The work that `part` is one of `parts` equal parts of, cut along its rows (tokens).
+// The work that `part` is one of `parts` equal parts of, cut along its rows (tokens), attention
+// along its sequences.
 Work joined(const Work& part, int parts);
+
+// One of `parts` equal parts of a forward operator's work: joined() of it is the whole again. What
+// it is cut along must divide by `parts`: see rows_to_cut.
+Work part_of(const Work& whole, int parts);
+
+// What an operator is cut along: rows; attention's and its unfused products' sequences and heads.
+// 0: bytes alone (collectives).
+std::int64_t rows_to_cut(const Work& w);
 
 }  // namespace steploom

@@ -3,6 +3,8 @@
 #include <string>
 #include <utility>
 
+#include "planner/pass_partition.h"
+
 namespace steploom {
 namespace {
 
@@ -32,6 +34,7 @@ void buffer_messages(const Setting& s, const Layout& l, const std::vector<StageS
 RankBlocks rank_blocks(const Setting& s, const Layout& l, const std::vector<StageSpan>& spans,
                        const GroupShapes& shapes, CostCache& costs) {
   std::vector<Chunk> chunks = build_chunks(s.model, s.work, l, s.runtime, spans);
+  if (l.partition.cuts()) partition_forward(s, l, shapes, costs, chunks);
   RankBlocks out;
   const auto lowered = [&](std::string name, const OpGraph& graph) {
     Block block = lower_block(std::move(name), graph, s.runtime, l, shapes, costs);

@@ -48,7 +48,7 @@ TEST(Routing, TextRefusals) {
                                    {"log-normal:1x", "'1x'"},
                                    {"balanced,capasity=2", "did you mean 'capacity'"},
                                    {"balanced,nodes=1.5", "a whole number"},
-                                   {"balanced,nodes", "capacity=FACTOR or nodes"},
+                                   {"balanced,nodes", "capacity=FACTOR, nodes"},
                                    {"no/such/file.csv", "or a file"}})
     EXPECT_THAT(refusal([&] { parse_routing(text, "--routing"); }),
                 testing::AllOf(HasSubstr("--routing"), HasSubstr(part)))

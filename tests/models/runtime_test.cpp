@@ -43,7 +43,7 @@ TEST(Runtime, AnUnknownNameGetsTheNearest) {
   const auto where = refusal([] { runtime_named("megatroncore"); });
   EXPECT_EQ(where.hint, "did you mean 'megatron-core'?");
   EXPECT_EQ(refusal([] { runtime_named("x"); }).hint,
-            "known: megatron-core, steploom, megatron-2022");
+            "known: megatron-core, steploom, megatron-2022, raf");
 }
 
 }  // namespace
