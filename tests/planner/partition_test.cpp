@@ -159,20 +159,27 @@ TEST(RangeTime, StagesAreRunsOfOneQueue) {
   EXPECT_EQ(stages_of(g, 2, 5), (std::vector<int>{0, 1, 2}));
 }
 
-// Every way to cut, over all disjoint ranges and parts.
-Picoseconds brute_force(const OpGraph& g, OpId from, const PartRules& rules, int most, OpId longest,
-                        const PartTime& time) {
-  if (from == g.size()) return 0;
+// Every way to cut, over all disjoint ranges; `least`: of each range, its best number of parts.
+Picoseconds brute_force(const std::map<std::pair<OpId, OpId>, Picoseconds>& least, OpId from,
+                        OpId size) {
+  if (from == size) return 0;
   Picoseconds best = std::numeric_limits<Picoseconds>::max();
-  for (OpId to = from + 1; to <= g.size() && (to - from <= longest || to == from + 1); ++to)
-    for (int k = 1; k <= most; ++k) {
-      PartRules with = rules;
-      with.parts = k;
-      if (k > 1 && !infer_axes(g, from, to, with).found()) continue;
-      best = std::min(best, range_time(g, {from, to, k}, time) +
-                                brute_force(g, to, rules, most, longest, time));
-    }
+  for (auto at = least.lower_bound({from, 0}); at != least.end() && at->first.first == from; ++at)
+    best = std::min(best, at->second + brute_force(least, at->first.second, size));
   return best;
+}
+
+Picoseconds brute_force(const OpGraph& g, int most, OpId longest, const PartTime& time) {
+  std::map<std::pair<OpId, OpId>, Picoseconds> least;
+  for (OpId from = 0; from < g.size(); ++from)
+    for (OpId to = from + 1; to <= g.size() && to - from <= longest; ++to) {
+      Picoseconds& best = least[{from, to}];
+      best = range_time(g, {from, to, 1}, time);
+      for (int k = 2; k <= most; ++k)
+        if (infer_axes(g, from, to, {.parts = k}).found())
+          best = std::min(best, range_time(g, {from, to, k}, time));
+    }
+  return brute_force(least, 0, static_cast<OpId>(g.size()));
 }
 
 TEST(RangeProgram, EqualsBruteForceOnSmallGraphs) {
@@ -190,7 +197,7 @@ TEST(RangeProgram, EqualsBruteForceOnSmallGraphs) {
     const PartTime time = time_of(steps, draw(3));
     // As many groups as operators: every border is one.
     const RangeChoice chosen = choose_ranges(g, {}, {.most_parts = 4, .groups = 1000}, time);
-    EXPECT_EQ(chosen.time, brute_force(g, 0, {}, 4, 4, time)) << trial;
+    EXPECT_EQ(chosen.time, brute_force(g, 4, 4, time)) << trial;
     Picoseconds sum = 0;
     OpId done = 0;
     for (const CutRange& r : chosen.ranges) {
