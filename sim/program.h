@@ -96,7 +96,13 @@ struct BlockTemplate {
   std::vector<Access> accesses;     // sorted by op; for check()
 };
 
-enum class SlotKind : std::uint8_t { forward, backward, optimizer };
+enum class SlotKind : std::uint8_t {
+  forward,
+  backward,         // gradients of data and weights together
+  backward_data,    // of what the block was given alone: B
+  backward_weight,  // of its parameters, later: W
+  optimizer
+};
 
 struct Slot {
   std::uint32_t block = 0;       // into Program::blocks

@@ -11,7 +11,8 @@ namespace {
 constexpr std::array<std::string_view, kTimelineSources> kSources{"simulated", "executed",
                                                                   "imported"};
 
-constexpr std::array<std::string_view, kSlotKinds> kSlots{"forward", "backward", "optimizer"};
+constexpr std::array<std::string_view, kSlotKinds> kSlots{"forward", "backward", "backward_data",
+                                                          "backward_weight", "optimizer"};
 
 class Names {
  public:

@@ -40,6 +40,9 @@ constexpr std::array<TypeNames, kPrecisions> kTypes{{{"BFloat16", "bf16"},
                                                      {"BFloat16", "bf16"},
                                                      {"BFloat16", "bf16"}}};
 
+// How PyTorch's pipelines call a pass ("PP:0F3"); in the order of SlotKind, but for the optimizer.
+constexpr std::array<char, kSlotKinds - 1> kTorchAction{'F', 'B', 'I', 'W'};
+
 // As the PyTorch profiler, which leaves out the rest.
 constexpr std::size_t kMostRanksListed = 30;
 
@@ -258,7 +261,7 @@ class Writer {
   std::string slot_name(const TimelineSlot& slot) const {
     if (slot.kind == SlotKind::optimizer || slot.micro_batch < 0) return names_[slot.name];
     return fmt::format("\"PP:{}{}{}\"", t_.devices[slot.device].stage,
-                       slot.kind == SlotKind::forward ? 'F' : 'B', slot.micro_batch);
+                       kTorchAction.at(static_cast<std::size_t>(slot.kind)), slot.micro_batch);
   }
 
   void memory(const MemorySample& m) {
