@@ -87,7 +87,7 @@ class Binder {
       const BlockTemplate& block = p_.blocks[p_.slots[s].block];
       std::size_t access = 0;
       for (std::uint32_t i = 0; i < block.ops.size(); ++i) {
-        Operator op{block.infos[i], "", p_.slots[s].micro_batch, {}, {}};
+        Operator op{block.infos[i], "", micro_batch_of(p_.slots[s], block.ops[i]), {}, {}};
         for (; access < block.accesses.size() && block.accesses[access].op == i; ++access) {
           const Access& a = block.accesses[access];
           if (a.mode == AccessMode::read) op.reads.push_back(a.tensor);
@@ -117,7 +117,8 @@ class Binder {
       const Slot& slot = p_.slots[s];
       for (const Access& a : p_.blocks[slot.block].accesses) {
         if (!micro_batch_tensor(a.tensor)) continue;
-        const std::pair key{c_.owner(a.tensor), slot.micro_batch};
+        const std::pair key{c_.owner(a.tensor),
+                            micro_batch_of(slot, p_.blocks[slot.block].ops[a.op])};
         const std::uint32_t me = clocks_.number(slot.first_op + a.op);
         auto found = open.find(key);
         if (found == open.end()) {

@@ -86,6 +86,7 @@ struct OpTemplate {
   bool host_waits = false;  // the host issues nothing more on this device until it has finished
   bool eager = false;       // point to point below NCCL's buffer: the sender does not wait
   bool sender = false;      // point to point: this member sends
+  bool beside = false;      // of the slot's second micro-batch (Slot::beside)
 };
 
 struct BlockTemplate {
@@ -101,6 +102,7 @@ enum class SlotKind : std::uint8_t {
   backward,         // gradients of data and weights together
   backward_data,    // of what the block was given alone: B
   backward_weight,  // of its parameters, later: W
+  pair,             // a forward pass, and a backward pass of another micro-batch, woven together
   optimizer
 };
 
@@ -108,6 +110,7 @@ struct Slot {
   std::uint32_t block = 0;       // into Program::blocks
   std::int32_t micro_batch = 0;  // -1: once a step
   SlotKind kind = SlotKind::forward;
+  std::int32_t beside = -1;    // pair: the micro-batch of the backward pass
   std::uint32_t first_op = 0;  // id of its first operator; set by finalize()
   // Into Program::durations: where those of its operators that vary begin; or kTemplateDurations.
   std::uint32_t durations = kTemplateDurations;
@@ -201,6 +204,11 @@ void finalize(Program& program);
 
 // "gpu0 · F 3 · layer 1 fc1": device, block, micro-batch and operator, for messages.
 std::string describe_op(const Program& program, std::uint32_t op);
+
+// Of a pair, its operators have one or the other.
+inline std::int32_t micro_batch_of(const Slot& slot, const OpTemplate& op) {
+  return op.beside ? slot.beside : slot.micro_batch;
+}
 
 // How long a template operator takes in a slot, alone on the device.
 inline Picoseconds duration_in(const Program& program, const Slot& slot, const OpTemplate& op) {

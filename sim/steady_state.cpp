@@ -28,7 +28,8 @@ bool as_long(const Program& p, const Slot& a, const Slot& b) {
 bool alike(const Program& p, std::uint32_t slot, std::uint32_t period, std::int32_t micro_batches) {
   const Slot& a = p.slots[slot];
   const Slot& b = p.slots[slot + period];
-  return a.block == b.block && b.micro_batch - a.micro_batch == micro_batches && as_long(p, a, b);
+  return a.block == b.block && b.micro_batch - a.micro_batch == micro_batches &&
+         (a.kind != SlotKind::pair || b.beside - a.beside == micro_batches) && as_long(p, a, b);
 }
 
 bool edges_alike(const Program& p, std::uint32_t slot, std::uint32_t period) {

@@ -43,7 +43,8 @@ class Lifetimes {
     const bool step = tensor.scope == TensorScope::step;
     const TensorId owner = owner_of(table_, access.tensor);
     const std::uint64_t key =
-        std::uint64_t{owner} << 32 | static_cast<std::uint32_t>(step ? -1 : slot.micro_batch);
+        std::uint64_t{owner} << 32 | static_cast<std::uint32_t>(
+            step ? -1 : micro_batch_of(slot, p_.blocks[slot.block].ops[access.op]));
     Copy& copy = copies_[key];
     const std::uint32_t me = clocks_.number(slot.first_op + access.op);
     if (copy.use.empty() || (access.mode == AccessMode::write && copy.freed_by != 0)) {

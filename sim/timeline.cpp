@@ -12,7 +12,8 @@ constexpr std::array<std::string_view, kTimelineSources> kSources{"simulated", "
                                                                   "imported"};
 
 constexpr std::array<std::string_view, kSlotKinds> kSlots{"forward", "backward", "backward_data",
-                                                          "backward_weight", "optimizer"};
+                                                          "backward_weight", "pair",
+                                                          "optimizer"};
 
 class Names {
  public:
@@ -161,7 +162,8 @@ Timeline make_timeline(const Program& p, const Replay& replay) {
   for (std::uint32_t s = 0; s < p.slots.size(); ++s) {
     const Slot& slot = p.slots[s];
     const std::uint32_t device = p.device_of_slot[s];
-    t.slots.push_back({device, names.id(p.blocks[slot.block].name), slot.micro_batch, slot.kind});
+    t.slots.push_back({device, names.id(p.blocks[slot.block].name), slot.micro_batch, slot.kind,
+                       slot.beside});
     const std::vector<OpTemplate>& ops = p.blocks[slot.block].ops;
     for (std::size_t i = 0; i < ops.size(); ++i) {
       TimelineEvent e = templates[slot.block][i];

@@ -92,6 +92,7 @@ struct TimelineSlot {
   std::uint32_t name = 0;        // into Timeline::names: "F", "B", "optimizer"
   std::int32_t micro_batch = 0;  // -1: once a step
   SlotKind kind = SlotKind::forward;
+  std::int32_t beside = -1;  // pair: the micro-batch of the backward pass
 };
 
 struct TimelineEvent {

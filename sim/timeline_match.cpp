@@ -44,7 +44,7 @@ std::string slots_differ(const Timeline& a, const Timeline& b) {
     return fmt::format("{} slots in A, {} in B", a.slots.size(), b.slots.size());
   for (std::size_t s = 0; s < a.slots.size(); ++s) {
     const TimelineSlot &x = a.slots[s], &y = b.slots[s];
-    if (x.device != y.device || x.micro_batch != y.micro_batch || x.kind != y.kind ||
+    if (x.device != y.device || x.micro_batch != y.micro_batch || x.beside != y.beside || x.kind != y.kind ||
         a.names[x.name] != b.names[y.name])
       return fmt::format("slot {} is {} in A, {} in B", s, slot_text(a, x), slot_text(b, y));
   }

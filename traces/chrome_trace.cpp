@@ -40,8 +40,9 @@ constexpr std::array<TypeNames, kPrecisions> kTypes{{{"BFloat16", "bf16"},
                                                      {"BFloat16", "bf16"},
                                                      {"BFloat16", "bf16"}}};
 
-// How PyTorch's pipelines call a pass ("PP:0F3"); in the order of SlotKind, but for the optimizer.
-constexpr std::array<char, kSlotKinds - 1> kTorchAction{'F', 'B', 'I', 'W'};
+// How PyTorch's pipelines call a pass ("PP:0F3"); in the order of SlotKind, but for pairs and
+// the optimizer.
+constexpr std::array<char, kSlotKinds - 2> kTorchAction{'F', 'B', 'I', 'W'};
 
 // As the PyTorch profiler, which leaves out the rest.
 constexpr std::size_t kMostRanksListed = 30;
@@ -260,6 +261,11 @@ class Writer {
 
   std::string slot_name(const TimelineSlot& slot) const {
     if (slot.kind == SlotKind::optimizer || slot.micro_batch < 0) return names_[slot.name];
+    if (slot.kind == SlotKind::pair) {
+      const int stage = t_.devices[slot.device].stage;
+      return fmt::format("\"PP:({}F{};{}B{})OVERLAP_F_B\"", stage, slot.micro_batch, stage,
+                         slot.beside);
+    }
     return fmt::format("\"PP:{}{}{}\"", t_.devices[slot.device].stage,
                        kTorchAction.at(static_cast<std::size_t>(slot.kind)), slot.micro_batch);
   }

@@ -193,7 +193,7 @@ class Reader {
   }
 
   void slot(const Json& in) {
-    in.allow_only(Keys{"device", "block", "pass", "micro_batch"});
+    in.allow_only(Keys{"device", "block", "pass", "micro_batch", "beside"});
     TimelineSlot s;
     const Json device = in.at("device");
     s.device = index(device, t_.devices.size());
@@ -202,6 +202,7 @@ class Reader {
     s.name = name(in.at("block").text());
     s.kind = named<SlotKind>(in.at("pass"), kSlotKinds);
     s.micro_batch = in.at("micro_batch").small_integer(-1, 1 << 30);
+    if (s.kind == SlotKind::pair) s.beside = in.at("beside").small_integer(0, 1 << 30);
     t_.slots.push_back(s);
   }
 

@@ -53,8 +53,10 @@ class Writer {
     });
     list("operators", operators_, [&](const TimelineEvent* e) { one_operator(*e); });
     list("slots", t_.slots, [&](const TimelineSlot& s) {
-      put("{{\"device\": {}, \"block\": {}, \"pass\": \"{}\", \"micro_batch\": {}}}", s.device,
+      put("{{\"device\": {}, \"block\": {}, \"pass\": \"{}\", \"micro_batch\": {}", s.device,
           json_string(t_.names[s.name]), name_of(s.kind), s.micro_batch);
+      if (s.kind == SlotKind::pair) put(", \"beside\": {}", s.beside);
+      put("}}");
     });
     std::uint32_t index = 0;
     list("events", t_.events, [&](const TimelineEvent& e) { event(index++, e); });
