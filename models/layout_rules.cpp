@@ -327,6 +327,39 @@ Broken chunks_divide_expert_rows(const RuleContext& c) {
   return must_divide("chunks", l.chunks, "rows of a rank for an expert", rows / experts);
 }
 
+Broken dw_needs_exchange(const RuleContext& c) {
+  const Layout& l = c.layout;
+  if (l.dw == WeightPlacement::none || (c.model.has_moe() && l.ep > 1)) return std::nullopt;
+  return fmt::format(
+      "dw={} without an all-to-all of experts to hide; leave it out or choose ep > 1",
+      name_of(l.dw));
+}
+
+// What is said of gradient collectives, by the first key that says something; "" if none does.
+std::string gradient_choice(const Layout& l) {
+  if (l.grad_micro != 0) return fmt::format("grad_micro={}", l.grad_micro);
+  if (l.a2a_first) return "a2a_first=1";
+  return l.bucket != 0 ? fmt::format("bucket={}", l.bucket) : "";
+}
+
+Broken gradients_need_replicas(const RuleContext& c) {
+  const std::string choice = gradient_choice(c.layout);
+  if (choice.empty() || c.layout.dp_cp() > 1 || c.layout.expert_dp() > 1) return std::nullopt;
+  return choice + " without data parallelism, where no gradient is communicated; leave it out";
+}
+
+Broken gradients_need_buckets(const RuleContext& c) {
+  const std::string choice = gradient_choice(c.layout);
+  if (choice.empty() || c.layout.zero < 2) return std::nullopt;
+  return fmt::format("{} with zero={}, which reduces layer by layer; choose zero=0 or 1", choice,
+                     c.layout.zero);
+}
+
+Broken a2a_first_needs_exchange(const RuleContext& c) {
+  if (!c.layout.a2a_first || (c.model.has_moe() && c.layout.ep > 1)) return std::nullopt;
+  return "a2a_first=1 without an all-to-all of experts; leave it out or choose ep > 1";
+}
+
 Broken ctas_are_measured_settings(const RuleContext& c) {
   constexpr int kMost = 32;
   for (std::size_t g = 0; g < c.layout.ctas.size(); ++g) {
@@ -447,6 +480,14 @@ constexpr std::array kRules{
     LayoutRule{"chunks divide the rows of an expert",
                "Tutel (arXiv 2206.03382): the capacity dimension is cut in equal parts",
                chunks_divide_expert_rows},
+    LayoutRule{"dw needs an all-to-all", "Lancet (arXiv 2404.19429), section 4", dw_needs_exchange},
+    LayoutRule{"gradient collectives need replicas",
+               "steploom: without replicas nothing is communicated", gradients_need_replicas},
+    LayoutRule{"gradient buckets need zero 0 or 1",
+               "steploom: ZeRO-2 and 3 reduce unit by unit (sharded_parameters.cpp)",
+               gradients_need_buckets},
+    LayoutRule{"a2a_first needs an all-to-all", "Lina (arXiv 2210.17223), section 5",
+               a2a_first_needs_exchange},
     LayoutRule{
         "ctas is a power of two up to 32",
         "steploom: the settings that profiles hold; NCCL 2.28 takes minCTAs and maxCTAs up to "

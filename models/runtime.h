@@ -36,6 +36,10 @@ struct Runtime {
   // Can run the experts of a layer in chunks, beside their all-to-all (Layout::chunks); off: `plan`
   // tries none.
   bool chunks_experts = false;
+  // Can run the weight gradients of a backward pass elsewhere in it (Layout::dw), and gradient
+  // collectives of any size in any order (Layout::bucket, grad_micro, a2a_first); off: `plan` tries
+  // none.
+  bool places_gradients = false;
   int most_zero = 1;               // the highest ZeRO stage that it can run (Layout::zero)
   bool replicates_shards = false;  // can run several copies of shards (Layout::replicate)
   // Can run context parallelism (Layout::cp); off: rules refuse it, `plan` tries none.

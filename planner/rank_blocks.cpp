@@ -3,6 +3,8 @@
 #include <string>
 #include <utility>
 
+#include "planner/passes.h"
+
 namespace steploom {
 namespace {
 
@@ -30,8 +32,11 @@ void buffer_messages(const Setting& s, const Layout& l, const std::vector<StageS
 }  // namespace
 
 RankBlocks rank_blocks(const Setting& s, const Layout& l, const std::vector<StageSpan>& spans,
-                       const GroupShapes& shapes, CostCache& costs) {
+                       const GroupShapes& shapes, const RankPlace& place, CostCache& costs) {
   std::vector<Chunk> chunks = build_chunks(s.model, s.work, l, s.runtime, spans);
+  const PassContext context{s, l, place.first_shapes, costs,
+                            room_for_backward(s, l, place.stage, spans, chunks)};
+  for (Chunk& chunk : chunks) apply_backward_passes(chunk, context);
   RankBlocks out;
   const auto lowered = [&](std::string name, const OpGraph& graph) {
     Block block = lower_block(std::move(name), graph, s.runtime, l, shapes, costs);
