@@ -6,6 +6,7 @@
 #include <array>
 #include <charconv>
 #include <optional>
+#include <span>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -20,10 +21,13 @@ namespace {
 constexpr std::int64_t kMostDegree = 1'000'000;
 constexpr std::size_t kLeastGuessed = 3;  // letters; every two-letter key is near every other
 
-constexpr std::array<std::string_view, 17> kKeys{
-    "tp",  "pp",        "ep",     "etp", "mbs",     "sp",      "zero",      "recompute", "chunks",
-    "vpp", "vpp_group", "stages", "cp",  "cp_comm", "reshard", "replicate", "partition"};
+constexpr std::array<std::string_view, 21> kKeys{
+    "tp",        "pp",        "ep",        "etp",       "mbs",    "sp",         "zero",
+    "recompute", "chunks",    "vpp",       "vpp_group", "stages", "cp",         "cp_comm",
+    "reshard",   "replicate", "partition", "dw",        "bucket", "grad_micro", "a2a_first"};
 constexpr std::array<std::string_view, 3> kContextComms{"p2p", "allgather", "a2a"};
+constexpr std::array<std::string_view, 3> kWeightPlacements{"none", "lancet", "solved"};
+constexpr std::int64_t kMostElements = 1'000'000'000'000;
 // Groups that a CTA count can be given to; "ctas.tp".
 struct CtaKey {
   std::string_view key;
@@ -111,12 +115,23 @@ std::string partition_text(const Layout& l) {
   return l.partition.cuts() ? ",partition=" + to_text(l.partition) : "";
 }
 
-ContextComm parse_context_comm(std::string_view value) {
-  const auto at = std::find(kContextComms.begin(), kContextComms.end(), value);
-  if (at == kContextComms.end())
-    refuse("cp_comm", fmt::format("{}", fmt::join(kContextComms, ", ")), value,
-           nearest_hint(value, kContextComms));
-  return static_cast<ContextComm>(at - kContextComms.begin());
+// "" where gradients are computed and reduced as the runtime does.
+std::string gradients_text(const Layout& l) {
+  std::string text;
+  if (l.dw != WeightPlacement::none) text += fmt::format(",dw={}", name_of(l.dw));
+  if (l.bucket != 0) text += fmt::format(",bucket={}", l.bucket);
+  if (l.grad_micro != 0) text += fmt::format(",grad_micro={}", l.grad_micro);
+  if (l.a2a_first) text += ",a2a_first=1";
+  return text;
+}
+
+// One of an enumeration's names.
+template <class Enum>
+Enum named(std::string_view key, std::string_view value, std::span<const std::string_view> names) {
+  const auto at = std::find(names.begin(), names.end(), value);
+  if (at == names.end())
+    refuse(key, fmt::format("{}", fmt::join(names, ", ")), value, nearest_hint(value, names));
+  return static_cast<Enum>(at - names.begin());
 }
 
 std::string_view trimmed(std::string_view text) {
@@ -165,9 +180,17 @@ void set(Layout& l, std::optional<int>& etp, std::string_view key, std::string_v
   } else if (key == "cp") {
     l.cp = degree();
   } else if (key == "cp_comm") {
-    l.cp_comm = parse_context_comm(value);
+    l.cp_comm = named<ContextComm>(key, value, kContextComms);
   } else if (key == "partition") {
     l.partition = parse_partition(value);
+  } else if (key == "dw") {
+    l.dw = named<WeightPlacement>(key, value, kWeightPlacements);
+  } else if (key == "bucket") {
+    l.bucket = whole_number(key, value, 0, kMostElements);
+  } else if (key == "grad_micro") {
+    l.grad_micro = whole_number(key, value, 0, kMostElements);
+  } else if (key == "a2a_first") {
+    l.a2a_first = whole_number(key, value, 0, 1) == 1;
   } else if (key == "stages") {
     l.stages = parse_stages(value);
   } else if (key.starts_with(kAllCtas)) {
@@ -185,6 +208,19 @@ void set(Layout& l, std::optional<int>& etp, std::string_view key, std::string_v
 
 std::string_view name_of(ContextComm c) {
   return kContextComms.at(static_cast<std::size_t>(c));
+}
+
+std::string_view name_of(WeightPlacement w) {
+  return kWeightPlacements.at(static_cast<std::size_t>(w));
+}
+
+int Layout::gradient_parts(std::int64_t elements, int ranks, Bytes each) const {
+  if (grad_micro == 0 || elements * each <= grad_micro) return 1;
+  const std::int64_t shares = elements % ranks == 0 ? ranks : 1;
+  const std::int64_t least = (elements * each + grad_micro - 1) / grad_micro;
+  for (std::int64_t n = least; n <= 2 * least + 16 && n <= elements; ++n)
+    if (elements % (n * shares) == 0) return static_cast<int>(n);
+  return 1;
 }
 
 Layout parse_layout(std::string_view text, int devices, bool has_moe) {
@@ -230,7 +266,8 @@ std::string to_text(const Layout& l) {
                      l.etp, l.micro_batch, l.sp ? 1 : 0, l.zero,
                      to_text(l.recompute, l.recompute_detail)) +
          (l.chunks == 1 ? "" : fmt::format(",chunks={}", l.chunks)) + ctas_text(l) +
-         pipeline_text(l) + context_text(l) + sharding_text(l) + partition_text(l);
+         pipeline_text(l) + context_text(l) + sharding_text(l) + partition_text(l) +
+         gradients_text(l);
 }
 
 std::string short_name(const Layout& l) {
@@ -250,7 +287,7 @@ std::string short_name(const Layout& l) {
   if (l.sp) name += " sp";
   add("chunks", l.chunks);
   if (l.partition.cuts()) name += " parts " + to_text(l.partition);
-  std::string ctas = ctas_text(l);
+  std::string ctas = ctas_text(l) + gradients_text(l);
   std::replace(ctas.begin(), ctas.end(), ',', ' ');
   if (!l.stages.empty()) ctas += " " + stages_text(l.stages);
   return name + ctas;

@@ -11,8 +11,11 @@
 // "cp_comm=a2a" says how the parts attend to each other. "zero=3,reshard=0" keeps gathered
 // parameters from the forward to the backward pass, "replicate=2" has two copies of what is
 // sharded. "partition=4:gate:layer" runs what lies around every exchange in parts
-// (models/partition.h). dp follows from the number of devices. Expert parallelism is folded over
-// tp·cp·dp as Megatron-Core 0.20 does: it does not multiply the devices. Rank order is Megatron's
+// (models/partition.h), "dw=solved" moves weight gradients beside the backward all-to-alls,
+// "bucket=10000000" says how many elements a gradient bucket has at least, "grad_micro=31457280"
+// cuts one into parts of at most so many bytes, "a2a_first=1" starts none while an all-to-all runs.
+// dp follows from the number of devices. Expert parallelism is folded over tp·cp·dp as
+// Megatron-Core 0.20 does: it does not multiply the devices. Rank order is Megatron's
 // tp-cp-ep-dp-pp: tensor parallelism innermost, pipeline outermost.
 #pragma once
 
@@ -36,6 +39,14 @@ enum class ContextComm : std::uint8_t {
   a2a,        // each rank gets all tokens of some heads (DeepSpeed-Ulysses)
 };
 std::string_view name_of(ContextComm c);  // "allgather"
+
+// Where the weight gradients of a backward pass run (planner/pass_weight_gradients.h).
+enum class WeightPlacement : std::uint8_t {
+  none,    // where autograd issues them
+  lancet,  // beside the all-to-alls, by the greedy best fit of Lancet (arXiv 2404.19429)
+  solved,  // by a solver that also counts gradients that come later and memory held longer
+};
+std::string_view name_of(WeightPlacement w);  // "solved"
 
 struct Layout {
   int tp = 1;   // tensor parallel
@@ -65,6 +76,10 @@ struct Layout {
   // num-distributed-optimizer-instances): gradients are all-reduced between them.
   int replicate = 1;
   Partition partition{};  // of the forward pass around expert layers
+  WeightPlacement dw = WeightPlacement::none;
+  std::int64_t bucket = 0;  // least gradient bucket, elements; 0: the runtime's own
+  Bytes grad_micro = 0;     // most bytes of a gradient collective; 0: a bucket is one
+  bool a2a_first = false;   // no gradient collective starts while an all-to-all runs or is due
 
   int virtual_stages() const { return pp * vpp; }
   int devices() const { return tp * cp * pp * dp; }
@@ -75,6 +90,9 @@ struct Layout {
   std::int64_t micro_batches(std::int64_t global_batch) const {
     return global_batch / (micro_batch * dp);
   }
+  // Equal parts of a gradient bucket, none larger than grad_micro and each in equal shares for the
+  // ranks that the bucket has equal shares for; 1 where there is no such number near.
+  int gradient_parts(std::int64_t elements, int ranks, Bytes each) const;
   int ctas_of(CommGroup group) const { return ctas[static_cast<std::size_t>(group)]; }
   auto operator<=>(const Layout&) const = default;  // canonical order of the search
 };

@@ -5,36 +5,14 @@
 #include <algorithm>
 #include <array>
 #include <numeric>
+#include <vector>
 
-#include "models/routing.h"
+#include "models/overlap_rules.h"
+#include "models/rule_words.h"
 #include "models/stages.h"
 
 namespace steploom {
 namespace {
-
-using Broken = std::optional<std::string>;
-
-// "1, 2, 4, 8, ...": the divisors of n that a degree may take.
-std::string divisors(std::int64_t n) {
-  constexpr int kMostListed = 8;
-  constexpr std::int64_t kMostTried = 4096;
-  std::string text;
-  int listed = 0;
-  for (std::int64_t d = 1; d <= std::min(n, kMostTried); ++d) {
-    if (n % d != 0) continue;
-    if (listed == kMostListed) return text + ", ...";
-    text += fmt::format("{}{}", listed == 0 ? "" : ", ", d);
-    ++listed;
-  }
-  return text;
-}
-
-Broken must_divide(std::string_view degree_name, std::int64_t degree, std::string_view what,
-                   std::int64_t n) {
-  if (n % degree == 0) return std::nullopt;
-  return fmt::format("{}={} does not divide {} {}; {} may be {}", degree_name, degree, n, what,
-                     degree_name, divisors(n));
-}
 
 bool any_layer(const ModelSpec& m, bool moe) {
   return std::find(m.layer_is_moe.begin(), m.layer_is_moe.end(), moe) != m.layer_is_moe.end();
@@ -45,7 +23,7 @@ Broken mesh_fills_devices(const RuleContext& c) {
   const std::int64_t replica = std::int64_t{l.tp} * l.cp * l.pp;
   if (c.devices % replica != 0) {
     return fmt::format("tp·cp·pp={} does not divide {} devices; tp·cp·pp may be {}", replica,
-                       c.devices, divisors(c.devices));
+                       c.devices, divisors_of(c.devices));
   }
   if (replica * l.dp == c.devices) return std::nullopt;
   return fmt::format("tp·cp·pp·dp={} of {} devices; dp must be {}", replica * l.dp, c.devices,
@@ -138,7 +116,7 @@ Broken cp_divides_sequence(const RuleContext& c) {
   const std::int64_t cp = c.layout.cp;
   if (cp == 1 || c.workload.seq_length % (2 * cp) == 0) return std::nullopt;
   return fmt::format("cp={} with {} tokens a sequence, which 2·cp={} does not divide; cp may be {}",
-                     cp, c.workload.seq_length, 2 * cp, divisors(c.workload.seq_length / 2));
+                     cp, c.workload.seq_length, 2 * cp, divisors_of(c.workload.seq_length / 2));
 }
 
 Broken cp_comm_needs_cp(const RuleContext& c) {
@@ -156,7 +134,7 @@ Broken exchanged_heads_divide(const RuleContext& c) {
   return fmt::format(
       "cp_comm=a2a with tp·cp={}·{}, which does not divide {} key-value heads; tp·cp may be {}, or "
       "choose cp_comm=p2p",
-      l.tp, l.cp, kv_heads, divisors(kv_heads));
+      l.tp, l.cp, kv_heads, divisors_of(kv_heads));
 }
 
 Broken windows_need_all_keys(const RuleContext& c) {
@@ -244,7 +222,7 @@ Broken batch_divides(const RuleContext& c) {
   if (c.workload.global_batch % together == 0) return std::nullopt;
   return fmt::format("mbs·dp={}·{} does not divide the global batch {}; mbs·dp may be {}",
                      c.layout.micro_batch, c.layout.dp, c.workload.global_batch,
-                     divisors(c.workload.global_batch));
+                     divisors_of(c.workload.global_batch));
 }
 
 Broken positions_cover_sequence(const RuleContext& c) {
@@ -300,82 +278,6 @@ Broken replicate_divides(const RuleContext& c) {
                        l.replicate, l.dp_cp());
   if (!c.model.has_moe()) return std::nullopt;
   return must_divide("replicate", l.replicate, "replicas of an expert", l.expert_dp());
-}
-
-Broken chunks_need_exchange(const RuleContext& c) {
-  const Layout& l = c.layout;
-  if (l.chunks == 1) return std::nullopt;
-  if (!c.model.has_moe())
-    return fmt::format("chunks={}, but {} has no experts; chunks must be 1", l.chunks,
-                       c.model.name);
-  if (l.ep * l.etp > 1) return std::nullopt;
-  return fmt::format(
-      "chunks={} with ep=1 and etp=1, where experts exchange nothing; "
-      "chunks must be 1, or ep or etp more",
-      l.chunks);
-}
-
-Broken chunks_divide_expert_rows(const RuleContext& c) {
-  const Layout& l = c.layout;
-  if (l.chunks == 1 || !c.model.has_moe()) return std::nullopt;
-  const std::int64_t tokens = c.workload.seq_length / l.cp * l.micro_batch / (l.sp ? l.tp : 1);
-  const std::int64_t rows = tokens * c.model.moe->top_k, experts = c.model.moe->experts;
-  if (rows % experts != 0)
-    return fmt::format(
-        "chunks={}, but {} routed rows of a rank are no equal shares for {} "
-        "experts; chunks must be 1",
-        l.chunks, rows, experts);
-  return must_divide("chunks", l.chunks, "rows of a rank for an expert", rows / experts);
-}
-
-Broken partition_needs_runtime(const RuleContext& c) {
-  if (!c.layout.partition.cuts() || c.runtime == nullptr || c.runtime->cuts_ranges)
-    return std::nullopt;
-  return fmt::format("partition={}, which the runtime {} cannot run; leave it out",
-                     to_text(c.layout.partition), c.runtime->name);
-}
-
-Broken partition_needs_exchange(const RuleContext& c) {
-  const Layout& l = c.layout;
-  if (!l.partition.cuts() || (c.model.has_moe() && l.ep > 1)) return std::nullopt;
-  return fmt::format("partition={} with ep={}, where experts exchange nothing; leave it out",
-                     to_text(l.partition), l.ep);
-}
-
-Broken partition_excludes(const RuleContext& c) {
-  const Layout& l = c.layout;
-  if (!l.partition.cuts() || (l.chunks == 1 && l.cp == 1 && l.tp == 1)) return std::nullopt;
-  return fmt::format("partition={} with chunks={}, tp={} and cp={}; all three must be 1",
-                     to_text(l.partition), l.chunks, l.tp, l.cp);
-}
-
-Broken partition_needs_gate(const RuleContext& c) {
-  const Partition& p = c.layout.partition;
-  const bool cuts_gate = p.from == PartFrom::gate || p.from == PartFrom::attention;
-  if (!p.cuts() || p.program || !cuts_gate || decides_on_parts(c.workload.routing.gate))
-    return std::nullopt;
-  return fmt::format(
-      "partition={} with {}, whose gate sees all tokens; begin at permute or dispatch", to_text(p),
-      to_text(c.workload.routing));
-}
-
-Broken partition_divides(const RuleContext& c) {
-  const Layout& l = c.layout;
-  const Partition& p = l.partition;
-  if (!p.cuts() || p.program) return std::nullopt;
-  const std::int64_t tokens = c.workload.seq_length * l.micro_batch;
-  if (p.cuts_capacity()) {
-    const std::int64_t rows = tokens * c.model.moe->top_k, experts = c.model.moe->experts;
-    if (rows % experts != 0)
-      return fmt::format(
-          "partition={}, but {} routed rows of a rank are no equal shares for {} experts",
-          to_text(p), rows, experts);
-    return must_divide("parts", p.parts, "rows of a rank for an expert", rows / experts);
-  }
-  if (p.from == PartFrom::attention || p.to == PartTo::attention)
-    return must_divide("parts", p.parts,
-                       "sequences of a micro-batch, which attention is cut between", l.micro_batch);
-  return must_divide("parts", p.parts, "tokens of a micro-batch", tokens);
 }
 
 Broken ctas_are_measured_settings(const RuleContext& c) {
@@ -492,23 +394,6 @@ constexpr std::array kRules{
     LayoutRule{"replicate divides replicas",
                "Megatron-Core 0.20, parallel_state.py, initialize_model_parallel",
                replicate_divides},
-    LayoutRule{"chunks need an exchange",
-               "Tutel (arXiv 2206.03382): the all-to-all is what its pipelining hides",
-               chunks_need_exchange},
-    LayoutRule{"chunks divide the rows of an expert",
-               "Tutel (arXiv 2206.03382): the capacity dimension is cut in equal parts",
-               chunks_divide_expert_rows},
-    LayoutRule{"partition needs a runtime that has it", "steploom: Runtime::cuts_ranges",
-               partition_needs_runtime},
-    LayoutRule{"partition needs an exchange",
-               "Lancet (arXiv 2404.19429): the all-to-all is what its pipelining hides",
-               partition_needs_exchange},
-    LayoutRule{"partition excludes chunks, tp and cp",
-               "steploom: parts of tokens that other ranks share are not modelled",
-               partition_excludes},
-    LayoutRule{"partition needs a gate that decides on parts",
-               "Lancet (arXiv 2404.19429), section 2.3", partition_needs_gate},
-    LayoutRule{"partition divides tokens", "steploom: parts are equal", partition_divides},
     LayoutRule{
         "ctas is a power of two up to 32",
         "steploom: the settings that profiles hold; NCCL 2.28 takes minCTAs and maxCTAs up to "
@@ -519,7 +404,13 @@ constexpr std::array kRules{
 }  // namespace
 
 std::span<const LayoutRule> layout_rules() {
-  return kRules;
+  static const std::vector<LayoutRule> all = [] {
+    std::vector<LayoutRule> rules(kRules.begin(), kRules.end());
+    const std::span<const LayoutRule> overlap = overlap_rules();
+    rules.insert(rules.end(), overlap.begin(), overlap.end());
+    return rules;
+  }();
+  return all;
 }
 
 std::optional<Refusal> refuse_mesh(const RuleContext& context) {
@@ -531,7 +422,7 @@ std::optional<Refusal> refuse_mesh(const RuleContext& context) {
 }
 
 std::optional<Refusal> refuse(const RuleContext& context) {
-  for (const LayoutRule& rule : kRules) {
+  for (const LayoutRule& rule : layout_rules()) {
     if (auto message = rule.broken(context)) return Refusal{rule.name, *std::move(message)};
   }
   return std::nullopt;

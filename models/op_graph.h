@@ -67,6 +67,7 @@ struct OpNode {
   bool recompute = false;   // a forward operator run again in the backward pass
   bool host_waits = false;  // the host issues nothing more until this has finished
   int parts = 1;            // equal parts that its work was cut into, of which it is one
+  int part = 0;             // a gradient collective: which of them
   bool routed = false;      // its rows are those that routing brings to this rank's experts
   std::vector<TensorId> reads;
   std::vector<TensorId> writes;

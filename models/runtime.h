@@ -38,6 +38,10 @@ struct Runtime {
   bool chunks_experts = false;
   // Can cut ranges of the forward pass around the experts' exchanges (Layout::partition).
   bool cuts_ranges = false;
+  // Can run the weight gradients of a backward pass elsewhere in it (Layout::dw), and gradient
+  // collectives of any size in any order (Layout::bucket, grad_micro, a2a_first); off: `plan` tries
+  // none.
+  bool places_gradients = false;
   int most_zero = 1;               // the highest ZeRO stage that it can run (Layout::zero)
   bool replicates_shards = false;  // can run several copies of shards (Layout::replicate)
   // Can run context parallelism (Layout::cp); off: rules refuse it, `plan` tries none.

@@ -114,7 +114,9 @@ namespace {
 
 // Megatron-Core cuts chunks after a rank's first into no buckets (distributed_data_parallel.py,
 // disable_bucketing).
-std::int64_t least_bucket(const Runtime& r, const StageSpan& stage, int ranks) {
+std::int64_t least_bucket(const BuildContext& c, const StageSpan& stage, int ranks) {
+  const Runtime& r = c.runtime;
+  if (c.layout.bucket > 0) return c.layout.bucket;
   if (stage.chunk > 0) return std::numeric_limits<std::int64_t>::max();
   return std::max(r.bucket_elements, r.bucket_elements_per_rank * ranks);
 }
@@ -123,7 +125,7 @@ std::int64_t least_bucket(const Runtime& r, const StageSpan& stage, int ranks) {
 // updates its part of a bucket and gathers the others' parts of the same one.
 std::vector<Bucket> parameter_buckets(const BuildContext& c, const StageSpan& stage,
                                       const std::vector<Unit>& list, const Family& f) {
-  const std::int64_t least = least_bucket(c.runtime, stage, f.ranks);
+  const std::int64_t least = least_bucket(c, stage, f.ranks);
   if (!c.runtime.complete_operands) return buckets(list, f.size, least);
   const std::vector<Unit> backward(list.rbegin(), list.rend());
   std::vector<Bucket> out = buckets(backward, f.size, least);
@@ -168,6 +170,20 @@ std::int64_t position(const OpGraph& g, int layer, bool last) {
   return found;
 }
 
+namespace {
+
+// One of the equal parts of a gradient collective (Lina's micro-operators, Layout::grad_micro).
+OpNode part_of(OpNode bucket, int part, int parts) {
+  if (parts == 1) return bucket;
+  bucket.name += " part " + std::to_string(part);
+  bucket.work = communication(bucket.work.kind, bucket.work.phase, bucket.work.bytes / parts);
+  bucket.parts = parts;
+  bucket.part = part;
+  return bucket;
+}
+
+}  // namespace
+
 OpGraph with_gradient_buckets(const BuildContext& c, const StageSpan& stage, Chunk& chunk,
                               const OpGraph& backward) {
   std::vector<Unit> list = units(c, stage, chunk);
@@ -179,7 +195,7 @@ OpGraph with_gradient_buckets(const BuildContext& c, const StageSpan& stage, Chu
   std::vector<Insertion> insertions;
   for (const Family& f : families(c.layout)) {
     int number = 0;
-    for (const Bucket& b : buckets(list, f.size, least_bucket(c.runtime, stage, f.ranks))) {
+    for (const Bucket& b : buckets(list, f.size, least_bucket(c, stage, f.ranks))) {
       const bool scatter = c.layout.zero > 0;
       OpNode node =
           collective_node(std::string(f.name) + " gradient bucket " + std::to_string(number++),
@@ -195,9 +211,13 @@ OpGraph with_gradient_buckets(const BuildContext& c, const StageSpan& stage, Chu
         if (list[i].*f.gradient != kNoTensor) node.reads.push_back(list[i].*f.gradient);
       node.writes = node.reads;
       node.layer = list[b.last].layer;
-      OpNode between = between_copies(node, f);
-      if (f.ranks > 1) insertions.push_back({after, std::move(node)});
-      if (c.layout.replicate > 1) insertions.push_back({after, std::move(between)});
+      const int parts = c.layout.gradient_parts(b.elements, f.ranks, c.runtime.grad_bytes);
+      for (int part = 0; part < parts; ++part) {
+        OpNode one = part_of(node, part, parts);
+        OpNode between = between_copies(one, f);
+        if (f.ranks > 1) insertions.push_back({after, std::move(one)});
+        if (c.layout.replicate > 1) insertions.push_back({after, std::move(between)});
+      }
     }
   }
   std::stable_sort(insertions.begin(), insertions.end(),

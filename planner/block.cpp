@@ -85,7 +85,7 @@ class BlockLowering {
     for (const TensorId t : node.writes) b_.body.accesses.push_back({id, t, AccessMode::write});
     b_.body.infos.push_back(
         {node.name, node.work, node.group, node.layer, node.recompute, node.routed, node.parts,
-         cost.provenance});
+         node.part, cost.provenance});
     b_.body.ops.push_back(op);
   }
 

@@ -6,6 +6,7 @@
 
 #include "models/chunk_builder.h"
 #include "models/shapes.h"
+#include "models/split_backward.h"
 #include "planner/block.h"
 #include "planner/memory_parts.h"
 #include "planner/ranks.h"
@@ -20,21 +21,6 @@ constexpr auto kCompute = static_cast<std::size_t>(StreamKind::compute);
 
 // A bound that rests on sums of rounded durations and on floating point is lowered by this share.
 constexpr double kRounding = 1e-6;
-
-Bytes saved_bytes(const Chunk& chunk) {
-  std::vector<int> state(chunk.tensors.size(), 0);  // 1: written forward, 2: read backward too
-  for (OpId op = 0; op < chunk.forward.size(); ++op)
-    for (const TensorId t : chunk.forward.node(op).writes) state[owner_of(chunk.tensors, t)] = 1;
-  Bytes total = 0;
-  for (OpId op = 0; op < chunk.backward.size(); ++op)
-    for (const TensorId read : chunk.backward.node(op).reads) {
-      const TensorId t = owner_of(chunk.tensors, read);
-      if (state[t] != 1 || chunk.tensors[t].scope != TensorScope::micro_batch) continue;
-      state[t] = 2;
-      total += chunk.tensors[t].bytes;
-    }
-  return total;
-}
 
 }  // namespace
 
@@ -55,6 +41,8 @@ void BoundModel::Digest::add(const Digest& other, std::int64_t times) {
   const auto n = static_cast<double>(times);
   forward.add(other.forward, n);
   backward.add(other.backward, n);
+  forward_load.add(other.forward_load, n);
+  backward_load.add(other.backward_load, n);
   forward_energy.add(other.forward_energy, n);
   backward_energy.add(other.backward_energy, n);
   forward_passage += other.forward_passage * times;
@@ -107,6 +95,40 @@ ClockedTime BoundModel::longest_from(const Block& b, StreamKind from) const {
     }
   }
   return longest;
+}
+
+ClockedTime BoundModel::load_of(const Block& b) const {
+  ClockedTime sum;
+  for (std::size_t anchor = 0; anchor < (law_.known() ? 2U : 1U); ++anchor) {
+    const int mhz = anchor == 0 ? law_.most_mhz : slow_mhz_;
+    for (const OpTemplate& op : b.body.ops) {
+      if (op.stream != kCompute) continue;
+      const Picoseconds time = time_at(law_, op.duration, op.mhz, mhz);
+      sum.time[anchor] += time;
+      if (op.mhz > 0 && mhz <= fastest_mhz(law_, op.mhz))
+        sum.cycles[anchor] += static_cast<double>(time) * mhz;
+    }
+  }
+  return sum;
+}
+
+// Operators take, and draw, what they do in the parts that may be cut, where that is less.
+void BoundModel::least_in_parts(Block& b, const OpGraph& graph, const Layout& l,
+                                const GroupShapes& shapes) {
+  const int most = l.partition.parts;
+  for (OpId op = 0; op < graph.size(); ++op) {
+    const OpNode& node = graph.node(op);
+    if (node.work.phase != Phase::forward) continue;
+    OpTemplate& t = b.body.ops[op];
+    for (int k = l.partition.program ? 2 : most; k <= most; ++k) {
+      if (rows_to_cut(node.work) % k != 0) continue;
+      const Cost& cost =
+          costs_.cost({part_of(node.work, k), shapes[static_cast<std::size_t>(node.group)],
+                       l.ctas_of(node.group), k});
+      t.duration = std::min(t.duration, cost.time * k);
+      t.microjoules = std::min(t.microjoules, cost.microjoules * static_cast<std::uint32_t>(k));
+    }
+  }
 }
 
 ClockedEnergy BoundModel::energy_of(const OpTemplate& op) const {
@@ -187,9 +209,14 @@ BoundModel::Digest BoundModel::measure(Part part, Kind kind, const Layout& l) {
   set(CommGroup::ep, l.etp, l.ep);
   const Chunk chunk = built();
   Block f = lower_block("F", chunk.forward, s_.runtime, l, shapes, costs_);
-  Block b = lower_block("B", chunk.backward, s_.runtime, l, shapes, costs_);
+  // Weight gradients that may lie anywhere lengthen no path of their own layer.
+  const bool placed = l.dw != WeightPlacement::none;
+  Block whole = lower_block("B", chunk.backward, s_.runtime, l, shapes, costs_);
+  Block data =
+      placed ? lower_block("B", split_backward(chunk.backward).data, s_.runtime, l, shapes, costs_)
+             : Block{};
   if (s_.work.routing.uneven()) {
-    for (Block* block : {&f, &b}) {
+    for (Block* block : {&f, &whole, &data}) {
       const std::vector<OpTemplate> balanced = block->body.ops;
       least_routed(*block, s_, l, shapes, costs_);
       for (std::size_t i = 0; i < balanced.size(); ++i) {  // draws the less the shorter it is
@@ -201,14 +228,18 @@ BoundModel::Digest BoundModel::measure(Part part, Kind kind, const Layout& l) {
       }
     }
   }
+  if (l.partition.cuts()) least_in_parts(f, chunk.forward, l, shapes);
   Digest d;
-  d.forward = longest_from(f, StreamKind::compute);
+  d.forward = l.partition.cuts() ? load_of(f) : longest_from(f, StreamKind::compute);
+  const Block& b = placed ? data : whole;
   d.backward = longest_from(b, StreamKind::compute);
   d.forward_energy = energy_of(f);
-  d.backward_energy = energy_of(b);
+  d.backward_energy = energy_of(whole);
+  d.forward_load = load_of(f);
+  d.backward_load = load_of(whole);
   // The first stage makes its input itself.
-  d.forward_passage =
-      (part == Part::embedding ? d.forward : longest_from(f, StreamKind::pp_recv)).time[0];
+  const bool from_start = part == Part::embedding || l.partition.cuts();
+  d.forward_passage = (from_start ? d.forward : longest_from(f, StreamKind::pp_recv)).time[0];
   d.backward_passage = longest_from(b, StreamKind::pp_recv).time[0];
   d.saved = saved_bytes(chunk);
   return d;
@@ -222,6 +253,9 @@ const BoundModel::Digest& BoundModel::digest(Part part, Kind kind, const Layout&
   as.vpp_group = as.zero = 0;
   as.reshard = true;
   as.replicate = 1;
+  if (as.dw != WeightPlacement::none) as.dw = WeightPlacement::solved;
+  as.bucket = as.grad_micro = 0;
+  as.a2a_first = false;
   as.stages.clear();
   const bool attends = part == Part::layer || part == Part::attention ||
                        (part == Part::head && s_.model.mtp_modules > 0);
@@ -268,6 +302,10 @@ BoundModel::Digest BoundModel::layer(Kind kind, const Layout& l) {
   sum.forward_energy.add(f.forward_energy);
   sum.backward_energy = a.backward_energy;
   sum.backward_energy.add(f.backward_energy);
+  sum.forward_load = a.forward_load;
+  sum.forward_load.add(f.forward_load);
+  sum.backward_load = a.backward_load;
+  sum.backward_load.add(f.backward_load);
   sum.forward_passage = a.forward_passage + f.forward_passage;
   sum.backward_passage = a.backward_passage + f.backward_passage;
   sum.saved = a.saved + f.saved;
@@ -364,6 +402,7 @@ BoundModel::Digest BoundModel::chunk(const Layout& l, const StageSpan& span_of) 
     sum.add(group);
     sum.saved = saved;
     sum.backward.add(group.forward);
+    sum.backward_load.add(group.forward_load);
     sum.backward_energy.add(group.forward_energy);
     if (s_.runtime.kernels_wait_for_receives) sum.backward_passage += group.forward.time[0];
     const std::int64_t rows = tokens_of_rank(s_.work, l) / (l.sp ? l.tp : 1);
@@ -411,7 +450,7 @@ Bound BoundModel::bound(const Layout& l) {
   layer_.fill(std::nullopt);
   for (int rank = 0; rank < l.pp; ++rank) {
     const std::vector<StageSpan> spans = rank_spans(s_.model, l, rank);
-    ClockedTime path;
+    ClockedTime path, loaded;  // of its kernels alone
     ClockedEnergy energy;
     std::vector<Bytes> saved;
     Digest first;
@@ -420,13 +459,18 @@ Bound BoundModel::bound(const Layout& l) {
       if (span_of.chunk == 0) first = d;
       path.add(d.forward, static_cast<double>(m));
       path.add(d.backward, static_cast<double>(m));
+      loaded.add(d.forward, static_cast<double>(m));
+      loaded.add(d.backward_load, static_cast<double>(m));
       energy.add(d.forward_energy, static_cast<double>(m));
       energy.add(d.backward_energy, static_cast<double>(m));
       saved.push_back(d.saved);
     }
     path.add(last.backward);
+    loaded.add(last.backward);
     if (rank == 0) energy.add(last.backward_energy);
     longest = std::max(longest, least(before_forward + before_backward, path, energy));
+    if (l.dw != WeightPlacement::none)
+      longest = std::max(longest, least(before_forward + before_backward, loaded, energy));
     before_forward += first.forward_passage;
     before_backward += first.backward_passage;
     const Bytes in_flight = l.vpp == 1 ? std::min<std::int64_t>(l.pp - rank, m) * saved.front()

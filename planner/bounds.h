@@ -17,6 +17,11 @@
 // fastest. And in T the stage draws no more than its limit, so what its operators draw above idle,
 // over what the limit leaves for that, is a bound of T too.
 //
+// Where weight gradients are placed (Layout::dw) those of one layer fill the gaps of another: B_s
+// then is without them, and a second T has the time of all of a backward pass's kernels in its
+// place. Where ranges of the forward pass run in parts (Layout::partition) F_s and f_s are the time
+// of their kernels, whole or in parts, whichever is less.
+//
 // Likewise the memory of a rank is never less than its fixed part plus what the micro-batches in
 // flight leave for their backward passes, in the order of its slots (1F1B: min(p − s, m) of them).
 #pragma once
@@ -88,7 +93,8 @@ class BoundModel {
   };
   Kind kind_of(int layer) const { return {s_.model.is_moe(layer), s_.model.is_local(layer)}; }
   struct Digest {
-    ClockedTime forward, backward;  // spans
+    ClockedTime forward, backward;  // spans; backward without weight gradients that are placed
+    ClockedTime forward_load, backward_load;
     ClockedEnergy forward_energy, backward_energy;
     Picoseconds forward_passage = 0;
     Picoseconds backward_passage = 0;
@@ -103,6 +109,9 @@ class BoundModel {
   Digest chunk(const Layout& layout, const StageSpan& span);
   // Adds its kernels.
   void optimizer(const Layout& layout, Digest& sum);
+  ClockedTime load_of(const Block& block) const;  // of the compute stream
+  void least_in_parts(Block& block, const OpGraph& graph, const Layout& layout,
+                      const GroupShapes& shapes);
   ClockedTime longest_from(const Block& block, StreamKind from) const;
   ClockedEnergy energy_of(const OpTemplate& op) const;
   ClockedEnergy energy_of(const Block& block) const;

@@ -214,7 +214,11 @@ class Lowering {
     Program& p = out_.program;
     auto& entry = blocks_[kind];
     entry.first = static_cast<std::uint32_t>(p.blocks.size());
-    entry.second = rank_blocks(s_, l_, spans_of(rank), shapes_of(table_, rank), costs_);
+    const int stage = table_.stage[rank];
+    const auto first = std::find(table_.stage.begin(), table_.stage.end(), stage);
+    const auto first_rank = static_cast<std::size_t>(first - table_.stage.begin());
+    entry.second = rank_blocks(s_, l_, spans_of(rank), shapes_of(table_, rank),
+                               {stage, shapes_of(table_, first_rank)}, costs_);
     for (ChunkBlocks& chunk : entry.second.chunks)
       for (Block& b : chunk.block) {
         varying_.resize(p.blocks.size() + 1, 0);

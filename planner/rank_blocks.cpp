@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "planner/pass_partition.h"
+#include "planner/passes.h"
 
 namespace steploom {
 namespace {
@@ -32,9 +33,12 @@ void buffer_messages(const Setting& s, const Layout& l, const std::vector<StageS
 }  // namespace
 
 RankBlocks rank_blocks(const Setting& s, const Layout& l, const std::vector<StageSpan>& spans,
-                       const GroupShapes& shapes, CostCache& costs) {
+                       const GroupShapes& shapes, const RankPlace& place, CostCache& costs) {
   std::vector<Chunk> chunks = build_chunks(s.model, s.work, l, s.runtime, spans);
-  if (l.partition.cuts()) partition_forward(s, l, shapes, costs, chunks);
+  if (l.partition.cuts()) partition_forward(s, l, place.first_shapes, costs, chunks);
+  const PassContext context{s, l, place.first_shapes, costs,
+                            room_for_backward(s, l, place.stage, spans, chunks)};
+  for (Chunk& chunk : chunks) apply_backward_passes(chunk, context);
   RankBlocks out;
   const auto lowered = [&](std::string name, const OpGraph& graph) {
     Block block = lower_block(std::move(name), graph, s.runtime, l, shapes, costs);

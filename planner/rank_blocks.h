@@ -31,7 +31,13 @@ struct RankBlocks {
   std::vector<Tensor> tensors;  // of all chunks
 };
 
+// Where a rank is, for passes (pass_context.h).
+struct RankPlace {
+  int stage = 0;
+  GroupShapes first_shapes;  // groups of the stage's first rank
+};
+
 RankBlocks rank_blocks(const Setting& s, const Layout& l, const std::vector<StageSpan>& spans,
-                       const GroupShapes& shapes, CostCache& costs);
+                       const GroupShapes& shapes, const RankPlace& place, CostCache& costs);
 
 }  // namespace steploom

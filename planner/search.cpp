@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "planner/bounds.h"
+#include "planner/gradient_choices.h"
 #include "planner/lower.h"
 #include "planner/parallel.h"
 #include "planner/samples.h"
@@ -39,7 +40,7 @@ void settle(const Replay& r, Candidate& c) {
   c.memory = *std::max_element(r.peak_memory.begin(), r.peak_memory.end());
 }
 
-Fate try_candidate(const Setting& s, Worker& w, Picoseconds to_beat, Candidate& c) {
+Fate try_layout(const Setting& s, Worker& w, Picoseconds to_beat, Candidate& c) {
   if (c.closed_form >= to_beat) return Fate::pruned_bound;
   if (has_samples(s)) {
     const Sampled sampled = sample_steps(s, w.costs, to_beat, c);
@@ -53,6 +54,43 @@ Fate try_candidate(const Setting& s, Worker& w, Picoseconds to_beat, Candidate& 
   c.relaxed = std::max(c.closed_form, clocked.relaxed());
   settle(clocked.replay(s.replaying()), c);
   return c.memory > s.cluster.device.memory ? Fate::out_of_memory : Fate::replayed;
+}
+
+// The layout with the best of its choices of gradients (gradient_choices.h), where one beats
+// `to_beat`; else what became of the one that went furthest.
+Fate try_candidate(const Setting& s, Worker& w, Picoseconds to_beat, Candidate& c) {
+  if (c.closed_form >= to_beat) return Fate::pruned_bound;
+  Candidate best = c;
+  Fate furthest = Fate::pruned_bound;
+  const auto consider = [&](const Layout& layout, Picoseconds bound) {
+    Candidate now;
+    now.layout = layout;
+    now.closed_form = bound;
+    const Fate fate = try_layout(s, w, to_beat, now);
+    if (fate >= furthest && (fate != Fate::replayed || furthest != fate || better(now, best))) {
+      furthest = fate;
+      best = now;
+    }
+    if (fate == Fate::replayed) to_beat = std::min(to_beat, now.step);
+  };
+  for (const GradientChoices& choices : gradient_choices(s, c.layout)) {
+    const Picoseconds bound = w.bounds.bound(choices.placed).step;
+    if (bound >= to_beat) continue;
+    consider(choices.placed, bound);
+    if (!choices.reduced.empty() && may_beat_reduced(s, choices.placed, w.costs, to_beat))
+      for (const Layout& layout : choices.reduced) consider(layout, bound);
+  }
+  c = best;
+  return furthest;
+}
+
+// Of the layout and its choices.
+Bound least_bound(const Setting& s, BoundModel& bounds, const Layout& layout) {
+  Bound least = bounds.bound(layout);
+  for (const GradientChoices& choices : gradient_choices(s, layout))
+    if (choices.placed.dw != layout.dw)
+      least.step = std::min(least.step, bounds.bound(choices.placed).step);
+  return least;
 }
 
 }  // namespace
@@ -96,7 +134,7 @@ SearchResult search(const Setting& s, const SearchOptions& o) {
 
   std::vector<Bound> bounds(space.valid.size());
   for_each_parallel(workers, bounds.size(), [&](std::unique_ptr<Worker>& w, std::size_t i) {
-    bounds[i] = w->bounds.bound(space.valid[i]);
+    bounds[i] = least_bound(s, w->bounds, space.valid[i]);
   });
 
   std::vector<Candidate> open;

@@ -6,6 +6,7 @@
 
 #include "models/flops.h"
 #include "models/layout_rules.h"
+#include "models/routing.h"
 #include "models/stages.h"
 
 namespace steploom {
@@ -160,11 +161,29 @@ class Enumeration {
   // What is refused whole is refused in chunks too.
   void consider_chunks(Layout& l) {
     l.chunks = 1;
-    if (!consider(l) || l.ep * l.etp == 1 || !s_.runtime.chunks_experts) return;
-    for (const int chunks : kChunks) {
-      l.chunks = chunks;
-      consider(l);
-    }
+    if (!consider(l) || l.ep * l.etp == 1) return;
+    if (s_.runtime.chunks_experts)
+      for (const int chunks : kChunks) {
+        l.chunks = chunks;
+        consider(l);
+      }
+    l.chunks = 1;
+    if (s_.runtime.cuts_ranges && l.ep > 1) consider_partitions(l);
+  }
+
+  // The range program's choice, and every kind of range in parts of its own.
+  void consider_partitions(Layout& l) {
+    const bool partial = decides_on_parts(s_.work.routing.gate);
+    l.partition = {kChunks.back(), true};
+    consider(l);
+    for (const int parts : kChunks)
+      for (const PartFrom from : {PartFrom::permute, PartFrom::gate, PartFrom::attention})
+        for (const PartTo to : {PartTo::layer, PartTo::attention}) {
+          if (!partial && from != PartFrom::permute) continue;
+          l.partition = {parts, false, from, to};
+          consider(l);
+        }
+    l.partition = {};
   }
 
   const Setting& s_;

@@ -32,7 +32,13 @@ CollectiveKind kind_of(const BindContext& c, const Operator& op) {
   c.refuse(op, "a message of the pipeline", std::string(name_of(g)));
 }
 
-// The units of a gradient bucket lie side by side.
+// One of so many equal parts of a range.
+Range equal_part(const Range& all, int part, int parts) {
+  const std::int64_t each = all.count / parts;
+  return {all.first + part * each, each};
+}
+
+// The units of a gradient bucket lie side by side; of it, the operator's part.
 Range bucket_of(const BindContext& c, const Operator& op) {
   Range all;
   for (const std::uint32_t t : op.reads) {
@@ -40,7 +46,10 @@ Range bucket_of(const BindContext& c, const Operator& op) {
     if (all.count == 0 || unit.first < all.first) all.first = unit.first;
     all.count += unit.count;
   }
-  return all;
+  if (all.count % op.info.parts != 0)
+    c.refuse(op, "a bucket in " + std::to_string(op.info.parts) + " equal parts",
+             std::to_string(all.count) + " elements");
+  return equal_part(all, op.info.part, op.info.parts);
 }
 
 // A member's part of a bucket.
@@ -49,8 +58,7 @@ Range part_of(const BindContext& c, const Operator& op, const Range& bucket) {
   if (bucket.count % n != 0)
     c.refuse(op, "a bucket in equal parts for " + std::to_string(n) + " ranks",
              std::to_string(bucket.count) + " elements");
-  const std::int64_t each = bucket.count / n;
-  return {bucket.first + c.index_in(op.info.group) * each, each};
+  return equal_part(bucket, c.index_in(op.info.group), static_cast<int>(n));
 }
 
 std::vector<Collective::Piece> in_place(const std::vector<TensorRef>& tensors) {
@@ -85,7 +93,15 @@ std::vector<Collective::Piece> step_pieces(BindContext& c, const Operator& op) {
     const bool expert = op.info.group == CommGroup::expert_dp;
     const Range bucket{c.unit_of(op, gradient_name(op.info.layer, expert)).first,
                        op.work().bytes / 2};
-    return {{c.parameters(bucket), c.parameters(part_of(c, op, bucket)), {}, {}}};
+    // In the parts in which its gradients were reduced.
+    const int parts = c.in.layout.gradient_parts(
+        bucket.count, static_cast<int>(c.size_of(op.info.group)), c.in.runtime.grad_bytes);
+    std::vector<Collective::Piece> pieces;
+    for (int i = 0; i < parts; ++i) {
+      const Range part = equal_part(bucket, i, parts);
+      pieces.push_back({c.parameters(part), c.parameters(part_of(c, op, part)), {}, {}});
+    }
+    return pieces;
   }
   const Range bucket = bucket_of(c, op);
   if (op.work().kind == OpKind::all_reduce) return in_place({c.gradients(bucket)});

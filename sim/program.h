@@ -43,6 +43,7 @@ struct OpInfo {
   bool recompute = false;
   bool routed = false;  // as OpNode has them
   int parts = 1;
+  int part = 0;
   Provenance provenance = Provenance::modelled;
 };
 

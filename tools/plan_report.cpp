@@ -116,6 +116,33 @@ Report plan_report(const Plan& plan, const std::string& headline, const std::str
   return report;
 }
 
+Table floors_table(const Certificate& c) {
+  Table t({{"floor"}, {"at least", CellKind::time}, {"of step", CellKind::share}, {"holds"}});
+  for (const StepFloor& f : c.floors)
+    t.add({f.what, f.least, static_cast<double>(f.least) / static_cast<double>(c.step),
+           std::string(f.any_order ? "in any order" : "in this order")});
+  return t;
+}
+
+std::string floors_text(const Certificate& c) {
+  const double left = static_cast<double>(c.left()) / static_cast<double>(c.step);
+  std::string text = fmt::format(
+      "no placement of weight gradients and their reductions takes less than {}: at most {:.1f} % "
+      "is left to it",
+      time_text(c.placed), left * 100);
+  if (c.backward.busy > 0)
+    text += fmt::format("; beside {} of backward all-to-alls there are {} of weight gradients",
+                        time_text(c.backward.busy), time_text(c.backward.beside));
+  return text;
+}
+
+void add_floors(Report& report, const Certificate& c) {
+  report.value("floor_ps", c.placed);
+  report.value("left_ps", c.left());
+  report.value("backward_all_to_all_ps", c.backward.busy);
+  report.value("weight_gradients_ps", c.backward.beside);
+}
+
 Table memory_table(const Lowered& lowered, const std::vector<Bytes>& peaks) {
   std::vector<std::size_t> order(peaks.size());
   std::iota(order.begin(), order.end(), std::size_t{0});

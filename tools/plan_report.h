@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "planner/certificate.h"
 #include "planner/lower.h"
 #include "planner/plan_file.h"
 #include "planner/search.h"
@@ -25,6 +26,11 @@ std::string clock_text(const Program& program, const ClockLaw& law);
 
 // What a routing did to a row; nothing under balanced routing.
 void note_routing(Report& report, const Routing& routing, const PlanRow& row);
+
+// What a step cannot go below (planner/certificate.h): as a table, as a line, and for machines.
+Table floors_table(const Certificate& certificate);
+std::string floors_text(const Certificate& certificate);
+void add_floors(Report& report, const Certificate& certificate);  // the values alone
 
 // Memory of every device that stands for ranks, the fullest first, part by part.
 Table memory_table(const Lowered& lowered, const std::vector<Bytes>& peaks);

@@ -106,6 +106,10 @@ ExitStatus run(const Flags& f) {
   report.add("provenance", "What those durations rest on:", provenance_table(e));
   if (const std::string clock = clock_text(lowered.program, s.costs.clock_law()); !clock.empty())
     report.note(clock);
+  const Certificate floors = certify(lowered.program, e.step);
+  report.add("floors", "What the step cannot go below:", floors_table(floors));
+  add_floors(report, floors);
+  report.note(floors_text(floors));
   if (f.knock_out)
     report.add("knock_outs", "Replays with one thing made free:",
                savings_table(knock_out_all(lowered.program, s.replaying()), e.step));

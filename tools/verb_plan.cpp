@@ -12,6 +12,8 @@
 
 #include "planner/explain.h"
 #include "planner/make_plan.h"
+#include "planner/samples.h"
+#include "sim/step_clock.h"
 #include "tools/own_run.h"
 #include "tools/plan_report.h"
 #include "tools/plan_shapes.h"
@@ -53,6 +55,14 @@ std::vector<std::string> calibrate(const std::string& trace, MegatronQuestion& r
   return notes;
 }
 
+Certificate floors_of(const Setting& s, const PlanRow& best) {
+  CostCache costs(s.costs);
+  const Setting drawn = of_sample(s, best.sample);
+  Lowered lowered = lower(drawn, best.layout, costs);
+  const Replay r = replay_at_clock(lowered.program, drawn.replaying());
+  return certify(lowered.program, r.makespan);
+}
+
 ExitStatus run(const Flags& f) {
   const TableFormat format = parse_table_format(f.format, "--format");
   const bool folder = !f.from.empty() && std::filesystem::is_directory(f.from);
@@ -87,6 +97,9 @@ ExitStatus run(const Flags& f) {
   const PlanShapes shapes = shapes_to_measure(question->setting(), plan.rows.front().layout);
   Report report = plan_report(plan, question->headline(), f.output,
                               static_cast<std::int64_t>(shapes.kernels.size()));
+  const Certificate floors = floors_of(question->setting(), plan.rows.front());
+  add_floors(report, floors);
+  report.note(floors_text(floors));
   for (std::string& note : notes) report.note(std::move(note));
   if (plan.calibration) add_calibration(report, *plan.calibration);
   if (megatron) {

@@ -113,6 +113,24 @@ TEST(LayoutRules, ChunksDivideTheRowsOfAnExpert) {
   expect_only(c, "chunks divide the rows of an expert");
 }
 
+TEST(LayoutRules, GradientsAreMovedWhereThereAreSome) {
+  Case c = with_experts();
+  c.layout.dw = WeightPlacement::solved;
+  c.layout.a2a_first = true;
+  c.layout.grad_micro = 30'000'000;
+  c.layout.zero = 1;
+  expect_kept(c);
+  c.layout.zero = 2;
+  c.layout.pp = 1;
+  EXPECT_THAT(refuse({c.model, c.workload, c.layout, c.devices})->message, testing::Not(""));
+  c = dense();
+  c.layout.dw = WeightPlacement::lancet;
+  expect_only(c, "dw needs an all-to-all");
+  c.layout.dw = WeightPlacement::none;
+  c.layout.a2a_first = true;
+  expect_only(c, "a2a_first needs an all-to-all");
+}
+
 TEST(LayoutRules, ContextParallelism) {
   Case c = dense();  // 4096 tokens, 32 heads, 8 of keys and values, tp 4
   c.layout.cp = 2;

@@ -110,6 +110,27 @@ TEST(Layout, ChunksAreNamedWhereThereAreSeveral) {
   EXPECT_EQ(parse_refusal("chunk=2").hint, "did you mean 'chunks'?");
 }
 
+TEST(Layout, GradientsAreNamedWhereTheyDiffer) {
+  const Layout l =
+      parse_layout("ep=8,dw=solved,bucket=10000000,grad_micro=30000000,a2a_first=1", 64, true);
+  EXPECT_EQ(l.dw, WeightPlacement::solved);
+  EXPECT_EQ(l.bucket, 10'000'000);
+  EXPECT_EQ(l.grad_micro, 30'000'000);
+  EXPECT_TRUE(l.a2a_first);
+  EXPECT_EQ(parse_layout(to_text(l), 64, true), l);
+  EXPECT_THAT(short_name(l),
+              HasSubstr(" dw=solved bucket=10000000 grad_micro=30000000 a2a_first=1"));
+  for (const char* key : {"dw", "bucket", "grad_micro", "a2a_first"})
+    EXPECT_EQ(to_text(Layout{}).find(key), std::string::npos) << key;
+  EXPECT_EQ(parse_layout("dw=none", 8, true), parse_layout("", 8, true));
+  const auto bad = parse_refusal("dw=lancett");
+  EXPECT_EQ(bad.expected, "none, lancet, solved");
+  EXPECT_EQ(bad.hint, "did you mean 'lancet'?");
+  EXPECT_EQ(parse_refusal("a2a_first=2").expected, "an integer from 0 to 1");
+  EXPECT_EQ(parse_refusal("bucket=-1").place, "bucket");
+  EXPECT_EQ(parse_refusal("grad_mirco=1").hint, "did you mean 'grad_micro'?");
+}
+
 TEST(Layout, RefusesBadItems) {
   EXPECT_EQ(parse_refusal("tp=2,tp=2").expected, "each key once");
   EXPECT_EQ(parse_refusal("tp").expected, "key=value");

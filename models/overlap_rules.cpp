@@ -1,0 +1,156 @@
+#include "models/overlap_rules.h"
+
+#include <fmt/format.h>
+
+#include <array>
+
+#include "models/routing.h"
+#include "models/rule_words.h"
+
+namespace steploom {
+namespace {
+
+Broken chunks_need_exchange(const RuleContext& c) {
+  const Layout& l = c.layout;
+  if (l.chunks == 1) return std::nullopt;
+  if (!c.model.has_moe())
+    return fmt::format("chunks={}, but {} has no experts; chunks must be 1", l.chunks,
+                       c.model.name);
+  if (l.ep * l.etp > 1) return std::nullopt;
+  return fmt::format(
+      "chunks={} with ep=1 and etp=1, where experts exchange nothing; "
+      "chunks must be 1, or ep or etp more",
+      l.chunks);
+}
+
+Broken chunks_divide_expert_rows(const RuleContext& c) {
+  const Layout& l = c.layout;
+  if (l.chunks == 1 || !c.model.has_moe()) return std::nullopt;
+  const std::int64_t tokens = c.workload.seq_length / l.cp * l.micro_batch / (l.sp ? l.tp : 1);
+  const std::int64_t rows = tokens * c.model.moe->top_k, experts = c.model.moe->experts;
+  if (rows % experts != 0)
+    return fmt::format(
+        "chunks={}, but {} routed rows of a rank are no equal shares for {} "
+        "experts; chunks must be 1",
+        l.chunks, rows, experts);
+  return must_divide("chunks", l.chunks, "rows of a rank for an expert", rows / experts);
+}
+
+Broken partition_needs_runtime(const RuleContext& c) {
+  if (!c.layout.partition.cuts() || c.runtime == nullptr || c.runtime->cuts_ranges)
+    return std::nullopt;
+  return fmt::format("partition={}, which the runtime {} cannot run; leave it out",
+                     to_text(c.layout.partition), c.runtime->name);
+}
+
+Broken partition_needs_exchange(const RuleContext& c) {
+  const Layout& l = c.layout;
+  if (!l.partition.cuts() || (c.model.has_moe() && l.ep > 1)) return std::nullopt;
+  return fmt::format("partition={} with ep={}, where experts exchange nothing; leave it out",
+                     to_text(l.partition), l.ep);
+}
+
+Broken partition_excludes(const RuleContext& c) {
+  const Layout& l = c.layout;
+  if (!l.partition.cuts() || (l.chunks == 1 && l.cp == 1 && l.tp == 1)) return std::nullopt;
+  return fmt::format("partition={} with chunks={}, tp={} and cp={}; all three must be 1",
+                     to_text(l.partition), l.chunks, l.tp, l.cp);
+}
+
+Broken partition_needs_gate(const RuleContext& c) {
+  const Partition& p = c.layout.partition;
+  const bool cuts_gate = p.from == PartFrom::gate || p.from == PartFrom::attention;
+  if (!p.cuts() || p.program || !cuts_gate || decides_on_parts(c.workload.routing.gate))
+    return std::nullopt;
+  return fmt::format(
+      "partition={} with {}, whose gate sees all tokens; begin at permute or dispatch", to_text(p),
+      to_text(c.workload.routing));
+}
+
+Broken partition_divides(const RuleContext& c) {
+  const Layout& l = c.layout;
+  const Partition& p = l.partition;
+  if (!p.cuts() || p.program) return std::nullopt;
+  const std::int64_t tokens = c.workload.seq_length * l.micro_batch;
+  if (p.cuts_capacity()) {
+    const std::int64_t rows = tokens * c.model.moe->top_k, experts = c.model.moe->experts;
+    if (rows % experts != 0)
+      return fmt::format(
+          "partition={}, but {} routed rows of a rank are no equal shares for {} experts",
+          to_text(p), rows, experts);
+    return must_divide("parts", p.parts, "rows of a rank for an expert", rows / experts);
+  }
+  if (p.from == PartFrom::attention || p.to == PartTo::attention)
+    return must_divide("parts", p.parts,
+                       "sequences of a micro-batch, which attention is cut between", l.micro_batch);
+  return must_divide("parts", p.parts, "tokens of a micro-batch", tokens);
+}
+
+Broken dw_needs_exchange(const RuleContext& c) {
+  const Layout& l = c.layout;
+  if (l.dw == WeightPlacement::none || (c.model.has_moe() && l.ep > 1)) return std::nullopt;
+  return fmt::format(
+      "dw={} without an all-to-all of experts to hide; leave it out or choose ep > 1",
+      name_of(l.dw));
+}
+
+// What is said of gradient collectives, by the first key that says something; "" if none does.
+std::string gradient_choice(const Layout& l) {
+  if (l.grad_micro != 0) return fmt::format("grad_micro={}", l.grad_micro);
+  if (l.a2a_first) return "a2a_first=1";
+  return l.bucket != 0 ? fmt::format("bucket={}", l.bucket) : "";
+}
+
+Broken gradients_need_replicas(const RuleContext& c) {
+  const std::string choice = gradient_choice(c.layout);
+  if (choice.empty() || c.layout.dp_cp() > 1 || c.layout.expert_dp() > 1) return std::nullopt;
+  return choice + " without data parallelism, where no gradient is communicated; leave it out";
+}
+
+Broken gradients_need_buckets(const RuleContext& c) {
+  const std::string choice = gradient_choice(c.layout);
+  if (choice.empty() || c.layout.zero < 2) return std::nullopt;
+  return fmt::format("{} with zero={}, which reduces layer by layer; choose zero=0 or 1", choice,
+                     c.layout.zero);
+}
+
+Broken a2a_first_needs_exchange(const RuleContext& c) {
+  if (!c.layout.a2a_first || (c.model.has_moe() && c.layout.ep > 1)) return std::nullopt;
+  return "a2a_first=1 without an all-to-all of experts; leave it out or choose ep > 1";
+}
+
+constexpr std::array kRules{
+    LayoutRule{"chunks need an exchange",
+               "Tutel (arXiv 2206.03382): the all-to-all is what its pipelining hides",
+               chunks_need_exchange},
+    LayoutRule{"chunks divide the rows of an expert",
+               "Tutel (arXiv 2206.03382): the capacity dimension is cut in equal parts",
+               chunks_divide_expert_rows},
+    LayoutRule{"partition needs a runtime that has it", "steploom: Runtime::cuts_ranges",
+               partition_needs_runtime},
+    LayoutRule{"partition needs an exchange",
+               "Lancet (arXiv 2404.19429): the all-to-all is what its pipelining hides",
+               partition_needs_exchange},
+    LayoutRule{"partition excludes chunks, tp and cp",
+               "steploom: parts of tokens that other ranks share are not modelled",
+               partition_excludes},
+    LayoutRule{"partition needs a gate that decides on parts",
+               "Lancet (arXiv 2404.19429), section 2.3", partition_needs_gate},
+    LayoutRule{"partition divides tokens", "steploom: parts are equal", partition_divides},
+    LayoutRule{"dw needs an all-to-all", "Lancet (arXiv 2404.19429), section 4", dw_needs_exchange},
+    LayoutRule{"gradient collectives need replicas",
+               "steploom: without replicas nothing is communicated", gradients_need_replicas},
+    LayoutRule{"gradient buckets need zero 0 or 1",
+               "steploom: ZeRO-2 and 3 reduce unit by unit (sharded_parameters.cpp)",
+               gradients_need_buckets},
+    LayoutRule{"a2a_first needs an all-to-all", "Lina (arXiv 2210.17223), section 5",
+               a2a_first_needs_exchange},
+};
+
+}  // namespace
+
+std::span<const LayoutRule> overlap_rules() {
+  return kRules;
+}
+
+}  // namespace steploom
