@@ -131,12 +131,17 @@ class Solver {
     for (const TimedOp& op : times.ops) last_of_step_ = last_of_step_ || op.reduces;
   }
 
-  PlacedWeights run() {
+  // Nothing but this.
+  PlacedWeights only(const std::vector<IssueKey>& keys) {
+    begin(earliest(times_));
+    best_.order.clear();
+    consider(keys);
+    return std::move(best_);
+  }
+
+  PlacedWeights solve() {
     const OrderTimes first = earliest(times_);
-    const OrderBound bound = bound_of(times_, first);
-    consider(keys_of(times_));
-    best_.before = best_.time;
-    best_.bound = last_of_step_ ? bound.all : bound.computed;
+    begin(first);
     consider(by_best_fit(graph_, times_));
     const std::vector<OpId> weights = movable(times_);
     const std::vector<Gap> gaps = gaps_of(times_, first);
@@ -165,10 +170,17 @@ class Solver {
   }
 
  private:
+  void begin(const OrderTimes& first) {
+    const OrderBound bound = bound_of(times_, first);
+    consider(keys_of(times_));
+    best_.before = best_.time;
+    best_.bound = last_of_step_ ? bound.all : bound.computed;
+  }
+
   // While the block takes more than it must: each weight gradient in turn before each kernel. A
   // large block is left after few tries.
   void improve(const std::vector<OpId>& weights) {
-    constexpr std::size_t kMostOperators = 200'000;  // looked at
+    constexpr std::size_t kMostOperators = 20'000;  // looked at
     const std::size_t n = times_.ops.size();
     std::size_t tries = kMostOperators / std::max<std::size_t>(n, 1);
     for (bool better = true; better;) {
@@ -193,6 +205,7 @@ class Solver {
     std::vector<OpId> order = order_of(times_, keys);
     const OrderTimes t = times_of(times_, order);
     const Picoseconds time = last_of_step_ ? t.all() : t.computed();
+    if (!best_.order.empty() && best_.peak <= room_ && time > best_.time) return;
     const Bytes peak = peak_of(graph_, tensors_, order);
     const auto now = std::tuple(peak > room_ ? peak - room_ : 0, time, t.stream_end[kSend], peak);
     if (!best_.order.empty() && now >= score_) return;
@@ -217,16 +230,9 @@ class Solver {
 
 PlacedWeights place_weights(const OpGraph& graph, const TimedGraph& times,
                             const std::vector<Tensor>& tensors, WeightPlacement how, Bytes room) {
-  PlacedWeights solved = Solver(graph, times, tensors, room).run();
-  if (how == WeightPlacement::solved) return solved;
-  const bool reduces =
-      std::any_of(times.ops.begin(), times.ops.end(), [](const TimedOp& op) { return op.reduces; });
-  const auto key = how == WeightPlacement::lancet ? by_best_fit(graph, times) : keys_of(times);
-  solved.order = order_of(times, key);
-  const OrderTimes t = times_of(times, solved.order);
-  solved.time = reduces ? t.all() : t.computed();
-  solved.peak = peak_of(graph, tensors, solved.order);
-  return solved;
+  Solver solver(graph, times, tensors, room);
+  if (how == WeightPlacement::solved) return solver.solve();
+  return solver.only(how == WeightPlacement::lancet ? by_best_fit(graph, times) : keys_of(times));
 }
 
 OpGraph place_weight_gradients(const OpGraph& backward, const std::vector<Tensor>& tensors,

@@ -46,6 +46,7 @@ bool ScheduleState::legal(std::size_t rank, const SlotSpec& slot) const {
       return forward_[at] != kUnknown && backward_[at] == kUnknown;
     case SlotKind::backward_weight:
       return backward_[at] != kUnknown && weight_[at] == kUnknown;
+    case SlotKind::pair:  // two slots here
     case SlotKind::optimizer:
       break;
   }

@@ -89,8 +89,8 @@ Lowered without_host(const World& world, const std::string& text, CostCache& cac
 // In a Program: no reduction starts while an all-to-all runs, as they do without.
 TEST(ExchangesFirst, NoneStartsWhileAnAllToAllRuns) {
   World world(small_moe(8), 1, 4096, 8, "steploom");
-  for (const char* text :
-       {"ep=4,bucket=1000000,grad_micro=2000000", "ep=2,zero=0,bucket=1000000"}) {
+  for (const char* text : {"ep=4,bucket=1000000,grad_micro=2000000",
+                           "ep=8,zero=0,bucket=1000000,grad_micro=1000000"}) {
     std::array<int, 2> beside{};
     for (const bool first : {false, true}) {
       const Lowered lowered =
