@@ -49,11 +49,7 @@ TEST(Layout, RefusesUnknownKeys) {
   EXPECT_EQ(parse_refusal("tpp=2").hint, "did you mean 'tp'?");
   EXPECT_EQ(parse_refusal("zp=2").hint,
             "known: tp, pp, ep, etp, mbs, sp, zero, recompute, chunks, vpp, vpp_group, stages, cp, "
-<<<<<<< HEAD
-            "cp_comm, reshard, replicate, partition, ctas");
-=======
-            "cp_comm, reshard, replicate, dw, bucket, grad_micro, a2a_first, ctas");
->>>>>>> 3278d27
+            "cp_comm, reshard, replicate, partition, dw, bucket, grad_micro, a2a_first, ctas");
   EXPECT_EQ(parse_refusal("dp=2").hint, "dp follows from the devices, tp, cp and pp");
   EXPECT_EQ(parse_refusal("=2").expected, "a known key");
 }
