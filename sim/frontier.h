@@ -40,18 +40,16 @@ class Frontier {
   // When the head may start; kUnknown if something that it waits for has no end (or start) yet.
   Picoseconds earliest(std::uint32_t device, std::uint32_t stream) {
     StreamHead& h = heads_[stream];
+    const Host& host = hosts_[device];
+    if (host.one_connection && host.next_to_start != h.id) return kUnknown;
     if (h.blocked_on != kNoOp) {
       if (end_[h.blocked_on] == kUnknown) return kUnknown;
       h.blocked_on = kNoOp;
     }
-    Host& host = hosts_[device];
     const Picoseconds base = segment_base_[flat_.first_segment[h.slot] + h.op->segment];
     if (base == kUnknown) return wait_for(h, host.waits_for);
     Picoseconds at = std::max(base + h.op->issue, h.free_at + h.op->stream_gap);
-    if (host.one_connection) {
-      if (host.next_to_start != h.id) return kUnknown;
-      at = std::max(at, host.last_start);
-    }
+    if (host.one_connection) at = std::max(at, host.last_start);
     const std::uint32_t slot_op = flat_.program.slots[h.slot].first_op;
     for (std::uint32_t d = h.op->first_dep; d < h.op->first_dep + h.op->deps; ++d) {
       const std::uint32_t from = slot_op + flat_.deps[d];
