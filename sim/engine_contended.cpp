@@ -227,7 +227,8 @@ class ContendedEngine {
   void poll(std::uint32_t d) {
     for (bool again = true; again;) {
       again = false;
-      for (std::uint32_t s = flat_.first_stream[d]; s < flat_.first_stream[d + 1]; ++s) {
+      const auto [first, last] = frontier_.may_start(d);
+      for (std::uint32_t s = first; s < last; ++s) {
         if (doing_[s] != Doing::nothing || frontier_.done(s)) continue;
         const Picoseconds at = frontier_.earliest(d, s);
         if (at == kUnknown) continue;
