@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "models/layout_rules.h"
 #include "planner/explain.h"
 #include "planner/knockout.h"
+#include "planner/parallel.h"
 #include "planner/robustness.h"
 #include "planner/samples.h"
 #include "sim/critical_path.h"
@@ -113,16 +115,22 @@ Plan make_plan(const Setting& s, const Profile& profile, const PlanOptions& o) {
   plan.engine = std::string(engine_signature());
   if (const Calibration* calibration = s.costs.calibration()) plan.calibration = *calibration;
   const std::vector<Robustness> sure = robustness(s, profile, found.best, o.threads);
-  CostCache costs(s.costs);
-  for (std::size_t i = 0; i < found.best.size(); ++i) {
-    Lowered lowered = lower(of_sample(s, found.best[i].sample), found.best[i].layout, costs);
-    const Replay r = replay_at_clock(lowered.program, s.replaying());
-    plan.rows.push_back(describe(s, found.best[i], lowered));
-    plan.rows.back().stays_best = sure[i].stays_best;
-    plan.rows.back().worst_regret = sure[i].worst_regret;
-    if (i > 0) continue;
-    plan.fitted_share = surely_known(critical_path(lowered.program, r));
-  }
+  const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
+  std::vector<CostCache> caches(o.threads == 0 ? cores : o.threads, CostCache(s.costs));
+  plan.rows.resize(found.best.size());
+  for_each_parallel(caches, plan.rows.size(), [&](CostCache& costs, std::size_t i) {
+    const Setting of = of_sample(s, found.best[i].sample);
+    Lowered lowered = lower(of, found.best[i].layout, costs);
+    if (i == 0) {
+      const Replay r = replay_at_clock(lowered.program, s.replaying());
+      plan.fitted_share = surely_known(critical_path(lowered.program, r));
+    } else if (lowered.program.clock.known()) {
+      ClockedProgram(lowered.program).makespan(s.replaying());
+    }
+    plan.rows[i] = describe(s, found.best[i], lowered);
+    plan.rows[i].stays_best = sure[i].stays_best;
+    plan.rows[i].worst_regret = sure[i].worst_regret;
+  });
   plan.searched.enumerated = found.enumerated;
   for (const auto& [rule, count] : found.refused) plan.searched.refused[std::string(rule)] = count;
   plan.searched.out_of_memory = found.out_of_memory;

@@ -1,7 +1,7 @@
 #include "sim/engine_contended.h"
 
 #include <algorithm>
-#include <optional>
+#include <utility>
 
 #include "sim/event_tree.h"
 #include "sim/flows.h"
@@ -53,9 +53,19 @@ class ContendedEngine {
     }
   }
 
-  // True if all ended. `watch`: skip what recurs; nullptr: replay every period. `every_op`: fill in
-  // the times of what is skipped.
-  bool run(PeriodWatch* watch, bool every_op) {
+  // Skip what recurs; call it before run(). `every_op`: fill in the times of what is skipped.
+  void skip_periods(bool every_op) {
+    every_op_ = every_op;
+    watch_of_.assign(flat_.first_stream.back(), kNoOp);
+    for (SteadyState& steady : find_steady_states(flat_)) {
+      watches_.emplace_back(flat_, std::move(steady));
+      if (watches_.back().stream() != kNoOp)
+        watch_of_[watches_.back().stream()] = static_cast<std::uint32_t>(watches_.size() - 1);
+    }
+  }
+
+  // True if all ended.
+  bool run() {
     for (;;) {
       for (const std::uint32_t d : to_poll_.items()) poll(d);
       to_poll_.clear();
@@ -63,11 +73,12 @@ class ContendedEngine {
       to_rate_.clear();
       flows_.settle(now_);
       if (events_.next() == kUnknown) break;
-      if (watch != nullptr && watch->due(frontier_)) {
-        const Moment now = moment(watch->window());
-        const PeriodWatch::Found found = watch->look(now, frontier_);
-        if (found.times > 0) skip(found, now, every_op);
+      for (const std::uint32_t w : due_) {
+        const Moment now = moment(watches_[w]);
+        const PeriodWatch::Found found = watches_[w].look(now, frontier_);
+        if (found.times > 0) skip(watches_[w].steady(), found, now);
       }
+      due_.clear();
       now_ = events_.next();
       while (events_.next() == now_) happen(events_.pop());
     }
@@ -96,68 +107,77 @@ class ContendedEngine {
   }
 
  private:
-  // All that the future depends on, between two instants.
-  Moment moment(Picoseconds window) const {
+  // All that the future of the devices of a watch depends on, between two instants.
+  Moment moment(const PeriodWatch& watch) const {
     Moment m;
     m.at = now_;
-    for (std::uint32_t d = 0; d < flat_.program.devices.size(); ++d) {
+    for (const auto& [d, first, last, period, reach] : watch.steady().devices) {
       m.issuing.push_back(frontier_.issuing_slot(d));
       frontier_.append_host(d, now_, m.state);
-    }
-    for (std::uint32_t s = 0; s < flat_.first_stream.back(); ++s) {
-      m.slots.push_back(frontier_.done(s) ? kNoOp : frontier_.head(s).slot);
-      m.state.push_back(static_cast<std::int64_t>(doing_[s]));
-      m.state.push_back(events_.of(s) == kUnknown ? -1 : events_.of(s) - now_);
-      frontier_.append_stream(s, now_, window, m.state);
-      if (doing_[s] == Doing::lining || doing_[s] == Doing::running)
-        pool_.append_state(s, now_, m.state);
-      if (doing_[s] == Doing::running) flows_.append_state(s, now_, m.state);
+      for (std::uint32_t s = flat_.first_stream[d]; s < flat_.first_stream[d + 1]; ++s) {
+        m.slots.push_back(frontier_.done(s) ? kNoOp : frontier_.head(s).slot);
+        m.state.push_back(static_cast<std::int64_t>(doing_[s]));
+        m.state.push_back(events_.of(s) == kUnknown ? -1 : events_.of(s) - now_);
+        frontier_.append_stream(s, now_, watch.window(), m.state);
+        if (doing_[s] == Doing::lining || doing_[s] == Doing::running)
+          pool_.append_state(s, now_, m.state);
+        if (doing_[s] == Doing::running) flows_.append_state(s, now_, m.state);
+      }
     }
     return m;
   }
 
-  // Moves everything on by the periods that recur, and fills in their starts and ends.
-  void skip(const PeriodWatch::Found& found, const Moment& now, bool every_op) {
-    for (std::uint32_t d = 0; d < flat_.program.devices.size(); ++d) {
-      const Skip& by = found.by[d];
+  // Moves a group of devices on by the periods that recur, and fills in their starts and ends. The
+  // clock stays: what they do next lies so much later, and nothing of others reaches them before.
+  void skip(const SteadyState& steady, const PeriodWatch::Found& found, const Moment& now) {
+    std::size_t at = 0;  // among the group's streams
+    for (std::size_t i = 0; i < steady.devices.size(); ++i) {
+      const std::uint32_t d = steady.devices[i].device;
+      const Skip& by = found.by[i];
+      const std::uint32_t first = flat_.first_stream[d], last = flat_.first_stream[d + 1];
+      const auto moves = [&](std::uint32_t s) {
+        return now.slots[at + s - first] != found.from.slots[at + s - first];
+      };
       skipped_ += by.ops;
-      for (std::uint32_t s = flat_.first_stream[d]; s < flat_.first_stream[d + 1]; ++s)
-        if (found.moves(s, now)) repeat(d, s, found, now, every_op ? 1 : found.first_read[d]);
+      for (std::uint32_t s = first; s < last; ++s)
+        if (moves(s))
+          repeat(s - first, {found.from.slots[at + s - first], now.slots[at + s - first]},
+                 frontier_.head(s).position, by, every_op_ ? 1 : found.first_read[i], found.times);
       frontier_.skip_host(d, by);
-      for (std::uint32_t s = flat_.first_stream[d]; s < flat_.first_stream[d + 1]; ++s) {
-        if (!found.moves(s, now)) continue;
+      for (std::uint32_t s = first; s < last; ++s) {
+        if (!moves(s)) continue;
         if (doing_[s] == Doing::running)
           start_[frontier_.head(s).id + by.ops] = start_[frontier_.head(s).id] + by.time;
         frontier_.skip_stream(s, by);
         pool_.delay(s, by.ops, by.time);
+        flows_.delay(s, by.time);
+        if (events_.of(s) != kUnknown) events_.set(s, events_.of(s) + by.time);
       }
+      at += last - first;
     }
-    const Picoseconds time = found.by.front().time;
-    flows_.delay(time);
-    events_.delay(time);
-    now_ += time;
     // The k-th of a communicator's rendezvous takes over what the one so many before it had.
     const std::vector<std::uint32_t>& of = flat_.program.communicator_of_rendezvous;
-    for (std::size_t r = of.size(); r-- > 0;) {
-      const std::uint32_t back = found.rendezvous[of[r]];
-      if (back <= r && of[r - back] == of[r]) meetings_[r] = meetings_[r - back];
+    for (const auto& [communicator, operators] : steady.issued) {
+      const auto [first, last] = std::equal_range(of.begin(), of.end(), communicator);
+      const auto back = static_cast<std::ptrdiff_t>(operators) * found.periods;
+      for (std::ptrdiff_t r = last - of.begin(); r-- > first - of.begin() + back;)
+        meetings_[static_cast<std::size_t>(r)] = meetings_[static_cast<std::size_t>(r - back)];
     }
   }
 
-  // The starts and ends of a stream's last period, once for each period skipped from `first` on.
-  void repeat(std::uint32_t device, std::uint32_t stream, const PeriodWatch::Found& found,
-              const Moment& now, std::uint32_t first) {
-    const std::uint32_t local = stream - flat_.first_stream[device];
-    const std::uint32_t ops = found.by[device].ops / found.times;
-    const Picoseconds time = found.by[device].time / found.times;
-    const std::uint32_t position = frontier_.head(stream).position;
-    for (std::uint32_t slot = found.from.slots[stream]; slot <= now.slots[stream]; ++slot) {
+  // The starts and ends of a stream's last period, from one position in two slots to the same in
+  // the other, once for each of the `times` periods skipped from number `first` on.
+  void repeat(std::uint32_t local, std::pair<std::uint32_t, std::uint32_t> slots,
+              std::uint32_t position, const Skip& by, std::uint32_t first, std::uint32_t times) {
+    const std::uint32_t ops = by.ops / times;
+    const Picoseconds time = by.time / times;
+    for (std::uint32_t slot = slots.first; slot <= slots.second; ++slot) {
       const auto list = flat_.stream_ops(slot, local);
-      const std::size_t from = slot == found.from.slots[stream] ? position : 0;
-      const std::size_t to = slot == now.slots[stream] ? position : list.size();
+      const std::size_t from = slot == slots.first ? position : 0;
+      const std::size_t to = slot == slots.second ? position : list.size();
       for (std::size_t i = from; i < to; ++i) {
         const std::uint32_t id = flat_.program.slots[slot].first_op + list[i];
-        for (std::uint32_t k = first; k <= found.times; ++k) {
+        for (std::uint32_t k = first; k <= times; ++k) {
           start_[id + k * ops] = start_[id] + k * time;
           end_[id + k * ops] = end_[id] + k * time;
         }
@@ -196,6 +216,9 @@ class ContendedEngine {
     pool_.release(d, stream);
     frontier_.finished(d, stream);
     doing_[stream] = Doing::nothing;
+    if (!watch_of_.empty() && watch_of_[stream] != kNoOp &&
+        watches_[watch_of_[stream]].due(frontier_))
+      due_.push_back(watch_of_[stream]);
     to_poll_.mark(d);
     to_rate_.mark(d);
   }
@@ -204,7 +227,8 @@ class ContendedEngine {
   void poll(std::uint32_t d) {
     for (bool again = true; again;) {
       again = false;
-      for (std::uint32_t s = flat_.first_stream[d]; s < flat_.first_stream[d + 1]; ++s) {
+      const auto [first, last] = frontier_.may_start(d);
+      for (std::uint32_t s = first; s < last; ++s) {
         if (doing_[s] != Doing::nothing || frontier_.done(s)) continue;
         const Picoseconds at = frontier_.earliest(d, s);
         if (at == kUnknown) continue;
@@ -293,6 +317,10 @@ class ContendedEngine {
   MarkList to_poll_, to_rate_;            // devices
   std::vector<std::uint32_t> started_;
   Picoseconds now_ = 0;
+  std::vector<PeriodWatch> watches_;
+  std::vector<std::uint32_t> watch_of_;  // by stream: the watch that asks for it, or kNoOp
+  std::vector<std::uint32_t> due_;       // watches
+  bool every_op_ = true;
   std::uint64_t skipped_ = 0;  // operators
 };
 
@@ -304,10 +332,9 @@ ContendedReplay replay_contended(const FlatProgram& flat, const Contention& cont
   start.assign(flat.program.op_count, kUnknown);
   end.assign(flat.program.op_count, kUnknown);
   ContendedEngine engine(flat, contention, start.data(), end.data());
-  std::optional<PeriodWatch> watch;
-  if (periods != Periods::all) watch.emplace(flat);
+  if (periods != Periods::all) engine.skip_periods(periods == Periods::filled);
   ContendedReplay result;
-  result.ended = engine.run(watch ? &*watch : nullptr, periods != Periods::needed);
+  result.ended = engine.run();
   result.last = engine.now();
   result.skipped = engine.skipped();
   if (!result.ended) result.sms_held_by = engine.sms_held_by();

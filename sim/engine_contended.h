@@ -10,9 +10,9 @@
 // rate changes, the work done since the last change is taken off, rounded down, and its end is
 // rescheduled, rounded up. The state of a flow is kept at one stream, its *leader*.
 //
-// Once everything is as it was whole periods ago (period_watch.h), the periods that are left are
-// not gone through: their starts and ends are those of the period before, later by a multiple of
-// it. The test holds every time equal to that of the replay which goes through all.
+// Once a group of devices is as it was whole periods ago (period_watch.h), the periods that are
+// left are not gone through: their starts and ends are those of the period before, later by a
+// multiple of it. The test holds every time equal to that of the replay which goes through all.
 #pragma once
 
 #include "sim/contention.h"

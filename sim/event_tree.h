@@ -15,43 +15,44 @@ namespace steploom {
 class EventTree {
  public:
   explicit EventTree(std::size_t streams)
-      : leaves_(std::bit_ceil(std::max<std::size_t>(streams, 1))), times_(2 * leaves_, kUnknown) {}
+      : leaves_(std::bit_ceil(std::max<std::size_t>(streams, 1))), nodes_(2 * leaves_) {
+    for (std::size_t s = 0; s < leaves_; ++s)
+      nodes_[leaves_ + s].stream = static_cast<std::uint32_t>(s);
+    for (std::size_t n = leaves_; n-- > 1;) nodes_[n].stream = nodes_[2 * n].stream;
+  }
 
-  Picoseconds next() const { return times_[1]; }  // kUnknown: no event
-  Picoseconds of(std::uint32_t stream) const { return times_[leaves_ + stream]; }
+  Picoseconds next() const { return nodes_[1].time; }  // kUnknown: no event
+  Picoseconds of(std::uint32_t stream) const { return nodes_[leaves_ + stream].time; }
 
   void set(std::uint32_t stream, Picoseconds time) {
-    std::size_t node = leaves_ + stream;
-    times_[node] = time;
-    while (node > 1) {
-      node /= 2;
-      const Picoseconds least = std::min(times_[2 * node], times_[2 * node + 1]);
-      if (times_[node] == least) return;
-      times_[node] = least;
+    std::size_t n = leaves_ + stream;
+    nodes_[n].time = time;
+    while (n > 1) {
+      const Node& left = nodes_[n & ~std::size_t{1}];
+      const Node& right = nodes_[n | 1];
+      const Node earlier = right.time < left.time ? right : left;
+      Node& winner = nodes_[n /= 2];
+      if (winner.time == earlier.time && winner.stream == earlier.stream) return;
+      winner = earlier;
     }
   }
 
   // The stream of the earliest event, the first if several; its event is taken away.
   std::uint32_t pop() {
-    const Picoseconds time = times_[1];
-    std::size_t node = 1;
-    while (node < leaves_) node = 2 * node + (times_[2 * node] == time ? 0 : 1);
-    const auto stream = static_cast<std::uint32_t>(node - leaves_);
+    const std::uint32_t stream = nodes_[1].stream;
     set(stream, kUnknown);
     return stream;
   }
 
-  // Every event this much later.
-  void delay(Picoseconds by) {
-    for (Picoseconds& time : times_)
-      if (time != kUnknown) time += by;
-  }
-
-  std::size_t bytes() const { return times_.size() * sizeof(Picoseconds); }
+  std::size_t bytes() const { return nodes_.size() * sizeof(Node); }
 
  private:
+  struct Node {
+    Picoseconds time = kUnknown;
+    std::uint32_t stream = 0;  // whose event it is, the winner of those below
+  };
   std::size_t leaves_;
-  std::vector<Picoseconds> times_;
+  std::vector<Node> nodes_;
 };
 
 }  // namespace steploom

@@ -1,48 +1,21 @@
 #include "sim/flows.h"
 
-#include <numeric>
+#include <algorithm>
 
 #include "models/error.h"
 
 namespace steploom {
-namespace {
-
-// Connected components of communicators that share links, numbered from 0.
-std::vector<std::uint32_t> groups_by_link(const Program& p, std::uint32_t& groups) {
-  std::vector<std::uint32_t> parent(p.links);
-  std::iota(parent.begin(), parent.end(), 0u);
-  const auto root = [&parent](std::uint32_t l) {
-    while (parent[l] != l) l = parent[l] = parent[parent[l]];
-    return l;
-  };
-  for (const Communicator& c : p.communicators)
-    for (const LinkUse& use : c.uses) parent[root(use.link)] = root(c.uses.front().link);
-  std::vector<std::uint32_t> number(p.links, kNoOp), group_of;
-  groups = 0;
-  for (const Communicator& c : p.communicators) {
-    if (c.uses.empty()) {
-      group_of.push_back(kNoOp);
-      continue;
-    }
-    std::uint32_t& n = number[root(c.uses.front().link)];
-    if (n == kNoOp) n = groups++;
-    group_of.push_back(n);
-  }
-  return group_of;
-}
-
-}  // namespace
 
 Flows::Flows(const FlatProgram& flat, EventTree& events)
     : program_(flat.program),
       events_(events),
       streams_(flat.first_stream.back()),
       changed_(flat.first_stream.back()),
-      changed_groups_(flat.program.communicators.size()),
+      changed_links_(flat.program.links),
+      seen_links_(flat.program.links),
+      seen_flows_(flat.first_stream.back()),
       sharing_(flat.program.links) {
-  std::uint32_t groups = 0;
-  group_of_ = groups_by_link(program_, groups);
-  active_.resize(groups);
+  active_.resize(flat.program.links);
 }
 
 void Flows::begin(std::uint32_t leader, Picoseconds work, Picoseconds now,
@@ -53,12 +26,11 @@ void Flows::begin(std::uint32_t leader, Picoseconds work, Picoseconds now,
   s.rate = 0;
   s.leader = leader;
   changed_.mark(leader);
-  s.group = communicator == kNoOp || link_share == 0 ? kNoOp : group_of_[communicator];
-  if (s.group == kNoOp) return;
+  if (communicator == kNoOp || link_share == 0) return;
+  if (program_.communicators[communicator].uses.empty()) return;
   s.communicator = communicator;
   s.link_share = link_share;
-  s.place = static_cast<std::uint32_t>(active_[s.group].size());
-  active_[s.group].push_back(leader);
+  for (const LinkUse& use : uses(leader)) active_[use.link].push_back(leader);
 }
 
 void Flows::join(std::uint32_t leader, std::uint32_t member) {
@@ -68,13 +40,13 @@ void Flows::join(std::uint32_t leader, std::uint32_t member) {
 }
 
 void Flows::finish(std::uint32_t leader) {
-  const Stream& s = streams_[leader];
-  if (s.group == kNoOp) return;
-  std::vector<std::uint32_t>& active = active_[s.group];
-  active[s.place] = active.back();
-  streams_[active[s.place]].place = s.place;
-  active.pop_back();
-  changed_groups_.mark(s.group);
+  if (streams_[leader].link_share == 0) return;
+  for (const LinkUse& use : uses(leader)) {
+    std::vector<std::uint32_t>& active = active_[use.link];
+    *std::find(active.begin(), active.end(), leader) = active.back();
+    active.pop_back();
+    changed_links_.mark(use.link);
+  }
 }
 
 std::uint32_t Flows::cap(std::uint32_t leader) const {
@@ -107,30 +79,40 @@ void Flows::append_state(std::uint32_t stream, Picoseconds now,
                              s.communicator, s.link_share});
 }
 
-void Flows::share_links(std::uint32_t group, Picoseconds now) {
+void Flows::share_links(std::uint32_t link, Picoseconds now) {
+  std::size_t l = seen_links_.items().size();
+  const std::size_t first = seen_flows_.items().size();
+  if (!seen_links_.mark(link)) return;
   sharing_.clear();
-  for (const std::uint32_t leader : active_[group]) {
-    const Stream& s = streams_[leader];
-    sharing_.add_flow(cap(leader));
-    for (const LinkUse& use : program_.communicators[s.communicator].uses)
-      sharing_.add_draw(use.link, std::uint64_t{use.share} * s.link_share / 0xffff);
-  }
+  for (; l < seen_links_.items().size(); ++l)
+    for (const std::uint32_t leader : active_[seen_links_.items()[l]]) {
+      if (!seen_flows_.mark(leader)) continue;
+      sharing_.add_flow(cap(leader));
+      for (const LinkUse& use : uses(leader)) {
+        seen_links_.mark(use.link);
+        sharing_.add_draw(use.link,
+                          std::uint64_t{use.share} * streams_[leader].link_share / 0xffff);
+      }
+    }
   sharing_.solve();
-  for (std::size_t i = 0; i < active_[group].size(); ++i)
-    set_rate(active_[group][i], sharing_.rate(i), now);
+  for (std::size_t i = first; i < seen_flows_.items().size(); ++i)
+    set_rate(seen_flows_.items()[i], sharing_.rate(i - first), now);
 }
 
 void Flows::settle(Picoseconds now) {
   for (const std::uint32_t leader : changed_.items()) {
-    if (streams_[leader].leader != leader) continue;
-    if (streams_[leader].group == kNoOp)
+    const Stream& s = streams_[leader];
+    if (s.leader != leader) continue;
+    if (s.link_share == 0)
       set_rate(leader, cap(leader), now);
     else
-      changed_groups_.mark(streams_[leader].group);
+      changed_links_.mark(uses(leader).front().link);
   }
   changed_.clear();
-  for (const std::uint32_t group : changed_groups_.items()) share_links(group, now);
-  changed_groups_.clear();
+  for (const std::uint32_t link : changed_links_.items()) share_links(link, now);
+  changed_links_.clear();
+  seen_links_.clear();
+  seen_flows_.clear();
 }
 
 }  // namespace steploom

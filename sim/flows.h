@@ -17,10 +17,11 @@ namespace steploom {
 class MarkList {
  public:
   explicit MarkList(std::size_t n) : marked_(n, 0) { items_.reserve(n); }
-  void mark(std::uint32_t i) {
-    if (marked_[i]) return;
+  bool mark(std::uint32_t i) {  // false: it was
+    if (marked_[i]) return false;
     marked_[i] = 1;
     items_.push_back(i);
+    return true;
   }
   const std::vector<std::uint32_t>& items() const { return items_; }
   void clear() {
@@ -62,9 +63,7 @@ class Flows {
 
   // For skipping periods (steady_state.h): what a resident stream's progress depends on.
   void append_state(std::uint32_t stream, Picoseconds now, std::vector<std::int64_t>& state) const;
-  void delay(Picoseconds by) {
-    for (Stream& s : streams_) s.since += by;
-  }
+  void delay(std::uint32_t stream, Picoseconds by) { streams_[stream].since += by; }
 
   static std::size_t bytes_per_stream() { return sizeof(Stream) + sizeof(std::uint32_t) + 1; }
 
@@ -77,22 +76,24 @@ class Flows {
     std::uint32_t leader = kNoOp;  // of the flow that it is in
     std::uint32_t next_member = kNoOp;
     std::uint32_t communicator = kNoOp;  // leader: whose links it draws on
-    std::uint32_t link_share = 0;        // leader
-    std::uint32_t group = kNoOp;         // leader: communicators that share links with it
-    std::uint32_t place = 0;             // leader: in its group's list
+    std::uint32_t link_share = 0;        // leader; 0: draws on no link
   };
 
   std::uint32_t cap(std::uint32_t leader) const;  // the least local rate over its members
   void set_rate(std::uint32_t leader, std::uint32_t rate, Picoseconds now);
-  void share_links(std::uint32_t group, Picoseconds now);
+  const std::vector<LinkUse>& uses(std::uint32_t leader) const {
+    return program_.communicators[streams_[leader].communicator].uses;
+  }
+  // Rates of all flows that share this link, or links with those, directly or through others.
+  void share_links(std::uint32_t link, Picoseconds now);
 
   const Program& program_;
   EventTree& events_;
   std::vector<Stream> streams_;
-  std::vector<std::uint32_t> group_of_;             // by communicator; kNoOp: uses no link
-  std::vector<std::vector<std::uint32_t>> active_;  // leaders, by group
+  std::vector<std::vector<std::uint32_t>> active_;  // by link: leaders of flows that draw on it
   MarkList changed_;                                // leaders
-  MarkList changed_groups_;
+  MarkList changed_links_;
+  MarkList seen_links_, seen_flows_;  // whose rates settle() has set
   LinkSharing sharing_;
 };
 

@@ -15,6 +15,7 @@ Frontier::Frontier(const FlatProgram& flat, const Picoseconds* end)
     host.slot = device.first_slot;
     host.one_connection = device.hardware_connections == 1;
     host.next_to_start = flat.program.slots[device.first_slot].first_op;
+    find_next_stream(d, device.first_slot, 0);
     segment_base_[flat.first_segment[device.first_slot]] = 0;
     issue(d);
     for (std::uint32_t s = flat.first_stream[d]; s < flat.first_stream[d + 1]; ++s) {
@@ -41,6 +42,16 @@ void Frontier::settle(std::uint32_t device, std::uint32_t stream) {
     h.position = 0;
   }
   h.id = kNoOp;
+}
+
+void Frontier::find_next_stream(std::uint32_t device, std::uint32_t slot, std::uint32_t index) {
+  const Program& p = flat_.program;
+  const std::uint32_t end_slot = p.devices[device].first_slot + p.devices[device].slot_count;
+  for (; slot < end_slot; ++slot, index = 0) {
+    if (index >= p.blocks[p.slots[slot].block].ops.size()) continue;
+    hosts_[device].next_stream = flat_.first_stream[device] + flat_.block_ops(slot)[index].stream;
+    return;
+  }
 }
 
 void Frontier::issue(std::uint32_t device) {

@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "sim/flat_program.h"
@@ -40,18 +41,16 @@ class Frontier {
   // When the head may start; kUnknown if something that it waits for has no end (or start) yet.
   Picoseconds earliest(std::uint32_t device, std::uint32_t stream) {
     StreamHead& h = heads_[stream];
+    const Host& host = hosts_[device];
+    if (host.one_connection && host.next_to_start != h.id) return kUnknown;
     if (h.blocked_on != kNoOp) {
       if (end_[h.blocked_on] == kUnknown) return kUnknown;
       h.blocked_on = kNoOp;
     }
-    Host& host = hosts_[device];
     const Picoseconds base = segment_base_[flat_.first_segment[h.slot] + h.op->segment];
     if (base == kUnknown) return wait_for(h, host.waits_for);
     Picoseconds at = std::max(base + h.op->issue, h.free_at + h.op->stream_gap);
-    if (host.one_connection) {
-      if (host.next_to_start != h.id) return kUnknown;
-      at = std::max(at, host.last_start);
-    }
+    if (host.one_connection) at = std::max(at, host.last_start);
     const std::uint32_t slot_op = flat_.program.slots[h.slot].first_op;
     for (std::uint32_t d = h.op->first_dep; d < h.op->first_dep + h.op->deps; ++d) {
       const std::uint32_t from = slot_op + flat_.deps[d];
@@ -67,8 +66,17 @@ class Frontier {
   void started(std::uint32_t device, std::uint32_t stream, Picoseconds at) {
     Host& host = hosts_[device];
     if (!host.one_connection) return;
+    const StreamHead& h = heads_[stream];
     host.last_start = at;
-    host.next_to_start = heads_[stream].id + 1;
+    host.next_to_start = h.id + 1;
+    find_next_stream(device, h.slot, h.id + 1 - flat_.program.slots[h.slot].first_op);
+  }
+
+  // The streams of a device whose heads may be free to start: from the first up to the second.
+  std::pair<std::uint32_t, std::uint32_t> may_start(std::uint32_t device) const {
+    const Host& host = hosts_[device];
+    if (host.one_connection) return {host.next_stream, host.next_stream + 1};
+    return {flat_.first_stream[device], flat_.first_stream[device + 1]};
   }
 
   // The head's end is in `end`: the host goes on if it waited for it, and the next becomes head.
@@ -111,6 +119,7 @@ class Frontier {
     std::uint32_t segment = 0;            // in this slot
     std::uint32_t waits_for = kNoOp;      // operator id
     std::uint32_t next_to_start = kNoOp;  // one hardware connection: operator id
+    std::uint32_t next_stream = 0;        // and its stream; the last one's when none is left
     Picoseconds last_start = 0;
     bool one_connection = false;
   };
@@ -120,6 +129,8 @@ class Frontier {
     return kUnknown;
   }
   Picoseconds after_edges(StreamHead& h, std::uint32_t op, Picoseconds at);
+  // The stream of a slot's operator `index`, or of the first of the slots after it.
+  void find_next_stream(std::uint32_t device, std::uint32_t slot, std::uint32_t index);
   std::uint32_t earliest_slot(std::uint32_t device) const;
   void settle(std::uint32_t device, std::uint32_t stream);  // finds the stream's next operator
   void issue(std::uint32_t device);  // issues up to the next host wait that has not ended

@@ -6,7 +6,7 @@
 namespace steploom {
 namespace {
 
-constexpr std::size_t kMoments = 8;  // the longest recurrence that is found, in periods
+constexpr std::size_t kMoments = 32;  // the longest recurrence that is found, in periods
 
 Picoseconds longest_latency(const FlatProgram& flat) {
   std::uint32_t longest = 0;
@@ -16,16 +16,18 @@ Picoseconds longest_latency(const FlatProgram& flat) {
 
 }  // namespace
 
-PeriodWatch::PeriodWatch(const FlatProgram& flat)
+PeriodWatch::PeriodWatch(const FlatProgram& flat, SteadyState steady)
     : flat_(flat),
-      steady_(find_steady_state(flat)),
+      steady_(std::move(steady)),
       next_slot_(kNoOp),
       window_(longest_latency(flat) + 1) {
-  if (steady_.devices.empty()) return;
   const SteadySlots& slots = steady_.devices.front();
   const FlatBlock& block = flat.blocks[flat.program.slots[slots.first].block];
-  while (stream_ < block.lists && flat.stream_ops(slots.first, stream_).empty()) ++stream_;
-  if (stream_ < block.lists) next_slot_ = slots.first;
+  std::uint32_t local = 0;
+  while (local < block.lists && flat.stream_ops(slots.first, local).empty()) ++local;
+  if (local == block.lists) return;
+  stream_ = flat.first_stream[slots.device] + local;
+  next_slot_ = slots.first;
 }
 
 PeriodWatch::Found PeriodWatch::look(Moment now, const Frontier& frontier) {
@@ -33,21 +35,22 @@ PeriodWatch::Found PeriodWatch::look(Moment now, const Frontier& frontier) {
   const std::uint32_t slot = frontier.head(stream_).slot;
   next_slot_ = slot + slots.period - (slot - slots.first) % slots.period;
   if (next_slot_ >= slots.last) next_slot_ = kNoOp;
+  const std::uint32_t stream = stream_ - flat_.first_stream[slots.device];  // among the group's
   Found found;
   for (auto then = moments_.rbegin(); then != moments_.rend(); ++then) {
-    const std::uint32_t apart = slot - then->slots[stream_];
+    const std::uint32_t apart = slot - then->slots[stream];
     if (apart % slots.period != 0) continue;
     const std::uint32_t periods = apart / slots.period;
     const std::uint32_t times = repeats(*then, now, periods, frontier);
     if (times == 0) continue;
     const Program& p = flat_.program;
-    for (std::uint32_t i = 0; i < steady_.devices.size(); ++i) {
-      const SteadySlots& d = steady_.devices[i];
+    std::size_t at = 0;  // among the group's streams
+    for (const SteadySlots& d : steady_.devices) {
       std::uint32_t earliest = kNoOp, latest = 0;  // slots of heads that go along
-      for (std::uint32_t s = flat_.first_stream[i]; s < flat_.first_stream[i + 1]; ++s) {
-        if (now.slots[s] == then->slots[s]) continue;
-        earliest = std::min(earliest, now.slots[s]);
-        latest = std::max(latest, now.slots[s]);
+      for (const std::size_t next = at + p.devices[d.device].streams; at < next; ++at) {
+        if (now.slots[at] == then->slots[at]) continue;
+        earliest = std::min(earliest, now.slots[at]);
+        latest = std::max(latest, now.slots[at]);
       }
       const std::uint32_t back = (d.reach + latest - earliest) / (periods * d.period) + 2;
       found.first_read.push_back(times > back ? times - back : 1);
@@ -60,10 +63,9 @@ PeriodWatch::Found PeriodWatch::look(Moment now, const Frontier& frontier) {
       by.time = times * (now.at - then->at);
       found.by.push_back(by);
     }
-    for (const std::uint32_t r : steady_.rendezvous)
-      found.rendezvous.push_back(r == kNoOp ? 0 : r * times * periods);
     found.from = *then;
     found.times = times;
+    found.periods = times * periods;
     next_slot_ = kNoOp;
     return found;
   }
@@ -77,8 +79,10 @@ std::uint32_t PeriodWatch::repeats(const Moment& then, const Moment& now, std::u
   if (then.state != now.state) return 0;
   const Picoseconds time = now.at - then.at;
   std::uint32_t times = kNoOp;
-  for (std::uint32_t d = 0; d < steady_.devices.size(); ++d) {
-    const SteadySlots& slots = steady_.devices[d];
+  std::size_t at = 0;  // among the group's streams
+  for (std::size_t i = 0; i < steady_.devices.size(); ++i) {
+    const SteadySlots& slots = steady_.devices[i];
+    const std::uint32_t d = slots.device;
     const std::uint32_t apart = periods * slots.period;
     std::uint32_t latest_then = 0, latest = 0;
     const auto goes_along = [&](std::uint32_t before, std::uint32_t after) {
@@ -87,14 +91,14 @@ std::uint32_t PeriodWatch::repeats(const Moment& then, const Moment& now, std::u
       latest = std::max(latest, after);
       return true;
     };
-    for (std::uint32_t s = flat_.first_stream[d]; s < flat_.first_stream[d + 1]; ++s) {
-      if (goes_along(then.slots[s], now.slots[s])) continue;
-      if (then.slots[s] != now.slots[s]) return 0;
+    for (std::uint32_t s = flat_.first_stream[d]; s < flat_.first_stream[d + 1]; ++s, ++at) {
+      if (goes_along(then.slots[at], now.slots[at])) continue;
+      if (then.slots[at] != now.slots[at]) return 0;
       if (!frontier.done(s) && !frontier.waits_beyond(d, s, slots.last)) return 0;
     }
     if (latest == 0) return 0;
-    if (now.issuing[d] == kNoOp ? !frontier.host_repeats(d, latest_then, then.at, apart, time)
-                                : !goes_along(then.issuing[d], now.issuing[d]))
+    if (now.issuing[i] == kNoOp ? !frontier.host_repeats(d, latest_then, then.at, apart, time)
+                                : !goes_along(then.issuing[i], now.issuing[i]))
       return 0;
     times = std::min(times, (slots.last - 1 - latest) / apart);
   }

@@ -199,11 +199,17 @@ Program::Adjacency successors_of(const BlockTemplate& block) {
 }
 
 void index_edges(Program& p) {
-  const auto by_target = [](const SlotEdge& e) {
-    return std::tie(e.to_slot, e.to_op, e.from_slot, e.from_op);
-  };
-  std::sort(p.edges.begin(), p.edges.end(),
-            [&](const SlotEdge& a, const SlotEdge& b) { return by_target(a) < by_target(b); });
+  const auto by_slot = [](const SlotEdge& a, const SlotEdge& b) { return a.to_slot < b.to_slot; };
+  if (!std::is_sorted(p.edges.begin(), p.edges.end(), by_slot))  // as built, they are
+    std::stable_sort(p.edges.begin(), p.edges.end(), by_slot);
+  for (auto edge = p.edges.begin(); edge != p.edges.end();) {
+    auto next = edge;
+    while (next != p.edges.end() && next->to_slot == edge->to_slot) ++next;
+    std::sort(edge, next, [](const SlotEdge& a, const SlotEdge& b) {
+      return std::tie(a.to_op, a.from_slot, a.from_op) < std::tie(b.to_op, b.from_slot, b.from_op);
+    });
+    edge = next;
+  }
   p.edges_into_slot =
       grouped(p.slots.size(), p.edges.size(), [&](std::size_t i) { return p.edges[i].to_slot; });
   p.edges_out_of_slot =

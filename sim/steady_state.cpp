@@ -1,7 +1,9 @@
 #include "sim/steady_state.h"
 
 #include <algorithm>
+#include <map>
 #include <numeric>
+#include <utility>
 
 namespace steploom {
 namespace {
@@ -73,50 +75,131 @@ Repeats repeats_of(const Program& p, const Device& device) {
     while (last + period < end && both(last)) ++last;
     // Interleaved pipelines repeat every two slots within a group, and every group.
     if (last + period - first < device.slot_count / kLeastShare) continue;
-    return {{first, last + period, period, reach(p, first, first + period)}, micro_batches};
+    return {{0, first, last + period, period, reach(p, first, first + period)}, micro_batches};
   }
   return {};
 }
 
 // Operators that a device issues on each of its communicators in a period of its slots.
-void count(const FlatProgram& flat, const Device& device, const SteadySlots& slots,
-           std::vector<std::uint32_t>& by_communicator) {
+std::map<std::uint32_t, std::uint32_t> issued_in(const FlatProgram& flat, const SteadySlots& of,
+                                                 std::uint32_t period) {
   const Program& p = flat.program;
-  for (std::uint32_t s = slots.first; s < slots.first + slots.period; ++s)
+  std::map<std::uint32_t, std::uint32_t> by_communicator;
+  for (std::uint32_t s = of.first; s < of.first + period; ++s)
     for (const OpTemplate& op : p.blocks[p.slots[s].block].ops)
-      if (op.role != kNoRole) ++by_communicator[device.communicator_of_role[op.role]];
+      if (op.role != kNoRole) ++by_communicator[p.devices[of.device].communicator_of_role[op.role]];
+  return by_communicator;
+}
+
+// By device the number of its group. Together are members of a communicator that is used while a
+// device repeats (an eager message may be under way at any time), and of communicators that draw
+// on one link then. One that is used at other times draws nothing as long as a member repeats.
+std::vector<std::uint32_t> group_devices(const FlatProgram& flat, const std::vector<Repeats>& found,
+                                         std::uint32_t& groups) {
+  const Program& p = flat.program;
+  enum : std::uint8_t { kNever, kOnce, kSteadily };
+  std::vector<std::uint8_t> used(p.communicators.size(), kNever);
+  std::vector<std::size_t> seen_on(p.blocks.size(), p.devices.size());
+  for (std::size_t d = 0; d < p.devices.size(); ++d) {
+    const Device& device = p.devices[d];
+    for (std::uint32_t s = device.first_slot; s < device.first_slot + device.slot_count; ++s) {
+      const std::uint32_t block = p.slots[s].block;
+      if (std::exchange(seen_on[block], d) == d) continue;
+      for (const OpTemplate& op : p.blocks[block].ops) {
+        if (op.role == kNoRole) continue;
+        std::uint8_t& use = used[device.communicator_of_role[op.role]];
+        use = std::max<std::uint8_t>(use, op.eager ? kSteadily : kOnce);
+      }
+    }
+    if (found[d].slots.period == 0) continue;
+    for (const auto& [c, count] : issued_in(flat, found[d].slots, found[d].slots.period))
+      used[c] = kSteadily;
+  }
+  std::vector<std::uint32_t> parent(p.devices.size());
+  std::iota(parent.begin(), parent.end(), 0U);
+  const auto root = [&parent](std::uint32_t d) {
+    while (parent[d] != d) d = parent[d] = parent[parent[d]];
+    return d;
+  };
+  std::vector<std::uint32_t> on_link(p.links, kNoOp);  // a device of those that draw on it steadily
+  for (std::size_t c = 0; c < used.size(); ++c) {
+    const Communicator& communicator = p.communicators[c];
+    if (used[c] != kSteadily || communicator.members.empty()) continue;
+    const std::uint32_t first = communicator.members.front();
+    for (const std::uint32_t d : communicator.members) parent[root(d)] = root(first);
+    for (const LinkUse& use : communicator.uses) {
+      if (on_link[use.link] != kNoOp) parent[root(on_link[use.link])] = root(first);
+      on_link[use.link] = first;
+    }
+  }
+  for (std::size_t c = 0; c < used.size(); ++c) {
+    if (used[c] != kOnce) continue;
+    const std::vector<std::uint32_t>& members = p.communicators[c].members;
+    for (const LinkUse& use : p.communicators[c].uses) {
+      if (on_link[use.link] == kNoOp) continue;
+      const std::uint32_t there = root(on_link[use.link]);
+      if (std::none_of(members.begin(), members.end(),
+                       [&](std::uint32_t d) { return root(d) == there; }))
+        for (const std::uint32_t d : members) parent[root(d)] = root(on_link[use.link]);
+    }
+  }
+  std::vector<std::uint32_t> number(p.devices.size(), kNoOp), group;
+  groups = 0;
+  for (std::uint32_t d = 0; d < p.devices.size(); ++d) {
+    std::uint32_t& n = number[root(d)];
+    if (n == kNoOp) n = groups++;
+    group.push_back(n);
+  }
+  return group;
+}
+
+// One group's; without devices unless all repeat together.
+SteadyState together(const FlatProgram& flat, const std::vector<std::uint32_t>& devices,
+                     const std::vector<Repeats>& found) {
+  std::int64_t micro_batches = 1;
+  for (const std::uint32_t d : devices) {
+    if (found[d].slots.period == 0) return {};
+    micro_batches = std::lcm(micro_batches, std::int64_t{found[d].micro_batches});
+    if (micro_batches > kMostMicroBatches) return {};
+  }
+  SteadyState steady;
+  std::map<std::uint32_t, std::uint32_t> issued, members;  // by communicator
+  for (const std::uint32_t d : devices) {
+    SteadySlots slots = found[d].slots;
+    slots.period *= static_cast<std::uint32_t>(micro_batches / found[d].micro_batches);
+    if (slots.last - slots.first < kFewestPeriods * slots.period) return {};
+    steady.devices.push_back(slots);
+    for (const auto& [c, operators] : issued_in(flat, slots, slots.period)) {
+      if (issued.try_emplace(c, operators).first->second != operators) return {};
+      ++members[c];
+    }
+  }
+  for (const auto& [c, operators] : issued) {
+    if (members[c] != flat.program.communicators[c].members.size()) return {};
+    steady.issued.push_back({c, operators});
+  }
+  return steady;
 }
 
 }  // namespace
 
-SteadyState find_steady_state(const FlatProgram& flat) {
+std::vector<SteadyState> find_steady_states(const FlatProgram& flat) {
   const Program& p = flat.program;
   std::vector<Repeats> found;
-  std::int64_t together = 1;
-  for (const Device& device : p.devices) {
-    found.push_back(repeats_of(p, device));
-    if (found.back().slots.period == 0) return {};
-    together = std::lcm(together, std::int64_t{found.back().micro_batches});
-    if (together > kMostMicroBatches) return {};
+  for (std::uint32_t d = 0; d < p.devices.size(); ++d) {
+    found.push_back(repeats_of(p, p.devices[d]));
+    found.back().slots.device = d;
   }
-  SteadyState steady;
-  steady.rendezvous.assign(p.communicators.size(), kNoOp);
-  std::vector<std::uint32_t> counted(p.communicators.size());
-  for (std::size_t d = 0; d < p.devices.size(); ++d) {
-    SteadySlots slots = found[d].slots;
-    slots.period *= static_cast<std::uint32_t>(together / found[d].micro_batches);
-    if (slots.last - slots.first < kFewestPeriods * slots.period) return {};
-    steady.devices.push_back(slots);
-    std::fill(counted.begin(), counted.end(), 0);
-    count(flat, p.devices[d], slots, counted);
-    for (const std::uint32_t c : p.devices[d].communicator_of_role) {
-      if (c == kNoCommunicator) continue;
-      std::uint32_t& all = steady.rendezvous[c];
-      if (all != kNoOp && all != counted[c]) return {};
-      all = counted[c];
-    }
+  std::uint32_t groups = 0;
+  const std::vector<std::uint32_t> group = group_devices(flat, found, groups);
+  std::vector<std::vector<std::uint32_t>> devices(groups);
+  for (std::uint32_t d = 0; d < p.devices.size(); ++d) devices[group[d]].push_back(d);
+  std::vector<SteadyState> out;
+  for (const std::vector<std::uint32_t>& of : devices) {
+    SteadyState steady = together(flat, of, found);
+    if (!steady.devices.empty()) out.push_back(std::move(steady));
   }
-  return steady;
+  return out;
 }
 
 }  // namespace steploom

@@ -6,6 +6,10 @@
 // will come to it again and again while the slots repeat; so the engine may skip whole periods, and
 // integer time makes "the same state" exact (engine_contended.h).
 //
+// Devices that neither meet nor share links while they repeat come to the same state each in its
+// own time: stages of a pipeline without its messages, say, which meet once a step. So devices are
+// taken in the smallest groups that have nothing to do with each other while they repeat.
+//
 // This file only looks at the Program; what the engine's state is, its parts say themselves.
 #pragma once
 
@@ -17,18 +21,22 @@
 namespace steploom {
 
 struct SteadySlots {
+  std::uint32_t device = 0;
   std::uint32_t first = 0, last = 0;  // slots: [first, last − period) recur a period later
   std::uint32_t period = 0;           // slots
   std::uint32_t reach = 0;            // slots: the farthest back that an edge comes from
 };
 
-// By device; empty unless every device repeats, all with as many micro-batches a period, and every
-// member of a communicator issues as many operators on it in that time.
+// A group of devices that all repeat, with as many micro-batches a period; every member of a
+// communicator issues as many operators on it in that time.
 struct SteadyState {
-  std::vector<SteadySlots> devices;
-  std::vector<std::uint32_t> rendezvous;  // by communicator: how many of its own in a period
+  std::vector<SteadySlots> devices;  // ascending
+  struct Issued {
+    std::uint32_t communicator = 0, operators = 0;  // of a member in a period
+  };
+  std::vector<Issued> issued;  // by communicator, those with any
 };
-SteadyState find_steady_state(const FlatProgram& flat);
+std::vector<SteadyState> find_steady_states(const FlatProgram& flat);
 
 // Whole periods that a replay skips on a device: everything there moves on by so much.
 struct Skip {

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <exception>
 #include <iostream>
+#include <limits>
 #include <memory>
 #include <sstream>
 #include <string>
@@ -15,6 +16,10 @@
 #include "models/nearest.h"
 #include "sim/engine.h"
 #include "tools/verb.h"
+
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 namespace steploom {
 
@@ -163,7 +168,17 @@ int run(int argc, char** argv) {
 }  // namespace
 }  // namespace steploom
 
+// Replay after replay takes arrays of tens of megabytes. What was given back is kept for the next:
+// having the system take the pages away and clear them again was a sixth of a large search.
+static void keep_freed_memory() {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_THRESHOLD, std::numeric_limits<int>::max());
+  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+#endif
+}
+
 int main(int argc, char** argv) {
+  keep_freed_memory();
   try {
     return steploom::run(argc, argv);
   } catch (const steploom::Error& e) {

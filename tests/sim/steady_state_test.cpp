@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+#include <utility>
+
 #include "sim/contention.h"
 #include "sim/engine.h"
 #include "tests/sim/pipeline_programs.h"
@@ -21,9 +24,15 @@ Replay replayed(const Program& program, const Contention& tables, bool skip_peri
   return replay(program, options);
 }
 
+SteadyState only_group(const Program& program) {
+  const std::vector<SteadyState> groups = find_steady_states(FlatProgram(program));
+  EXPECT_EQ(groups.size(), 1U);
+  return groups.empty() ? SteadyState{} : groups.front();
+}
+
 TEST(SteadyState, OneForwardOneBackwardRepeatsEveryTwoSlots) {
   const Program program = testing::simple_pipeline({3, 20});
-  const SteadyState steady = find_steady_state(FlatProgram(program));
+  const SteadyState steady = only_group(program);
   ASSERT_EQ(steady.devices.size(), 3U);
   for (std::size_t d = 0; d < 3; ++d) EXPECT_EQ(steady.devices[d].period, 2U);
   // Stage 0: two forwards of warm-up, 18 pairs, two backwards; each pair but the first recurs.
@@ -31,21 +40,24 @@ TEST(SteadyState, OneForwardOneBackwardRepeatsEveryTwoSlots) {
   EXPECT_EQ(steady.devices[0].last, program.devices[0].first_slot + 2 + 36);
   EXPECT_EQ(steady.devices[2].first, program.devices[2].first_slot);
   EXPECT_EQ(steady.devices[2].last, program.devices[2].first_slot + 40);
-  for (std::size_t c = 0; c < program.communicators.size(); ++c)
-    if (program.communicators[c].members.size() == 2) {
-      EXPECT_EQ(steady.rendezvous[c], 1U) << program.communicators[c].name;
-    }
+  int joints = 0;
+  for (const auto& [communicator, operators] : steady.issued) {
+    if (program.communicators[communicator].members.size() != 2) continue;
+    ++joints;
+    EXPECT_EQ(operators, 1U) << program.communicators[communicator].name;
+  }
+  EXPECT_EQ(joints, 4);  // two ways between three stages
 }
 
 TEST(SteadyState, TooFewMicroBatchesHaveNone) {
-  EXPECT_TRUE(find_steady_state(FlatProgram(testing::simple_pipeline({4, 6}))).devices.empty());
+  EXPECT_TRUE(find_steady_states(FlatProgram(testing::simple_pipeline({4, 6}))).empty());
 }
 
 TEST(SteadyState, AnOddEdgeEndsIt) {
   Program program = testing::simple_pipeline({1, 40});
   program.edges.push_back({20, 1, 23, 1});
   finalize(program);
-  const SteadyState steady = find_steady_state(FlatProgram(program));
+  const SteadyState steady = only_group(program);
   ASSERT_EQ(steady.devices.size(), 1U);
   // Around the middle, slot 40: slots from 24 on have the same edges as two slots later.
   EXPECT_EQ(steady.devices[0].first, 24U);
@@ -65,7 +77,7 @@ TEST(SteadyState, AnInterleavedPipelineRepeatsEveryGroup) {
     program.slots[s].micro_batch = static_cast<std::int32_t>(s / 16 * 4 + s / 2 % 4);
   }
   finalize(program);
-  const SteadyState steady = find_steady_state(FlatProgram(program));
+  const SteadyState steady = only_group(program);
   ASSERT_EQ(steady.devices.size(), 1U);
   EXPECT_EQ(steady.devices[0].period, 16U);
   EXPECT_EQ(steady.devices[0].first, 0U);
@@ -134,6 +146,95 @@ Program random_pipeline(Random& random) {
     if (random.chance(70)) c.uses.push_back({random.below(2), 1 + random.below(kFullRate)});
   finalize(p);
   return p;
+}
+
+// The same stages without messages, which meet once, when all is done.
+Program apart(Program p) {
+  for (BlockTemplate& block : p.blocks)
+    for (OpTemplate& op : block.ops) {
+      op.role = kNoRole;
+      op.eager = op.sender = false;
+    }
+  Communicator all{"all", {}, {}};
+  OpTemplate meet;
+  meet.duration = 500;
+  meet.role = 0;
+  BlockTemplate last;
+  last.name = "last";
+  last.ops = {meet};
+  last.infos.resize(1);
+  p.blocks.push_back(last);
+  std::vector<Slot> slots;
+  for (std::uint32_t d = 0; d < p.devices.size(); ++d) {
+    Device& device = p.devices[d];
+    const auto own = p.slots.begin() + device.first_slot;
+    device.first_slot = static_cast<std::uint32_t>(slots.size());
+    slots.insert(slots.end(), own, own + device.slot_count++);
+    slots.push_back({static_cast<std::uint32_t>(p.blocks.size() - 1), -1, SlotKind::optimizer, 0});
+    device.communicator_of_role = {0};
+    all.members.push_back(d);
+  }
+  if (p.links > 0) all.uses.push_back({0, kFullRate});
+  p.slots = std::move(slots);
+  p.edges.clear();
+  p.communicators = {all};
+  finalize(p);
+  return p;
+}
+
+TEST(SteadyState, StagesApartRepeatEachByItself) {
+  const Program program = apart(testing::simple_pipeline({4, 100, 1000, 2000}));
+  const std::vector<SteadyState> groups = find_steady_states(FlatProgram(program));
+  ASSERT_EQ(groups.size(), 4U);
+  for (std::uint32_t d = 0; d < 4; ++d) {
+    ASSERT_EQ(groups[d].devices.size(), 1U);
+    EXPECT_EQ(groups[d].devices[0].device, d);
+    EXPECT_TRUE(groups[d].issued.empty());
+  }
+}
+
+// What is used once keeps devices together only where it may draw on a link that others use again
+// and again.
+TEST(SteadyState, ALinkJoinsWhoeverDrawsOnIt) {
+  Program program = apart(testing::simple_pipeline({3, 100, 1000, 2000}));
+  program.links = 1;
+  program.communicators.push_back({"tp of stage 0", {0}, {{0, kFullRate}}});
+  program.devices[0].communicator_of_role.push_back(1);
+  program.blocks[0].ops[2].role = 1;  // of the forward pass that all stages run
+  for (std::uint32_t d = 1; d < 3; ++d) {
+    program.communicators.push_back({"tp of stage " + std::to_string(d), {d}, {}});
+    program.devices[d].communicator_of_role.push_back(1 + d);
+  }
+  finalize(program);
+  EXPECT_EQ(find_steady_states(FlatProgram(program)).size(), 3U);
+  program.communicators[3].uses.push_back({0, kFullRate});  // stage 2, all the time
+  EXPECT_EQ(find_steady_states(FlatProgram(program)).size(), 2U);
+  program.communicators[3].uses.clear();
+  program.communicators.push_back({"sum", {1, 2}, {{0, kFullRate}}});  // once a step
+  for (const std::uint32_t d : {1U, 2U}) program.devices[d].communicator_of_role.push_back(4);
+  program.devices[0].communicator_of_role.push_back(1);
+  program.blocks.back().ops.push_back(program.blocks.back().ops[0]);
+  program.blocks.back().infos.resize(2);
+  program.blocks.back().ops[1].role = 2;
+  finalize(program);
+  EXPECT_EQ(find_steady_states(FlatProgram(program)).size(), 1U);
+}
+
+TEST(SteadyState, SkippingStagesApartChangesNoTime) {
+  int skipped = 0;
+  for (std::uint64_t seed = 0; seed < 150; ++seed) {
+    Random random(seed);
+    const Program program = apart(random_pipeline(random));
+    const Contention tables = testing::random_contention(seed);
+    const Replay all = replayed(program, tables, false), skipping = replayed(program, tables, true);
+    ASSERT_EQ(all.start, skipping.start) << "seed " << seed;
+    ASSERT_EQ(all.end, skipping.end) << "seed " << seed;
+    ReplayOptions options;
+    options.contention = &tables;
+    ASSERT_EQ(makespan(program, options), all.makespan) << "seed " << seed;
+    skipped += skipping.skipped > 0;
+  }
+  EXPECT_GT(skipped, 100);
 }
 
 TEST(SteadyState, SkippingChangesNoTime) {
