@@ -124,7 +124,7 @@ TEST_F(Cli, PrecisionAndOptimizerArePartOfThePlan) {
 TEST_F(Cli, PlansAreTheSameForAnyNumberOfThreads) {
   for (const char* threads : {"1", "2", "3"}) {
     const CliRun run = run_cli(Args{"plan", "mixtral-8x7b", "--cluster", "h100-sxm-80gb", "--nodes",
-                                    "4", "--seq-length", "4096", "--global-batch", "128",
+                                    "2", "--seq-length", "4096", "--global-batch", "16",
                                     "--threads", threads, "-o", path(std::string("p") + threads)});
     ASSERT_EQ(run.status, 0) << run.err;
   }
