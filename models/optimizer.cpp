@@ -16,11 +16,11 @@ constexpr Bytes kFp32 = 4;
 struct Row {
   std::string_view name;
   int moments;
-  // fp32 words read and written by all kernels of an update but the gradient's, and how often the
-  // gradient is read.
+  // Words (fp32 but without masters) read and written by all kernels of an update but the
+  // gradient's, and how often the gradient is read.
   int words;
   int gradient_reads;
-  int scratch;  // fp32 words
+  int scratch;  // words
 };
 
 // In the order of Optimizer. adam, fused: master and two moments read and written. foreach
@@ -36,6 +36,10 @@ constexpr std::array<Row, kOptimizers> kRows{{
 
 const Row& row(Optimizer o) {
   return kRows.at(static_cast<std::size_t>(o));
+}
+
+Bytes word(const Keeping& k) {
+  return k.masters ? kFp32 : bytes_of(k.precision);
 }
 
 }  // namespace
@@ -54,23 +58,23 @@ Optimizer optimizer_named(std::string_view name, std::string_view reading) {
                fmt::format("'{}'", name), nearest_hint(name, names)});
 }
 
-Bytes master_bytes(Precision p) {
-  return bytes_of(p) == kFp32 ? 0 : kFp32;
+Bytes master_bytes(const Keeping& k) {
+  return !k.masters || bytes_of(k.precision) == kFp32 ? 0 : kFp32;
 }
 
-Bytes moment_bytes(Optimizer o) {
-  return row(o).moments * kFp32;
+Bytes moment_bytes(Optimizer o, const Keeping& k) {
+  return row(o).moments * word(k);
 }
 
-Bytes moved_bytes(Optimizer o, Precision p, Bytes gradient) {
+Bytes moved_bytes(Optimizer o, const Keeping& k, Bytes gradient) {
   // A 16-bit parameter is written from its master: by the same kernel, or by one that reads it.
   const bool one_kernel = o == Optimizer::adam || o == Optimizer::adamw_fused;
-  const Bytes copy = master_bytes(p) == 0 ? 0 : bytes_of(p) + (one_kernel ? 0 : kFp32);
-  return row(o).words * kFp32 + row(o).gradient_reads * gradient + copy;
+  const Bytes copy = master_bytes(k) == 0 ? 0 : bytes_of(k.precision) + (one_kernel ? 0 : kFp32);
+  return row(o).words * word(k) + row(o).gradient_reads * gradient + copy;
 }
 
-Bytes scratch_bytes(Optimizer o) {
-  return row(o).scratch * kFp32;
+Bytes scratch_bytes(Optimizer o, const Keeping& k) {
+  return row(o).scratch * word(k);
 }
 
 }  // namespace steploom

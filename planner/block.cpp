@@ -20,7 +20,10 @@ OpTemplate op_template(const OpNode& node, const Runtime& runtime, const Cost& c
   OpTemplate op;
   const bool communicates = is_communication(node.work.kind);
   op.duration = cost.time;
-  op.launch = communicates ? runtime.launch_collective : runtime.launch;
+  op.launch = static_cast<Picoseconds>(
+      static_cast<double>(communicates ? runtime.launch_collective : runtime.launch) *
+          node.launches +
+      0.5);
   op.stream_gap = cost.stream_gap;
   op.event_latency = cost.event_latency;
   op.microjoules = cost.microjoules;
@@ -83,9 +86,8 @@ class BlockLowering {
     b_.last[op.stream] = static_cast<std::int32_t>(id);
     for (const TensorId t : node.reads) b_.body.accesses.push_back({id, t, AccessMode::read});
     for (const TensorId t : node.writes) b_.body.accesses.push_back({id, t, AccessMode::write});
-    b_.body.infos.push_back(
-        {node.name, node.work, node.group, node.layer, node.recompute, node.routed, node.parts,
-         cost.provenance});
+    b_.body.infos.push_back({node.name, node.work, node.group, node.layer, node.recompute,
+                             node.routed, node.parts, cost.provenance});
     b_.body.ops.push_back(op);
   }
 

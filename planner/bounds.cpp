@@ -304,8 +304,9 @@ void BoundModel::optimizer(const Layout& l, Digest& sum) {
     sum.backward_energy.moving += cost.microjoules;
   };
   add(OpKind::grad_norm, own, own * g);
-  add(OpKind::adam, own, own * moved_bytes(s_.work.optimizer, s_.work.precision, g));
-  add(OpKind::zero_fill, held * g, held * g);
+  add(OpKind::adam, own,
+      own * moved_bytes(s_.work.optimizer, {s_.work.precision, s_.runtime.master_weights}, g));
+  if (s_.runtime.kernels == Kernels::fused) add(OpKind::zero_fill, held * g, held * g);
 }
 
 // What ZeRO-2 and 3 put on one stream in a step: a stream runs one collective at a time. Layers

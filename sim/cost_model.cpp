@@ -60,6 +60,18 @@ Work in_precision(const Work& w, Precision p) {
   return grouped_product(w.phase, p, groups, w.m, w.n, w.k);
 }
 
+// The kernel that a Work without one of its own is costed as: a weight gradient that is added to
+// nothing is the product of its shape, a kernel that the profile lacks an element-wise one.
+Work known_kernel(const Work& w) {
+  if (w.elementwise > 0)
+    return streaming(OpKind::residual, Phase::forward, w.precision, w.m, w.n,
+                     static_cast<Bytes>(static_cast<double>(w.bytes) * w.elementwise + 0.5));
+  Work as = w;
+  if (w.fresh) as.phase = Phase::data_grad;
+  as.fresh = false;
+  return as;
+}
+
 double roofline_seconds(const ProfiledDevice& device, double peak, const Work& w) {
   return std::max(w.flops / peak, static_cast<double>(w.bytes) / device.memory_bandwidth);
 }
@@ -333,6 +345,13 @@ Cost CostModel::duration(const CostQuery& query) const {
 }
 
 Cost CostModel::whole(const CostQuery& query) const {
+  if (query.work.fresh || query.work.elementwise > 0) {
+    CostQuery as = query;
+    as.work = known_kernel(query.work);
+    Cost cost = whole(as);
+    if (cost.time > 0) cost.provenance = std::max(cost.provenance, Provenance::fitted);
+    return cost;
+  }
   const Work& work = query.work;
   if (work.skew > 0 && work.kind == OpKind::grouped_matmul) {
     const std::int64_t rows = work.phase == Phase::weight_grad ? work.k : work.m;
