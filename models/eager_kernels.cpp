@@ -14,20 +14,23 @@ using Tensors = std::vector<TensorId>;
 
 // Host time of an operator forward or backward, microseconds, shared out among its kernels
 // (profiler/data/h200-sxm-141gb/torch-parts.jsonl: each part's time, times what a whole block took
-// over the sum of its parts: 1.13 forward, 1.08 backward).
+// over the sum of its parts: 1.13 forward, 1.08 backward). What comes once a step (loss, embedding,
+// optimizer) takes some twice as long there as when it is called in a row: torch-steps.jsonl, steps
+// of two and of six small blocks.
 namespace host {
-constexpr double kMean = 24.9;  // of a Llama block's kernels, forward and backward
+constexpr double kMean = 24.9;                            // of a Llama block's kernels, both passes
 constexpr double kNorm = 17, kNormBackward = 20.4;        // backward: each of two
 constexpr double kLinear = 27, kLinearBackward = 43;      // a product
 constexpr double kRotary = 19.4, kRotaryBackward = 18.8;  // each of 5, of 9
 constexpr double kAttention = 38.2, kAttentionBackward = 81.4;
+constexpr double kSplit = 40, kSplitBackward = 90;  // of one Linear into q, k and v
 constexpr double kSum = 12.7, kSumBackward = 10.8;
 constexpr double kActivation = 9.8, kActivationBackward = 14.4;
-constexpr double kBiasGradient = 17.9, kSplitBackward = 20;
-constexpr double kEmbedding = 18.6, kEmbeddingBackward = 47;
-constexpr double kLoss = 10.8, kLossBackward = 31.2;  // each of 3, of 4 with the call of backward()
-constexpr double kClip = 181, kClipTensor = 5.5, kZero = 41, kZeroTensor = 0.2;
-constexpr double kForeach = 173, kForeachTensor = 14.5, kFused = 57, kFusedTensor = 4.6;
+constexpr double kBiasGradient = 17.9;
+constexpr double kEmbedding = 35, kEmbeddingBackward = 90;
+constexpr double kLoss = 20, kLossBackward = 70;  // each of 3, of 4 with the call of backward()
+constexpr double kClip = 400, kClipTensor = 5.5, kZero = 90, kZeroTensor = 0.2;
+constexpr double kForeach = 500, kForeachTensor = 14.5, kFused = 200, kFusedTensor = 4.6;
 constexpr double kMessage = 36.4 / 27.6;  // batch_isend_irecv over dist.all_reduce
 }  // namespace host
 
@@ -360,7 +363,8 @@ class EagerKernels {
   void attention(const OpNode& node) {
     const Work& w = node.work;
     const TensorId sums = out_->tensor("attention log-sum", w.m * w.n * w.heads * kFp32);
-    launch(node.name, w, host::kAttention, now(node.reads), {node.writes[0], sums});
+    launch(node.name, w, host::kAttention + (three_projections() ? 0 : host::kSplit),
+           now(node.reads), {node.writes[0], sums});
     kept(node) = {sums};
   }
 
