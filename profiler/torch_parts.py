@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What eager PyTorch launches for each part of a decoder, how long its kernels take and the host.
 
-    python3 profiler/torch_parts.py [--only host,loop,c10d,kernels] -o torch-parts.jsonl
+    python3 profiler/torch_parts.py [--only host,loop,device,c10d,kernels] -o torch-parts.jsonl
 
 A kernel line is one kernel of a step of a model of two blocks (profiler/torch_model.py), two
 micro-batches: its shape case, its place in the order of launches, its name, the aten operator that
@@ -9,10 +9,11 @@ launched it and the median of its device times over five steps by the profiler (
 one kernel that follow each other are one line, of the median of theirs. A host line is the host time of one
 call at a width of 128, where the device never has to be waited for: forward as it is recorded, and
 backward from a gradient of ones. A loop line is a training step of a small model, whose host is
-what it waits for. With two GPUs c10d's calls are timed too. Units: microseconds.
+what it waits for. A device line is an optimizer's step, or a product, in a row. With two GPUs c10d's calls are timed too. Units: microseconds.
 """
 import argparse
 import datetime
+import gc
 import itertools
 import json
 import os
@@ -37,7 +38,7 @@ SHAPES = [("llama a", True, 1024, 4, 3072, 24, 8, 8192), ("llama b", True, 4096,
           ("gpt b", False, 512, 16, 1024, 16, 16, 4096)]
 VOCAB = 40064
 PASSES = 5
-KINDS = ["host", "loop", "c10d", "kernels"]
+KINDS = ["host", "loop", "device", "c10d", "kernels"]
 
 
 def config_of(llama, s, h, heads, kv_heads, f, layers=2, vocab=VOCAB):
@@ -246,13 +247,61 @@ class Loop:
 
 
 def loop_lines():
-    """Steps of two and of six blocks: their difference is the host time of blocks."""
+    """Steps of small models of several depths: differences are the host time of blocks."""
     for name, llama in (("llama", True), ("gpt", False)):
-        for layers in (2, 6):
+        for layers in (2, 6, 12, 24):
             loop = Loop(llama, layers)
-            samples = [loop.microseconds() for _ in range(24)]
-            yield {"what": f"torch_loop_{name}_{layers}", "bytes": 0, **stats_of(samples[4:]),
-                   "note": f"a step of {layers} blocks 384 wide, 64 tokens, 10 in a row"}
+            samples = [loop.microseconds(5) for _ in range(12)]
+            yield {"what": f"torch_loop_{name}_{layers}", "bytes": 0, **stats_of(samples[2:]),
+                   "note": f"a step of {layers} blocks 384 wide, 64 tokens, 5 in a row"}
+    gc.collect()
+    gc.disable()
+    samples = [loop.microseconds(5) for _ in range(12)]
+    gc.enable()
+    yield {"what": f"torch_loop_{name}_{layers}_no_gc", "bytes": 0, **stats_of(samples[2:]),
+           "note": "the same without Python's collector of cycles"}
+
+
+def per_call(call, calls=10):
+    """Device time of a call, in a row, by CUDA events."""
+    samples = []
+    for _ in range(12):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        for _ in range(calls):
+            call()
+        end.record()
+        end.synchronize()
+        samples.append(start.elapsed_time(end) * 1e3 / calls)
+    return stats_of(samples[2:])
+
+
+def device_lines():
+    """Optimizers on bf16 parameters, and products of one sequence's rows."""
+    for h, f, layers in ((2560, 7168, 8), (3584, 9728, 6)):
+        shapes = [(h, h)] * 4 + [(h, f)] * 3 + [(h,)] * 2
+        some = [torch.nn.Parameter(torch.randn(shape, device="cuda", dtype=torch.bfloat16) * 0.02)
+                for _ in range(layers) for shape in shapes]
+        count = sum(p.numel() for p in some)
+        for p in some:
+            p.grad = torch.randn_like(p)
+        for how in ({}, {"fused": True}):
+            optimizer = torch.optim.AdamW(some, lr=1e-5, **how)
+            yield {"what": "torch_device_adamw" + ("_fused" if how else ""), "bytes": 0,
+                   **per_call(optimizer.step, 3),
+                   "note": f"{count} bf16 parameters in {len(some)} tensors of a Llama's shapes"}
+            del optimizer
+        yield {"what": "torch_device_clip", "bytes": 0,
+               **per_call(lambda: torch.nn.utils.clip_grad_norm_(some, 1.0), 3),
+               "note": f"{count} bf16 gradients in {len(some)} tensors"}
+        for rows in (2048, 4096):
+            for k, n in ((h, h), (h, f), (f, h)):
+                x, w, dy = (torch.randn(shape, device="cuda", dtype=torch.bfloat16) * 0.1
+                            for shape in ((rows, k), (n, k), (rows, n)))
+                for what, call in (("forward", lambda: x @ w.t()), ("data_grad", lambda: dy @ w),
+                                   ("weight_grad", lambda: dy.t() @ x)):
+                    yield {"what": f"torch_device_product_{what}", "m": rows, "n": n, "k": k,
+                           "bytes": 0, **per_call(call, 40), "note": "bf16, 40 in a row"}
 
 
 def c10d_lines():
@@ -326,6 +375,9 @@ def main():
                 write(line)
         if "loop" in kinds:
             for line in loop_lines():
+                write(line)
+        if "device" in kinds:
+            for line in device_lines():
                 write(line)
         if "c10d" in kinds and torch.cuda.device_count() > 1:
             for line in c10d_lines():

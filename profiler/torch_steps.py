@@ -8,11 +8,11 @@ profiler/torch_model.py), tokens of a sequence, sequences of a step, sequences o
 optimizer (adamw-foreach or adamw-fused) and what is recomputed (none or full). A step is the forward
 and backward pass of every micro-batch, clip_grad_norm_, AdamW and zero_grad, on random tokens.
 Three blocks of 20 steps after 5 that do not count; a step lasts from its CUDA event to the next
-one's, the host is not held back. Around every block the host is timed: steps of two and of six
+one's, the host is not held back. Around every block the host is timed: steps of six and of 24
 small Llama blocks (torch_parts.py), for hosts of virtual machines are now fast, now slow. One JSON
 line a case: the median of each block, the median of all, the most memory allocated, `spread`, half
 of what the blocks' medians differ by over their median, and the host's times in microseconds, of
-two and of six blocks, before the first block and after each.
+both, before the first block and after each.
 """
 import argparse
 import json
@@ -29,6 +29,7 @@ from torch_parts import Loop
 from torch_stats import Nvml, short
 
 BLOCKS, STEPS, WARM = 3, 20, 5
+LOOPS = (6, 24)  # blocks
 COLUMNS = ["name", "model", "sequence", "batch", "micro_batch", "optimizer", "recompute"]
 
 
@@ -70,7 +71,7 @@ def measure(case, folder, loops):
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     blocks, host = [], []
-    around = [[short(loop.microseconds()) for loop in loops]]
+    around = [[short(loop.microseconds(5)) for loop in loops]]
     for _ in range(BLOCKS):
         marks = [torch.cuda.Event(enable_timing=True) for _ in range(STEPS + 1)]
         start = time.perf_counter()
@@ -81,7 +82,7 @@ def measure(case, folder, loops):
         host.append((time.perf_counter() - start) * 1e3 / STEPS)
         torch.cuda.synchronize()
         blocks.append([a.elapsed_time(b) for a, b in zip(marks, marks[1:])])
-        around.append([short(loop.microseconds()) for loop in loops])
+        around.append([short(loop.microseconds(5)) for loop in loops])
     medians = [statistics.median(block) for block in blocks]
     median = statistics.median([t for block in blocks for t in block])
     return {**case, "parameters": sum(p.numel() for p in parameters),
@@ -117,9 +118,9 @@ def main():
             file.write(json.dumps(line, separators=(",", ":")) + "\n")
             file.flush()
         write(first)
-        loops = [Loop(True, layers) for layers in (2, 6)]
+        loops = [Loop(True, layers) for layers in LOOPS]
         for loop in loops:
-            loop.microseconds(30)
+            loop.microseconds(10)
         for case in cases:
             line = measure(case, options.cases.parent, loops)
             line["sm_mhz"], line["watts"] = nvml.sm_mhz(), nvml.watts()
