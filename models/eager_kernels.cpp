@@ -31,7 +31,8 @@ constexpr double kEmbedding = 35, kEmbeddingBackward = 90;
 constexpr double kLoss = 20, kLossBackward = 70;  // each of 3, of 4 with the call of backward()
 constexpr double kClip = 400, kClipTensor = 5.5, kZero = 90, kZeroTensor = 0.2;
 constexpr double kForeach = 500, kForeachTensor = 14.5, kFused = 200, kFusedTensor = 4.6;
-constexpr double kMessage = 36.4 / 27.6;  // batch_isend_irecv over dist.all_reduce
+constexpr double kLoop = 200, kLoopTensor = 78;  // eight calls in place of 8.0, and Python's around
+constexpr double kMessage = 36.4 / 27.6;         // batch_isend_irecv over dist.all_reduce
 }  // namespace host
 
 // How many times as long as an element-wise kernel over contiguous elements of the same bytes a
@@ -48,7 +49,7 @@ constexpr double kFill = 1.3, kSilu = 1.12, kSiluBackward = 1.08, kGelu = 1.25, 
 constexpr double kWiden = 2.05, kLogSoftmax = 1.97, kLogSoftmaxBackward = 1.5, kWideFill = 0.92;
 constexpr double kGather = 1.2, kRows = 7.7, kPositionSum = 2.3;
 constexpr double kColumnSum = 2.7, kSplit = 1;
-constexpr double kForeach = 1.4, kFused = 1.4, kSquares = 1.9, kClip = 1.45;  // optimizers
+constexpr double kForeach = 1.4, kFused = 1.62, kLoop = 1, kSquares = 2, kClip = 1.5;  // optimizers
 // The same as bytes: one block goes through all rows of nll_loss, whatever they are; an index's
 // rows of a table, where there are few.
 constexpr double kLossBytes = 70e6, kLossBackwardBytes = 35e6, kIndexBytes = 190e3;
@@ -545,36 +546,79 @@ std::int64_t parameter_tensors(const ModelSpec& m, const StageSpan& stage) {
   return sum;
 }
 
+namespace {
+
+// An optimizer's kernels over all parameters, and their host time.
+struct Update {
+  double slow = 0;              // Work::elementwise
+  double once = 0, tensor = 0;  // microseconds a step and a parameter tensor
+};
+
+Update update_of(Optimizer o) {
+  switch (o) {
+    case Optimizer::adamw_foreach:
+    case Optimizer::sgd:
+      return {slow::kForeach, host::kForeach, host::kForeachTensor};
+    case Optimizer::adamw_loop:
+      return {slow::kLoop, host::kLoop, host::kLoopTensor};
+    case Optimizer::adam:
+    case Optimizer::adamw_fused:
+      break;
+  }
+  return {slow::kFused, host::kFused, host::kFusedTensor};
+}
+
+}  // namespace
+
+Work eager_update(Work update, Optimizer o) {
+  update.elementwise = update_of(o).slow;
+  return update;
+}
+
 void eager_optimizer(const BuildContext& c, const std::vector<StageSpan>& spans, Chunk& chunk) {
-  std::int64_t count = 0;
-  for (const StageSpan& span : spans) count += parameter_tensors(c.model, span);
+  std::int64_t count = 0, layers = 0;
+  for (const StageSpan& span : spans) {
+    count += parameter_tensors(c.model, span);
+    layers += span.layers;
+  }
   const auto tensors = static_cast<double>(count);
+  const Update update = update_of(c.work.optimizer);
+  // What is issued tensor by tensor runs beside what is issued next: a part a layer.
+  const std::int64_t parts = c.work.optimizer == Optimizer::adamw_loop ? layers + 1 : 1;
+  const double clipping = (host::kClip + host::kClipTensor * tensors) / host::kMean;
   const OpGraph old = std::exchange(chunk.optimizer, OpGraph());
   Emitter out(c, chunk, chunk.optimizer);
   for (OpId op = 0; op < old.size(); ++op) {
     OpNode node = old.node(op);
     if (node.work.kind == OpKind::zero_fill) continue;
-    if (node.work.kind == OpKind::grad_norm) node.work.elementwise = slow::kSquares;
-    if (node.work.kind == OpKind::grad_norm)
-      node.launches = (host::kClip + host::kClipTensor * tensors) / 2 / host::kMean;
-    if (node.work.kind == OpKind::adam) {
-      OpNode clip = node;
-      clip.name = "gradient clip";
-      clip.work.kind = OpKind::grad_norm;
-      clip.work.bytes = 2 * node.work.m * c.runtime.grad_bytes;
-      clip.work.elementwise = slow::kClip;
-      clip.writes.clear();
-      clip.launches = (host::kClip + host::kClipTensor * tensors) / 2 / host::kMean;
-      out.op(std::move(clip));
-      const bool lists =
-          c.work.optimizer == Optimizer::adamw_foreach || c.work.optimizer == Optimizer::sgd;
-      node.work.elementwise = lists ? slow::kForeach : slow::kFused;
-      node.launches = (lists ? host::kForeach + host::kForeachTensor * tensors
-                             : host::kFused + host::kFusedTensor * tensors) /
-                          host::kMean +
-                      (host::kZero + host::kZeroTensor * tensors) / host::kMean;
+    if (node.work.kind == OpKind::grad_norm) {
+      node.work.elementwise = slow::kSquares;
+      node.launches = clipping / 2;
     }
-    out.op(std::move(node));
+    if (node.work.kind != OpKind::adam) {
+      out.op(std::move(node));
+      continue;
+    }
+    OpNode clip = node;
+    clip.name = "gradient clip";
+    clip.work.kind = OpKind::grad_norm;
+    clip.work.bytes = 2 * node.work.m * c.runtime.grad_bytes;
+    clip.work.elementwise = slow::kClip;
+    clip.writes.clear();
+    clip.launches = clipping / 2;
+    out.op(std::move(clip));
+    const double us =
+        update.once + update.tensor * tensors + host::kZero + host::kZeroTensor * tensors;
+    const Work whole = eager_update(node.work, c.work.optimizer);
+    for (std::int64_t i = 0; i < parts; ++i) {
+      const auto share = [&](Bytes all) { return all * (i + 1) / parts - all * i / parts; };
+      OpNode part = node;
+      part.work = whole;
+      part.work.m = share(whole.m);
+      part.work.bytes = share(whole.bytes);
+      part.launches = us / host::kMean / static_cast<double>(parts);
+      out.op(std::move(part));
+    }
   }
 }
 

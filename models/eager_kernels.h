@@ -24,6 +24,9 @@ void eager_kernels(const BuildContext& c, Chunk& chunk);
 // Rewrites the optimizer's graph of a rank that holds these stages.
 void eager_optimizer(const BuildContext& c, const std::vector<StageSpan>& spans, Chunk& chunk);
 
+// The same update by torch.optim's kernels.
+Work eager_update(Work update, Optimizer o);
+
 // Parameter tensors as torch has them: one a weight, one a bias.
 std::int64_t parameter_tensors(const ModelSpec& m, const StageSpan& stage);
 

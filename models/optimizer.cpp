@@ -25,12 +25,13 @@ struct Row {
 
 // In the order of Optimizer. adam, fused: master and two moments read and written. foreach
 // (torch 2.11, optim/adamw.py, _multi_tensor_adam): decay p·c (2 words); m = lerp(m, g) (2);
-// v·b (2); v + g·g (2); d = sqrt v (2); d / c (2); d + eps (2); p + m / d (4). SGD
+// v·b (2); v + g·g (2); d = sqrt v (2); d / c (2); d + eps (2); p + m / d (4); loop: the same. SGD
 // (optim/sgd.py, _multi_tensor_sgd): momentum·b (2); + g (2); p + momentum (3).
 constexpr std::array<Row, kOptimizers> kRows{{
     {"adam", 2, 6, 1, 0},
     {"adamw-foreach", 2, 18, 2, 1},
     {"adamw-fused", 2, 6, 1, 0},
+    {"adamw-loop", 2, 18, 2, 0},
     {"sgd", 1, 7, 1, 0},
 }};
 

@@ -16,6 +16,7 @@ enum class Optimizer : std::uint8_t {
   adam,           // one kernel, as Megatron-Core's (Transformer Engine's or Apex's FusedAdam)
   adamw_foreach,  // torch.optim.AdamW's default on GPUs: a kernel list per arithmetic step
   adamw_fused,    // torch.optim.AdamW(fused=True): one kernel
+  adamw_loop,     // torch.optim.AdamW(foreach=False): each step of each parameter tensor by itself
   sgd,            // torch.optim.SGD with momentum, its default on GPUs: kernel lists
 };
 inline constexpr int kOptimizers = static_cast<int>(Optimizer::sgd) + 1;

@@ -157,6 +157,12 @@ std::span<const Runtime> built_in_runtimes() {
   return kRuntimes;
 }
 
+std::string names_of_runtimes() {
+  std::string all;
+  for (const Runtime& r : built_in_runtimes()) all += (all.empty() ? "" : ", ") + r.name;
+  return all;
+}
+
 const Runtime& runtime_named(std::string_view name) {
   std::vector<std::string_view> names;
   for (const Runtime& runtime : built_in_runtimes()) {

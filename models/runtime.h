@@ -78,6 +78,7 @@ struct Runtime {
 };
 
 std::span<const Runtime> built_in_runtimes();
+std::string names_of_runtimes();  // "megatron-core, steploom, ...", for help
 // Throws Error naming the nearest known name.
 const Runtime& runtime_named(std::string_view name);
 

@@ -5,7 +5,7 @@
 
 A case is a line of the table: a name, a Hugging Face config.json beside the table (llama or gpt2,
 profiler/torch_model.py), tokens of a sequence, sequences of a step, sequences of a micro-batch, the
-optimizer (adamw-foreach or adamw-fused) and what is recomputed (none or full). A step is the forward
+optimizer (adamw-foreach, -fused or -loop) and what is recomputed (none or full). A step is the forward
 and backward pass of every micro-batch, clip_grad_norm_, AdamW and zero_grad, on random tokens.
 Three blocks of 20 steps after 5 that do not count; a step lasts from its CUDA event to the next
 one's, the host is not held back. Around every block the host is timed: steps of six and of 24
@@ -30,6 +30,8 @@ from torch_stats import Nvml, short
 
 BLOCKS, STEPS, WARM = 3, 20, 5
 LOOPS = (6, 24)  # blocks
+OPTIMIZERS = {"adamw-foreach": {"foreach": True}, "adamw-fused": {"fused": True},
+              "adamw-loop": {"foreach": False, "fused": False}}
 COLUMNS = ["name", "model", "sequence", "batch", "micro_batch", "optimizer", "recompute"]
 
 
@@ -42,6 +44,8 @@ def read_cases(path):
         if len(fields) != len(COLUMNS):
             raise ValueError(f"{path}:{number}: {len(COLUMNS)} columns, found {len(fields)}")
         case = dict(zip(COLUMNS, fields))
+        if case["optimizer"] not in OPTIMIZERS or case["recompute"] not in ("none", "full"):
+            raise ValueError(f"{path}:{number}: an optimizer of {', '.join(OPTIMIZERS)}, none or full")
         for key in ("sequence", "batch", "micro_batch"):
             case[key] = int(case[key])
         cases.append(case)
@@ -52,7 +56,8 @@ def measure(case, folder, loops):
     model = torch_model.build(torch_model.read_config(folder / f"{case['model']}.json"),
                               case["recompute"] == "full")
     parameters = list(model.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=1e-5, fused=case["optimizer"] == "adamw-fused")
+    # fused=False alone, as fused=None does not, would turn lists (foreach) off.
+    optimizer = torch.optim.AdamW(parameters, lr=1e-5, **OPTIMIZERS[case["optimizer"]])
     micro_batches = case["batch"] // case["micro_batch"]
     vocab = model.embedding.weight.shape[0]
     tokens = torch.randint(vocab, (micro_batches, case["micro_batch"], case["sequence"] + 1),

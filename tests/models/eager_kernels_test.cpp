@@ -8,6 +8,7 @@
 
 #include "models/chunk_builder.h"
 #include "models/layout_rules.h"
+#include "models/parameters.h"
 #include "tests/models/small_configs.h"
 
 namespace steploom {
