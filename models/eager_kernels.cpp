@@ -1,59 +1,15 @@
 #include "models/eager_kernels.h"
 
-#include <cassert>
 #include <map>
 #include <string>
 #include <utility>
 
-#include "models/step_parts.h"
+#include "models/eager_costs.h"
 
 namespace steploom {
 namespace {
 
 using Tensors = std::vector<TensorId>;
-
-// Host time of an operator forward or backward, microseconds, shared out among its kernels
-// (profiler/data/h200-sxm-141gb/torch-parts.jsonl: each part's time, times what a whole block took
-// over the sum of its parts: 1.13 forward, 1.08 backward). What comes once a step (loss, embedding,
-// optimizer) takes some twice as long there as when it is called in a row: torch-steps.jsonl, steps
-// of two and of six small blocks.
-namespace host {
-constexpr double kMean = 24.9;                            // of a Llama block's kernels, both passes
-constexpr double kNorm = 17, kNormBackward = 20.4;        // backward: each of two
-constexpr double kLinear = 27, kLinearBackward = 43;      // a product
-constexpr double kRotary = 19.4, kRotaryBackward = 18.8;  // each of 5, of 9
-constexpr double kAttention = 38.2, kAttentionBackward = 81.4;
-constexpr double kSplit = 40, kSplitBackward = 90;  // of one Linear into q, k and v
-constexpr double kSum = 12.7, kSumBackward = 10.8;
-constexpr double kActivation = 9.8, kActivationBackward = 14.4;
-constexpr double kBiasGradient = 17.9;
-constexpr double kEmbedding = 35, kEmbeddingBackward = 90;
-constexpr double kLoss = 20, kLossBackward = 70;  // each of 3, of 4 with the call of backward()
-constexpr double kClip = 400, kClipTensor = 5.5, kZero = 90, kZeroTensor = 0.2;
-constexpr double kForeach = 500, kForeachTensor = 14.5, kFused = 200, kFusedTensor = 4.6;
-constexpr double kLoop = 200, kLoopTensor = 78;  // eight calls in place of 8.0, and Python's around
-constexpr double kMessage = 36.4 / 27.6;         // batch_isend_irecv over dist.all_reduce
-}  // namespace host
-
-// How many times as long as an element-wise kernel over contiguous elements of the same bytes a
-// kernel takes (same file, kernels by the profiler): strided and broadcast operands, reductions
-// over rows, and rows that a single block goes through.
-namespace slow {
-constexpr double kNone = 1;
-constexpr double kNorm = 1.2, kNormInput = 1.35, kNormWeights = 2.05;
-constexpr double kLayerNorm = 2.1, kLayerNormWeights = 3.3;
-constexpr double kNegate = 2.85, kCatenate = 4.6, kTimesCos = 3.5, kTimesSin = 2.85,
-                 kTurnSum = 2.45;
-constexpr double kTurnBack = 3.5, kHalfCopy = 3.3, kTurnBackSum = 2.7, kNegateBack = 3.1;
-constexpr double kFill = 1.3, kSilu = 1.12, kSiluBackward = 1.08, kGelu = 1.25, kGeluBackward = 1.1;
-constexpr double kWiden = 2.05, kLogSoftmax = 1.97, kLogSoftmaxBackward = 1.5, kWideFill = 0.92;
-constexpr double kGather = 1.2, kRows = 7.7, kPositionSum = 2.3;
-constexpr double kColumnSum = 2.7, kSplit = 1;
-constexpr double kForeach = 1.4, kFused = 1.62, kLoop = 1, kSquares = 2, kClip = 1.5;  // optimizers
-// The same as bytes: one block goes through all rows of nll_loss, whatever they are; an index's
-// rows of a table, where there are few.
-constexpr double kLossBytes = 70e6, kLossBackwardBytes = 35e6, kIndexBytes = 190e3;
-}  // namespace slow
 
 constexpr Bytes kFp32 = 4, kIndex = 8;
 constexpr int kSortKernels = 24;            // of an embedding's backward
@@ -385,8 +341,12 @@ class EagerKernels {
       now_[node.writes[0]] = std::move(gradients);
       return;
     }
-    kernel(node, "cat", 2 * chunk_.tensors[node.writes[0]].bytes, slow::kSplit,
-           host::kSplitBackward, gradients, node.writes);
+    const Bytes size = chunk_.tensors[node.writes[0]].bytes;
+    OpNode cat;
+    cat.name = node.name + " · cat";
+    cat.work = streaming(OpKind::residual, Phase::data_grad, c_.work.precision, tokens,
+                         size / c_.e / tokens, 0);
+    kernel(cat, "", 2 * size, slow::kSplit, host::kSplitBackward, gradients, node.writes);
   }
 
   void activation(const OpNode& node) {
@@ -531,95 +491,6 @@ void eager_kernels(const BuildContext& c, Chunk& chunk) {
   EagerKernels kernels(c, chunk);
   kernels.rewrite(chunk.forward);
   kernels.rewrite(chunk.backward);
-}
-
-std::int64_t parameter_tensors(const ModelSpec& m, const StageSpan& stage) {
-  const AttentionSpec& a = m.attention;
-  const int of_norm = m.norm_bias ? 2 : 1, of_qkv = a.rotary ? 3 : 1, of_up = m.dense.gated ? 2 : 1;
-  const std::int64_t layer = 2 * of_norm + of_qkv * (a.qkv_bias ? 2 : 1) + (a.out_bias ? 2 : 1) +
-                             (of_up + 1) * (m.dense.bias ? 2 : 1) +
-                             (a.qk_norm && a.qk_gain ? 2 : 0);
-  std::int64_t sum = layer * stage.layers;
-  if (stage.embedding) sum += m.learned_positions ? 2 : 1;
-  if (stage.head)
-    sum += (m.final_norm ? of_norm : 0) + (m.tied_embeddings && stage.embedding ? 0 : 1);
-  return sum;
-}
-
-namespace {
-
-// An optimizer's kernels over all parameters, and their host time.
-struct Update {
-  double slow = 0;              // Work::elementwise
-  double once = 0, tensor = 0;  // microseconds a step and a parameter tensor
-};
-
-Update update_of(Optimizer o) {
-  switch (o) {
-    case Optimizer::adamw_foreach:
-    case Optimizer::sgd:
-      return {slow::kForeach, host::kForeach, host::kForeachTensor};
-    case Optimizer::adamw_loop:
-      return {slow::kLoop, host::kLoop, host::kLoopTensor};
-    case Optimizer::adam:
-    case Optimizer::adamw_fused:
-      break;
-  }
-  return {slow::kFused, host::kFused, host::kFusedTensor};
-}
-
-}  // namespace
-
-Work eager_update(Work update, Optimizer o) {
-  update.elementwise = update_of(o).slow;
-  return update;
-}
-
-void eager_optimizer(const BuildContext& c, const std::vector<StageSpan>& spans, Chunk& chunk) {
-  std::int64_t count = 0, layers = 0;
-  for (const StageSpan& span : spans) {
-    count += parameter_tensors(c.model, span);
-    layers += span.layers;
-  }
-  const auto tensors = static_cast<double>(count);
-  const Update update = update_of(c.work.optimizer);
-  // What is issued tensor by tensor runs beside what is issued next: a part a layer.
-  const std::int64_t parts = c.work.optimizer == Optimizer::adamw_loop ? layers + 1 : 1;
-  const double clipping = (host::kClip + host::kClipTensor * tensors) / host::kMean;
-  const OpGraph old = std::exchange(chunk.optimizer, OpGraph());
-  Emitter out(c, chunk, chunk.optimizer);
-  for (OpId op = 0; op < old.size(); ++op) {
-    OpNode node = old.node(op);
-    if (node.work.kind == OpKind::zero_fill) continue;
-    if (node.work.kind == OpKind::grad_norm) {
-      node.work.elementwise = slow::kSquares;
-      node.launches = clipping / 2;
-    }
-    if (node.work.kind != OpKind::adam) {
-      out.op(std::move(node));
-      continue;
-    }
-    OpNode clip = node;
-    clip.name = "gradient clip";
-    clip.work.kind = OpKind::grad_norm;
-    clip.work.bytes = 2 * node.work.m * c.runtime.grad_bytes;
-    clip.work.elementwise = slow::kClip;
-    clip.writes.clear();
-    clip.launches = clipping / 2;
-    out.op(std::move(clip));
-    const double us =
-        update.once + update.tensor * tensors + host::kZero + host::kZeroTensor * tensors;
-    const Work whole = eager_update(node.work, c.work.optimizer);
-    for (std::int64_t i = 0; i < parts; ++i) {
-      const auto share = [&](Bytes all) { return all * (i + 1) / parts - all * i / parts; };
-      OpNode part = node;
-      part.work = whole;
-      part.work.m = share(whole.m);
-      part.work.bytes = share(whole.bytes);
-      part.launches = us / host::kMean / static_cast<double>(parts);
-      out.op(std::move(part));
-    }
-  }
 }
 
 }  // namespace steploom

@@ -197,6 +197,12 @@ TEST(EagerKernels, OptimizerOnTheParametersThemselves) {
   EXPECT_EQ(bytes["gradient norm"], 2 * n);
   EXPECT_EQ(bytes["gradient clip"], 4 * n);
   EXPECT_EQ(bytes["adamw-foreach"], (18 + 2) * 2 * n);
+  // Tensor by tensor it is as much, in parts that run beside what is issued next.
+  Workload loop = small();
+  loop.optimizer = Optimizer::adamw_loop;
+  const Chunk one_by_one = chunk_of(m, loop, l);
+  EXPECT_EQ(one_by_one.optimizer.size(), 2U + 3 + 1);
+  EXPECT_EQ(bytes_by_name(one_by_one.optimizer, -1)["adamw-loop"], (18 + 2) * 2 * n);
   // 9 tensors a layer, embedding, last norm and head; GPT-2 has biases, and a tied head.
   EXPECT_EQ(parameter_tensors(m, stage_span(m, l, 0)), 3 * 9 + 3);
   const ModelSpec gpt = load_model("gpt2");

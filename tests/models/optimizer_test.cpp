@@ -34,6 +34,17 @@ TEST(Optimizer, ListsOfKernelsMoveMore) {
   EXPECT_EQ(scratch_bytes(Optimizer::adam, {}), 0);
 }
 
+// torch.optim on bf16 parameters has no other words than theirs, in lists or tensor by tensor.
+TEST(Optimizer, WithoutMastersWordsAreTheParameters) {
+  const Keeping bare{Precision::bf16, false};
+  EXPECT_EQ(master_bytes(bare) + moment_bytes(Optimizer::adamw_foreach, bare), 4);
+  EXPECT_EQ(moved_bytes(Optimizer::adamw_foreach, bare, 2), 20 * 2);
+  EXPECT_EQ(moved_bytes(Optimizer::adamw_loop, bare, 2), 20 * 2);
+  EXPECT_EQ(moved_bytes(Optimizer::adamw_fused, bare, 2), 7 * 2);
+  EXPECT_EQ(scratch_bytes(Optimizer::adamw_foreach, bare), 2);
+  EXPECT_EQ(scratch_bytes(Optimizer::adamw_loop, bare), 0);
+}
+
 TEST(Optimizer, GoesByItsName) {
   for (int i = 0; i < kOptimizers; ++i) {
     const auto o = static_cast<Optimizer>(i);
