@@ -12,6 +12,7 @@
 #include "sim/correction_base.h"
 #include "sim/expert_loads.h"
 #include "sim/kernel_model.h"
+#include "sim/known_kernel.h"
 #include "sim/operator_bytes.h"
 #include "sim/portable_math.h"
 
@@ -58,18 +59,6 @@ Work in_precision(const Work& w, Precision p) {
   if (w.phase == Phase::data_grad) return grouped_product(w.phase, p, groups, w.m, w.k, w.n);
   if (w.phase == Phase::weight_grad) return grouped_product(w.phase, p, groups, w.k, w.n, w.m);
   return grouped_product(w.phase, p, groups, w.m, w.n, w.k);
-}
-
-// The kernel that a Work without one of its own is costed as: a weight gradient that is added to
-// nothing is the product of its shape, a kernel that the profile lacks an element-wise one.
-Work known_kernel(const Work& w) {
-  if (w.elementwise > 0)
-    return streaming(OpKind::residual, Phase::forward, w.precision, w.m, w.n,
-                     static_cast<Bytes>(static_cast<double>(w.bytes) * w.elementwise + 0.5));
-  Work as = w;
-  if (w.fresh) as.phase = Phase::data_grad;
-  as.fresh = false;
-  return as;
 }
 
 double roofline_seconds(const ProfiledDevice& device, double peak, const Work& w) {

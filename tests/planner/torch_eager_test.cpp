@@ -30,7 +30,7 @@ ModelSpec llama(int layers, std::int64_t width) {
 }
 
 struct Step {
-  Picoseconds step = 0, host = 0, device = 0;
+  Picoseconds step = 0, host = 0, device = 0, last = 0;
   Bytes fixed = 0;
 };
 
@@ -44,6 +44,7 @@ Step step_of(World& world, const std::string& layout) {
     for (const OpTemplate& op : p.blocks[slot.block].ops) {
       s.host += op.launch;
       s.device += op.duration;
+      s.last = op.duration;
     }
   s.fixed = l.memory[0].fixed() - l.memory[0].workspace - l.memory[0].buffers;
   return s;
@@ -62,8 +63,7 @@ struct OneGpu : World {
 TEST(TorchEager, ASmallModelWaitsForTheHost) {
   OneGpu world(llama(12, 512), 256, 1);
   const Step s = step_of(world, "tp=1,zero=0,mbs=1");
-  EXPECT_GT(s.step, s.host);
-  EXPECT_LT(s.step, s.host + s.host / 50);
+  EXPECT_EQ(s.step, s.host + s.last);
   EXPECT_LT(s.device, s.host);
 }
 
