@@ -5,8 +5,10 @@
 #include <numeric>
 #include <utility>
 
+#include "models/added_gradients.h"
 #include "models/chunk_parts.h"
 #include "models/dropout.h"
+#include "models/eager_kernels.h"
 #include "models/emitter.h"
 #include "models/operands.h"
 #include "models/parameters.h"
@@ -346,8 +348,16 @@ class Recomputation {
   int done_ = std::numeric_limits<int>::max();  // layers from here on have been run again
 };
 
-// Forward and backward passes; `before` holds the tables of the rank's chunks so far.
-Chunk build_passes(const BuildContext& c, const StageSpan& stage, const Chunk& before) {
+// The kernels that the runtime launches for both passes.
+void as_launched(const BuildContext& c, Chunk& chunk) {
+  if (c.runtime.kernels == Kernels::torch_eager) eager_kernels(c, chunk);
+  if (c.runtime.adds_gradients) chunk.backward = with_fresh_gradients(chunk.backward);
+}
+
+// Forward and backward passes; `adds_gradients` to those of earlier micro-batches; `before` holds
+// the tables of the rank's chunks so far.
+Chunk build_passes(const BuildContext& c, const StageSpan& stage, const Chunk& before,
+                   bool adds_gradients) {
   const ModelSpec& m = c.model;
   Chunk chunk;
   chunk.tensors = before.tensors;
@@ -388,6 +398,9 @@ Chunk build_passes(const BuildContext& c, const StageSpan& stage, const Chunk& b
   if (stage.embedding) embedding_backward(b, dy, narrow, embedding_mask);
   if (stage.receives) send(b, CommGroup::pp_backward_out, Phase::data_grad, dy);
 
+  as_launched(c, chunk);
+  if (adds_gradients) chunk.backward = with_gradient_sums(c, chunk.backward);
+
   if (c.layout.zero == 3) gather_parameters(c, stage, chunk);
   if (c.layout.zero > 1)
     shard_gradients(c, stage, chunk);
@@ -420,15 +433,26 @@ std::int64_t tokens_of_rank(const Workload& w, const Layout& l) {
   return w.seq_length / l.cp * l.micro_batch;
 }
 
+namespace {
+
+std::vector<Chunk> chunks_of(const BuildContext& c, const std::vector<StageSpan>& spans,
+                             bool adds_gradients) {
+  std::vector<Chunk> chunks;
+  for (const StageSpan& span : spans)
+    chunks.push_back(
+        build_passes(c, span, chunks.empty() ? Chunk{} : chunks.back(), adds_gradients));
+  chunks.back().optimizer = optimizer_graph(c, spans, chunks.back());
+  if (c.runtime.kernels == Kernels::torch_eager) eager_optimizer(c, spans, chunks.back());
+  return chunks;
+}
+
+}  // namespace
+
 std::vector<Chunk> build_chunks(const ModelSpec& m, const Workload& w, const Layout& l,
                                 const Runtime& r, const std::vector<StageSpan>& spans) {
   const Workload stored = stored_workload(w);
-  const BuildContext c = context(m, w, stored, l, r);
-  std::vector<Chunk> chunks;
-  for (const StageSpan& span : spans)
-    chunks.push_back(build_passes(c, span, chunks.empty() ? Chunk{} : chunks.back()));
-  chunks.back().optimizer = optimizer_graph(c, spans, chunks.back());
-  return chunks;
+  return chunks_of(context(m, w, stored, l, r), spans,
+                   r.adds_gradients && l.micro_batches(w.global_batch) > 1);
 }
 
 Chunk build_part(const ModelSpec& m, const Workload& w, const Layout& l, const Runtime& r,
@@ -447,12 +471,14 @@ Chunk build_part(const ModelSpec& m, const Workload& w, const Layout& l, const R
   send(b, CommGroup::pp_backward_out, Phase::data_grad,
        attention ? attention_part_backward(b, layer, dy, saved)
                  : ffn_part_backward(b, layer, dy, saved));
+  as_launched(c, chunk);
   return chunk;
 }
 
 Chunk build_chunk(const ModelSpec& m, const Workload& w, const Layout& l, const Runtime& r,
                   const StageSpan& stage) {
-  return std::move(build_chunks(m, w, l, r, {stage}).front());
+  const Workload stored = stored_workload(w);
+  return std::move(chunks_of(context(m, w, stored, l, r), {stage}, false).front());
 }
 
 }  // namespace steploom

@@ -32,7 +32,7 @@ StageSpan stage_span(const ModelSpec& m, const Layout& l, int stage);
 // The chunks of a pipeline rank, in model order.
 std::vector<StageSpan> rank_spans(const ModelSpec& m, const Layout& l, int pipeline_rank);
 
-// The layout must keep all layout rules.
+// One stage of a step of one micro-batch. The layout must keep all layout rules.
 Chunk build_chunk(const ModelSpec& m, const Workload& w, const Layout& l, const Runtime& r,
                   const StageSpan& stage);
 

@@ -137,6 +137,7 @@ struct ExpertRows {
 struct MoeSaved {
   TensorId scores = kNoTensor;  // without complete operands
   TensorId chosen = kNoTensor, weight = kNoTensor, position = kNoTensor, source = kNoTensor;
+  TensorId wide = kNoTensor, mask = kNoTensor, places = kNoTensor;  // capacity_experts.cpp
   std::vector<ExpertRows> chunks;
   TensorId back = kNoTensor;  // the experts' outputs, home again
   FfnSaved shared;

@@ -17,12 +17,17 @@ class GraphRewriter {
  public:
   explicit GraphRewriter(const OpGraph& old) : old_(old), moved_(old.size(), kDropped) {}
 
-  OpId copy(OpId op) { return copy_reading(op, {}); }
+  OpId copy(OpId op) { return copy_as(op, old_.node(op)); }
 
   // The same, reading these tensors too.
   OpId copy_reading(OpId op, const std::vector<TensorId>& more) {
     OpNode node = old_.node(op);
     node.reads.insert(node.reads.end(), more.begin(), more.end());
+    return copy_as(op, std::move(node), more);
+  }
+
+  // Another node in its place, which reads what it does and `more`, and writes what it does.
+  OpId copy_as(OpId op, OpNode node, const std::vector<TensorId>& more = {}) {
     const OpId id = graph_.add(std::move(node));
     moved_[op] = id;
     for (const OpGraph::Edge& e : old_.predecessors(op))

@@ -163,6 +163,25 @@ Broken pp_divides_layers(const RuleContext& c) {
   return *must_divide("pp·vpp", l.virtual_stages(), "layers", c.model.layers) + uneven;
 }
 
+Broken vpp_needs_runtime(const RuleContext& c) {
+  if (c.layout.vpp == 1 || c.runtime == nullptr || c.runtime->interleaves) return std::nullopt;
+  return fmt::format("vpp={}, which the runtime {} cannot run; vpp must be 1", c.layout.vpp,
+                     c.runtime->name);
+}
+
+// Experts of fixed capacity are whole, and computed in one go.
+Broken capacity_is_whole(const RuleContext& c) {
+  const Layout& l = c.layout;
+  if (c.runtime == nullptr || c.runtime->capacity_factor == 0 || !c.model.has_moe())
+    return std::nullopt;
+  if (l.etp == 1 && l.chunks == 1 && !l.recompute_detail.has(RecomputeModule::moe_act))
+    return std::nullopt;
+  return fmt::format(
+      "etp={}, chunks={}, recompute={}, but the runtime {} has experts whole; "
+      "choose etp=1, chunks=1 and recompute not their activation alone",
+      l.etp, l.chunks, to_text(l.recompute, l.recompute_detail), c.runtime->name);
+}
+
 Broken vpp_needs_pp(const RuleContext& c) {
   const Layout& l = c.layout;
   if (l.vpp > 1 && l.pp == 1) return fmt::format("vpp={} with pp=1; choose vpp=1 or pp > 1", l.vpp);
@@ -234,10 +253,46 @@ Broken positions_cover_sequence(const RuleContext& c) {
                      c.model.max_positions);
 }
 
+// Without replicas ZeRO-1 is ZeRO-0.
 Broken zero_needs_runtime(const RuleContext& c) {
-  if (c.runtime == nullptr || c.layout.zero <= c.runtime->most_zero) return std::nullopt;
-  return fmt::format("zero={}, which the runtime {} cannot run; zero may be 0 to {}", c.layout.zero,
-                     c.runtime->name, c.runtime->most_zero);
+  const Layout& l = c.layout;
+  if (c.runtime == nullptr || c.runtime->zero[static_cast<std::size_t>(l.zero)] ||
+      (l.zero == 1 && l.dp_cp() == 1))
+    return std::nullopt;
+  std::string can;
+  for (std::size_t stage = 0; stage < c.runtime->zero.size(); ++stage)
+    if (c.runtime->zero[stage]) can += fmt::format("{}{}", can.empty() ? "" : ", ", stage);
+  return fmt::format("zero={}, which the runtime {} cannot run; zero may be {}", l.zero,
+                     c.runtime->name, can);
+}
+
+Broken tp_needs_runtime(const RuleContext& c) {
+  if (c.layout.tp == 1 || c.runtime == nullptr || c.runtime->tensor_parallel) return std::nullopt;
+  return fmt::format("tp={}, which the runtime {} cannot run; tp must be 1", c.layout.tp,
+                     c.runtime->name);
+}
+
+Broken sp_needs_runtime(const RuleContext& c) {
+  if (!c.layout.sp || c.runtime == nullptr || c.runtime->sequence_parallel) return std::nullopt;
+  return fmt::format("sp=1, which the runtime {} cannot run; sp must be 0", c.runtime->name);
+}
+
+Broken model_needs_runtime(const RuleContext& c) {
+  if (c.runtime == nullptr) return std::nullopt;
+  const bool eager = c.runtime->kernels == Kernels::torch_eager;
+  const AttentionSpec& a = c.model.attention;
+  const char* lacks = nullptr;
+  if (c.model.has_moe() && !c.runtime->experts) lacks = "experts";
+  if (eager && a.kind == AttentionKind::latent) lacks = "latent attention";
+  if (eager && (a.window > 0 || a.sinks || a.both_ways))
+    lacks = "attention that is not plain and causal";
+  if (eager && c.model.mtp_modules > 0) lacks = "multi-token prediction";
+  if (eager && c.model.embedding_width > 0) lacks = "a narrow embedding";
+  if (eager && bytes_of(c.workload.precision) != operand_bytes(c.workload.precision))
+    lacks = "8-bit products";
+  if (lacks == nullptr) return std::nullopt;
+  return fmt::format("{} has {}, which the runtime {} cannot run", c.model.name, lacks,
+                     c.runtime->name);
 }
 
 Broken sharding_needs_one_stage(const RuleContext& c) {
@@ -337,6 +392,12 @@ constexpr std::array kRules{
     LayoutRule{"tp divides sequence",
                "Megatron-Core 0.20, tensor_parallel/mappings.py, _split_along_first_dim",
                tp_divides_sequence, true},
+    LayoutRule{"model needs a runtime that has it", "steploom: Runtime::kernels, experts",
+               model_needs_runtime, true},
+    LayoutRule{"tp needs a runtime that has it", "steploom: Runtime::tensor_parallel",
+               tp_needs_runtime, true},
+    LayoutRule{"sp needs a runtime that has it", "steploom: Runtime::sequence_parallel",
+               sp_needs_runtime, true},
     LayoutRule{"cp needs a runtime that has it", "steploom: Runtime::context_parallel",
                cp_needs_runtime, true},
     LayoutRule{"2·cp divides sequence",
@@ -361,6 +422,10 @@ constexpr std::array kRules{
                pp_divides_layers},
     LayoutRule{"vpp needs pp", "Megatron-Core 0.20, megatron/training/arguments.py, validate_args",
                vpp_needs_pp},
+    LayoutRule{"vpp needs a runtime that has it", "steploom: Runtime::interleaves",
+               vpp_needs_runtime},
+    LayoutRule{"experts of fixed capacity are whole", "steploom: models/capacity_experts.h",
+               capacity_is_whole},
     LayoutRule{"stages hold the layers",
                "Megatron-Core 0.20, pipeline_parallel_layer_layout.py, validate_layer_layout",
                stages_hold_the_layers},
@@ -377,8 +442,7 @@ constexpr std::array kRules{
     LayoutRule{"recomputed parts exist",
                "steploom: Megatron-Core ignores modules that a model has not",
                recomputed_parts_exist},
-    LayoutRule{"zero needs a runtime that has it", "steploom: Runtime::most_zero",
-               zero_needs_runtime},
+    LayoutRule{"zero needs a runtime that has it", "steploom: Runtime::zero", zero_needs_runtime},
     LayoutRule{"zero 2 and 3 need pp 1",
                "Megatron-Core 0.20, megatron/training/arguments.py, validate_args (torch FSDP2); "
                "DeepSpeed, runtime/pipe/engine.py (ZeRO-2 and 3)",

@@ -15,6 +15,7 @@
 // exchange.
 #include <vector>
 
+#include "models/capacity_experts.h"
 #include "models/emitter.h"
 #include "models/operands.h"
 
@@ -242,6 +243,7 @@ TensorId experts_backward(Emitter& out, const MoeShape& all, TensorId d_back, co
 
 TensorId moe_forward(Emitter& out, TensorId normed, MoeSaved& saved) {
   const BuildContext& c = out.c;
+  if (c.runtime.capacity_factor > 0) return capacity_moe_forward(out, normed, saved);
   const MoeSpec& moe = *c.model.moe;
   const MoeShape s = moe_shape(c);
   TensorId shared = kNoTensor;
@@ -282,6 +284,7 @@ TensorId moe_forward(Emitter& out, TensorId normed, MoeSaved& saved) {
 
 TensorId moe_backward(Emitter& out, TensorId dy, TensorId normed, const MoeSaved& saved) {
   const BuildContext& c = out.c;
+  if (c.runtime.capacity_factor > 0) return capacity_moe_backward(out, dy, normed, saved);
   const MoeSpec& moe = *c.model.moe;
   const MoeShape s = moe_shape(c);
   const Precision p = c.work.precision;

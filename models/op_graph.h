@@ -66,6 +66,7 @@ struct OpNode {
   int layer = -1;           // model layer; -1: embedding, head, optimizer
   bool recompute = false;   // a forward operator run again in the backward pass
   bool host_waits = false;  // the host issues nothing more until this has finished
+  double launches = 1;      // host time to issue it, in those of the runtime's kernel or collective
   int parts = 1;            // equal parts that its work was cut into, of which it is one
   int part = 0;             // a gradient collective: which of them
   bool routed = false;      // its rows are those that routing brings to this rank's experts

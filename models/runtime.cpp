@@ -38,9 +38,10 @@ Runtime megatron_core() {
       true;                            // ProcessGroupNCCL::syncStream records on the current stream
   r.kernels_wait_for_receives = true;  // p2p_communication.py waits before the pass begins
   r.host_waits_for_routing = true;     // tokens_per_expert goes to the host (token_dispatcher.py)
-  r.most_zero = 3;             // Megatron-FSDP's optim_grads and optim_grads_params, torch's FSDP2
-  r.replicates_shards = true;  // --num-distributed-optimizer-instances
-  r.context_parallel = true;   // Transformer Engine's attention
+  // 2 and 3: Megatron-FSDP's optim_grads and optim_grads_params, torch's FSDP2.
+  r.zero = {true, true, true, true};
+  r.replicates_shards = true;      // --num-distributed-optimizer-instances
+  r.context_parallel = true;       // Transformer Engine's attention
   r.overlap_grad_reduce = true;    // --overlap-grad-reduce, in every public recipe
   r.overlap_param_gather = true;   // --overlap-param-gather, likewise
   r.grad_bytes = 4;                // bf16 training accumulates and reduces in fp32 (validate_args)
@@ -58,11 +59,64 @@ Runtime megatron_2022() {
   r.name = "megatron-2022";
   r.fused_attention = false;
   r.dropout = true;
-  r.most_zero = 1;
+  r.zero = {true, true, false, false};
   r.replicates_shards = false;
   r.context_parallel = false;  // came with Megatron-Core 0.5
   r.overlap_grad_reduce = false;
   r.overlap_param_gather = false;
+  return r;
+}
+
+// PyTorch eager: a plain nn.Module (profiler/torch_model.py) with 16-bit parameters and no masters,
+// under DistributedDataParallel (zero=0), FSDP2 (zero=3) or torch.distributed.pipelining. Host
+// times are means of profiler/data/h200-sxm-141gb/torch-parts.jsonl; those of single kernels stand
+// with them in eager_kernels.cpp.
+Runtime torch_eager() {
+  Runtime r;
+  r.name = "torch-eager";
+  r.kernels = Kernels::torch_eager;
+  r.launch = 24'900 * kNanosecond;             // 69 kernels of a Llama block take 501 and 1216 µs
+  r.launch_collective = 27'600 * kNanosecond;  // dist.all_reduce
+  r.hardware_connections = 8;                  // CUDA's default
+  r.collective_waits_for_issued = true;        // ProcessGroupNCCL::syncStream
+  r.kernels_wait_for_receives =
+      true;  // pipelining/schedules.py awaits a stage's receives before it
+  r.zero = {true, false, false, true};
+  r.tensor_parallel = false;
+  r.sequence_parallel = false;
+  r.experts = false;
+  r.grad_bytes = 2;
+  r.master_weights = false;
+  r.adds_gradients = true;
+  r.bucket_elements = (25 * kMiB) / 2;  // DistributedDataParallel's bucket_cap_mb
+  r.bucket_elements_per_rank = 0;
+  r.workspace = kCublasWorkspace + kContext + kAllocatorSlack;
+  r.communicator_buffers = kCommunicatorBuffers;
+  return r;
+}
+
+// DeepSpeed 0.19's engine under Megatron-DeepSpeed's layers, with the defaults of its JSON. Nothing
+// was measured: kernels are those of megatron-core, defaults are its source's.
+Runtime deepspeed() {
+  Runtime r = megatron_core();
+  r.name = "deepspeed";
+  r.launch = 9'600 * kNanosecond;  // an aten call of eager PyTorch (torch.jsonl, torch_launch)
+  r.launch_collective = 27'600 * kNanosecond;  // as torch-eager
+  r.hardware_connections = 8;                  // CUDA's default: DeepSpeed sets none
+  r.host_waits_for_routing = false;            // drop_tokens: the capacity is known on the host
+  r.replicates_shards = false;
+  r.context_parallel = false;  // its Ulysses is not modelled
+  r.sequence_parallel = false;
+  r.interleaves = false;  // runtime/pipe/schedule.py has 1F1B alone
+  r.capacity_factor = 1;  // moe/layer.py
+  // engine.py, communication_data_type: bf16 for bf16 training, and gradients stay so in ZeRO 2 and
+  // 3 (stage_1_and_2.py). Its BF16_Optimizer, of stages 0 and 1, sums them in fp32 instead.
+  r.grad_bytes = 2;
+  r.adds_gradients = true;
+  r.overlap_grad_reduce = false;    // zero/config.py: overlap_comm is on for ZeRO-3 alone
+  r.overlap_param_gather = false;   // all partitions are gathered after the update
+  r.bucket_elements = 500'000'000;  // zero/config.py: reduce_bucket_size, allgather_bucket_size
+  r.bucket_elements_per_rank = 0;
   return r;
 }
 
@@ -123,8 +177,15 @@ Runtime raf() {
 }  // namespace
 
 std::span<const Runtime> built_in_runtimes() {
-  static const std::array kRuntimes{megatron_core(), own_executor(), megatron_2022(), raf()};
+  static const std::array kRuntimes{megatron_core(), own_executor(), megatron_2022(),
+                                    torch_eager(),   deepspeed(),    raf()};
   return kRuntimes;
+}
+
+std::string names_of_runtimes() {
+  std::string all;
+  for (const Runtime& r : built_in_runtimes()) all += (all.empty() ? "" : ", ") + r.name;
+  return all;
 }
 
 const Runtime& runtime_named(std::string_view name) {

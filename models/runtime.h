@@ -6,6 +6,7 @@
 // parameters are kept. Built-ins are rows of a table in runtime.cpp.
 #pragma once
 
+#include <array>
 #include <span>
 #include <string>
 #include <string_view>
@@ -14,9 +15,16 @@
 
 namespace steploom {
 
+// What an operator of a graph is launched as.
+enum class Kernels : std::uint8_t {
+  fused,        // one kernel each
+  torch_eager,  // PyTorch's own, several each (eager_kernels.h)
+};
+
 struct Runtime {
-  std::string name;                   // "megatron-core"
-  Picoseconds launch = 0;             // host time to issue one kernel
+  std::string name;  // "megatron-core"
+  Kernels kernels = Kernels::fused;
+  Picoseconds launch = 0;             // host time to issue one kernel (OpNode::launches: of each)
   Picoseconds launch_collective = 0;  // host time to issue one collective
   int hardware_connections = 32;  // CUDA_DEVICE_MAX_CONNECTIONS; 1: kernels start in issue order
   // torch's ProcessGroupNCCL makes a collective wait for everything issued to the compute stream
@@ -42,19 +50,33 @@ struct Runtime {
   // collectives of any size in any order (Layout::bucket, grad_micro, a2a_first); off: `plan` tries
   // none.
   bool places_gradients = false;
-  int most_zero = 1;               // the highest ZeRO stage that it can run (Layout::zero)
+  // Layouts that it can run: ZeRO stages over several replicas (Layout::zero), tensor parallelism,
+  // with the sequence cut too (Layout::sp); and models with experts.
+  std::array<bool, 4> zero{true, true, false, false};
+  bool tensor_parallel = true;
+  bool sequence_parallel = true;
+  bool experts = true;
   bool replicates_shards = false;  // can run several copies of shards (Layout::replicate)
   // Can run context parallelism (Layout::cp); off: rules refuse it, `plan` tries none.
   bool context_parallel = false;
+  bool interleaves = true;  // can run several chunks a pipeline rank (Layout::vpp)
+  // Every expert has room for capacity_factor times its even share of a rank's rows, and all of it
+  // is exchanged and computed (capacity_experts.h); 0: experts take what they get.
+  double capacity_factor = 0;
   // Operators name everything that their kernels touch, statistics and routing included, in the
   // order of operands.h: what can be executed. Off: only what fixes order and most of the memory.
   bool complete_operands = false;
   bool fused_attention =
       true;              // one kernel; false: products, softmax, dropout (core_attention.cpp)
   bool dropout = false;  // of attention, branches and embedding, with masks of a byte
-  bool overlap_grad_reduce = true;     // reduce a bucket as soon as its last gradient is there
-  bool overlap_param_gather = true;    // ZeRO-1: gather parameters beside the first forward pass
-  Bytes grad_bytes = 4;                // per parameter, as accumulated and reduced
+  bool overlap_grad_reduce = true;   // reduce a bucket as soon as its last gradient is there
+  bool overlap_param_gather = true;  // ZeRO-1: gather parameters beside the first forward pass
+  Bytes grad_bytes = 4;              // per parameter, as accumulated and reduced
+  // 16-bit parameters have fp32 copies that the optimizer works on (optimizer.h).
+  bool master_weights = true;
+  // A weight gradient is a tensor of its own (Work::fresh), which kernels add to those of the
+  // micro-batches before; off: products add to the sums.
+  bool adds_gradients = false;
   Bytes bucket_elements = 40'000'000;  // least gradient bucket, elements (Megatron: max of this ...
   Bytes bucket_elements_per_rank = 1'000'000;  // ... and this times the data-parallel size)
   Bytes workspace = 0;                         // cuBLAS and allocator slack a device, bytes
@@ -62,6 +84,7 @@ struct Runtime {
 };
 
 std::span<const Runtime> built_in_runtimes();
+std::string names_of_runtimes();  // "megatron-core, steploom, ...", for help
 // Throws Error naming the nearest known name.
 const Runtime& runtime_named(std::string_view name);
 

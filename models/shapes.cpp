@@ -16,6 +16,13 @@ Work product(Phase phase, Precision p, std::int64_t m, std::int64_t n, std::int6
   return grouped_product(phase, p, 0, m, n, k);
 }
 
+Work as_fresh(Work w) {
+  const Bytes weights = w.groups * w.m * w.n;
+  if (!w.fresh) w.bytes += weights * (bytes_of(w.precision) - 8);
+  w.fresh = true;
+  return w;
+}
+
 Work grouped_product(Phase phase, Precision p, std::int64_t groups, std::int64_t m, std::int64_t n,
                      std::int64_t k) {
   Work w;

@@ -17,7 +17,10 @@ namespace steploom {
 // backward phases carry.
 Work product(Phase phase, Precision p, std::int64_t m, std::int64_t n, std::int64_t k);
 
-// The same for `groups` experts that share the m rows evenly, each with its own k × n weights.
+// A weight gradient as a tensor of its own (Work::fresh).
+Work as_fresh(Work weight_gradient);
+
+// product(), for `groups` experts that share the m rows evenly, each with its own k × n weights.
 Work grouped_product(Phase phase, Precision p, std::int64_t groups, std::int64_t m, std::int64_t n,
                      std::int64_t k);
 

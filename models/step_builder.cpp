@@ -316,16 +316,17 @@ OpGraph optimizer_graph(const BuildContext& c, const std::vector<StageSpan>& spa
     out.in_place("gradient norm sum", OpKind::all_reduce, CommGroup::world, StreamKind::dp,
                  Phase::optimizer, 4, norm);
 
-  // In fp32; what it reads and writes: optimizer.h.
+  // What it reads and writes: optimizer.h.
+  const Keeping keeping{c.work.precision, c.runtime.master_weights};
   const TensorId parameters = out.tensor("parameters", 0, TensorScope::step);
   OpNode adam;
   adam.name = name_of(c.work.optimizer);
   adam.work = streaming(OpKind::adam, Phase::optimizer, c.work.precision, own, 1,
-                        own * moved_bytes(c.work.optimizer, c.work.precision, g));
+                        own * moved_bytes(c.work.optimizer, keeping, g));
   adam.reads = gradients;
   adam.reads.push_back(norm);
   adam.writes = {parameters};
-  if (const Bytes held = scratch_bytes(c.work.optimizer); held > 0)
+  if (const Bytes held = scratch_bytes(c.work.optimizer, keeping); held > 0)
     adam.writes.push_back(out.tensor("optimizer scratch", own * held));
   out.op(std::move(adam));
   if (operand_bytes(c.products) < c.e) {

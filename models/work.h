@@ -105,6 +105,11 @@ struct Work {
   std::int64_t keys = 0;
   double flops = 0;  // executed floating-point operations
   Bytes bytes = 0;   // see above
+  // weight_grad: a tensor of its own, in the operands' precision; false: added to an fp32 sum.
+  bool fresh = false;
+  // Kernels that move data: 0: the profile's kernel of this kind. Otherwise another one, which
+  // takes as long as an element-wise kernel that moves so many times `bytes`.
+  double elementwise = 0;
   // grouped_matmul: how unevenly the m rows lie on the groups, the exponent of a power law
   // (sim/expert_loads.h); 0: every group has the same.
   double skew = 0;

@@ -20,7 +20,10 @@ OpTemplate op_template(const OpNode& node, const Runtime& runtime, const Cost& c
   OpTemplate op;
   const bool communicates = is_communication(node.work.kind);
   op.duration = cost.time;
-  op.launch = communicates ? runtime.launch_collective : runtime.launch;
+  op.launch = static_cast<Picoseconds>(
+      static_cast<double>(communicates ? runtime.launch_collective : runtime.launch) *
+          node.launches +
+      0.5);
   op.stream_gap = cost.stream_gap;
   op.event_latency = cost.event_latency;
   op.microjoules = cost.microjoules;

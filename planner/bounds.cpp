@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "models/chunk_builder.h"
+#include "models/eager_kernels.h"
 #include "models/shapes.h"
 #include "models/split_backward.h"
 #include "planner/block.h"
@@ -334,16 +335,18 @@ void BoundModel::optimizer(const Layout& l, Digest& sum) {
       p.dense() / (shard ? l.dp_shards() : 1) + p.experts / (shard ? l.expert_shards() : 1);
   const std::int64_t held = l.zero > 1 ? own : p.total();
   const Bytes g = s_.runtime.grad_bytes;
+  const bool eager = s_.runtime.kernels == Kernels::torch_eager;
   const auto add = [&](OpKind kind, std::int64_t n, Bytes bytes) {
-    const Cost& cost = costs_.cost(
-        {streaming(kind, Phase::optimizer, stored_precision(s_.work.precision), n, 1, bytes),
-         GroupShape{}, 0});
+    Work work = streaming(kind, Phase::optimizer, stored_precision(s_.work.precision), n, 1, bytes);
+    if (eager && kind == OpKind::adam) work = eager_update(work, s_.work.optimizer);
+    const Cost& cost = costs_.cost({work, GroupShape{}, 0});
     for (Picoseconds& time : sum.backward.time) time += cost.time;
     sum.backward_energy.moving += cost.microjoules;
   };
   add(OpKind::grad_norm, own, own * g);
-  add(OpKind::adam, own, own * moved_bytes(s_.work.optimizer, s_.work.precision, g));
-  add(OpKind::zero_fill, held * g, held * g);
+  add(OpKind::adam, own,
+      own * moved_bytes(s_.work.optimizer, {s_.work.precision, s_.runtime.master_weights}, g));
+  if (!eager) add(OpKind::zero_fill, held * g, held * g);
 }
 
 // What ZeRO-2 and 3 put on one stream in a step: a stream runs one collective at a time. Layers

@@ -30,7 +30,8 @@ MemoryParts fixed_memory(const Setting& setting, const Layout& l, const StagePar
   const Bytes e = bytes_of(setting.work.precision);
   const Bytes g = setting.runtime.grad_bytes;
   const Workload& w = setting.work;
-  const Bytes kept = master_bytes(w.precision) + moment_bytes(w.optimizer);
+  const Keeping keeping{w.precision, setting.runtime.master_weights};
+  const Bytes kept = master_bytes(keeping) + moment_bytes(w.optimizer, keeping);
   // fp8 products read 8-bit copies of their weights, one transposed.
   const Bytes copies = operand_bytes(w.precision) < e ? 2 * operand_bytes(w.precision) : 0;
   // Bytes a parameter, of which a rank has its share from the given ZeRO stage on.

@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "models/error.h"
+#include "sim/known_kernel.h"
 #include "sim/profile_points.h"
 
 namespace steploom {
@@ -56,7 +57,8 @@ Kernel kernel_of(const Work& w, const ModelSpec& m) {
 
 }  // namespace
 
-std::optional<Ask> ask_of(const Work& w, const ModelSpec& model) {
+std::optional<Ask> ask_of(const Work& work, const ModelSpec& model) {
+  const Work w = known_kernel(work);
   const OpClass group = class_of(w.kind);
   if (group == OpClass::communication || w.precision != Precision::bf16 || w.m <= 0 || w.n <= 0 ||
       w.bytes <= 0 || is_masked_otherwise(w))

@@ -12,6 +12,7 @@
 #include "sim/correction_base.h"
 #include "sim/expert_loads.h"
 #include "sim/kernel_model.h"
+#include "sim/known_kernel.h"
 #include "sim/operator_bytes.h"
 #include "sim/portable_math.h"
 
@@ -333,6 +334,13 @@ Cost CostModel::duration(const CostQuery& query) const {
 }
 
 Cost CostModel::whole(const CostQuery& query) const {
+  if (query.work.fresh || query.work.elementwise > 0) {
+    CostQuery as = query;
+    as.work = known_kernel(query.work);
+    Cost cost = whole(as);
+    if (cost.time > 0) cost.provenance = std::max(cost.provenance, Provenance::fitted);
+    return cost;
+  }
   const Work& work = query.work;
   if (work.skew > 0 && work.kind == OpKind::grouped_matmul) {
     const std::int64_t rows = work.phase == Phase::weight_grad ? work.k : work.m;

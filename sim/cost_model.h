@@ -24,6 +24,8 @@
 // it, the clock and what the kernel draws stand beside the time; a step's clock is found from them
 // (step_clock.h).
 //
+// A kernel that the profile has none of is costed by one that it has (Work::fresh, elementwise).
+//
 // Backward is modelled: the profile's products are forward only. A data gradient is the same
 // surface at its own shape; a weight gradient too, plus reading and writing its fp32 sum;
 // attention's backward does 2.5 times the FLOPs at a lower rate. Attention over windows is always

@@ -90,7 +90,7 @@ void add_question_flags(CLI::App& verb, QuestionFlags& f) {
   verb.add_option("--precision", f.precision,
                   "Of products: bf16, fp16, fp32, tf32, fp8 (scaled a tensor), fp8_block")
       ->capture_default_str();
-  verb.add_option("--optimizer", f.optimizer, "adam, adamw-foreach, adamw-fused or sgd")
+  verb.add_option("--optimizer", f.optimizer, "adam, adamw-foreach, adamw-fused, adamw-loop or sgd")
       ->capture_default_str();
   verb.add_option("--routing", f.routing,
                   "Of tokens to experts: balanced, power-law:ALPHA, log-normal:SIGMA or a file of "
@@ -100,7 +100,7 @@ void add_question_flags(CLI::App& verb, QuestionFlags& f) {
               "Steps that are drawn of a random routing (default 16)");
   verb.add_option("--quantile", f.quantile,
                   "Of the step times over these draws, what a layout is judged by (default 0.5)");
-  verb.add_option("--runtime", f.runtime, "Framework: megatron-core or steploom")
+  verb.add_option("--runtime", f.runtime, "Framework: " + names_of_runtimes())
       ->capture_default_str();
   verb.add_option("--profile", f.profile,
                   "Profile of the GPU: built-in name or JSON file (default: the cluster's device)");

@@ -169,7 +169,8 @@ TEST(LayoutRules, ContextParallelismNeedsARuntimeThatHasIt) {
     const auto refusal = refuse({c.model, c.workload, c.layout, c.devices, &runtime});
     EXPECT_EQ(refusal.has_value(), runtime.name != "megatron-core") << runtime.name;
     if (refusal) {
-      EXPECT_EQ(refusal->rule, "cp needs a runtime that has it");
+      EXPECT_EQ(refusal->rule, runtime.tensor_parallel ? "cp needs a runtime that has it"
+                                                       : "tp needs a runtime that has it");
     }
   }
 }

@@ -24,7 +24,8 @@ TEST(Runtime, EveryFigureIsSet) {
     EXPECT_LE(runtime.launch_collective, 100'000'000) << runtime.name;
     EXPECT_GE(runtime.workspace, Bytes{1} << 29) << runtime.name;
     EXPECT_GT(runtime.communicator_buffers, 0) << runtime.name;
-    EXPECT_EQ(runtime.grad_bytes, 4) << runtime.name;
+    EXPECT_EQ(runtime.grad_bytes, runtime.adds_gradients ? 2 : 4) << runtime.name;
+    EXPECT_TRUE(runtime.zero[0]) << runtime.name;
   }
 }
 
@@ -43,7 +44,7 @@ TEST(Runtime, AnUnknownNameGetsTheNearest) {
   const auto where = refusal([] { runtime_named("megatroncore"); });
   EXPECT_EQ(where.hint, "did you mean 'megatron-core'?");
   EXPECT_EQ(refusal([] { runtime_named("x"); }).hint,
-            "known: megatron-core, steploom, megatron-2022, raf");
+            "known: megatron-core, steploom, megatron-2022, torch-eager, deepspeed, raf");
 }
 
 }  // namespace
