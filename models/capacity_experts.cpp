@@ -32,9 +32,9 @@ Places places_of(const BuildContext& c) {
   return p;
 }
 
-class Gate {
+class Gating {
  public:
-  Gate(Emitter& out, const Places& p, Phase phase) : out_(out), p_(p), phase_(phase) {}
+  Gating(Emitter& out, const Places& p, Phase phase) : out_(out), p_(p), phase_(phase) {}
 
   // A memory-bound kernel, or `launches` of them.
   TensorId kernel(std::string_view name, OpKind kind, Bytes moved, Bytes result,
@@ -120,7 +120,7 @@ TensorId capacity_moe_forward(Emitter& out, TensorId normed, MoeSaved& saved) {
   const BuildContext& c = out.c;
   const MoeSpec& moe = *c.model.moe;
   const Places p = places_of(c);
-  Gate gate(out, p, Phase::forward);
+  Gating gate(out, p, Phase::forward);
   const auto memory = OpKind::router;
   const Bytes scores = p.tokens * p.experts * kFp32;
   saved.wide = gate.kernel("gate input in fp32", memory, p.tokens * p.h * (c.e + kFp32),
@@ -178,7 +178,7 @@ TensorId capacity_moe_backward(Emitter& out, TensorId dy, TensorId normed, const
   const MoeSpec& moe = *c.model.moe;
   const Places p = places_of(c);
   constexpr Phase kBack = Phase::data_grad;
-  Gate gate(out, p, kBack);
+  Gating gate(out, p, kBack);
   const ExpertRows& e = saved.chunks.front();
   const TensorId d_home =
       einsum(out, "combine einsum", kBack, p.rows, p.h, p.tokens, saved.weight, dy);
