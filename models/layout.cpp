@@ -20,10 +20,12 @@ namespace {
 constexpr std::int64_t kMostDegree = 1'000'000;
 constexpr std::size_t kLeastGuessed = 3;  // letters; every two-letter key is near every other
 
-constexpr std::array<std::string_view, 16> kKeys{
-    "tp",     "pp",  "ep",        "etp",    "mbs", "sp",      "zero",    "recompute",
-    "chunks", "vpp", "vpp_group", "stages", "cp",  "cp_comm", "reshard", "replicate"};
+constexpr std::array<std::string_view, 17> kKeys{
+    "tp",  "pp",        "ep",     "etp", "mbs",     "sp",      "zero",      "recompute", "chunks",
+    "vpp", "vpp_group", "stages", "cp",  "cp_comm", "reshard", "replicate", "schedule"};
 constexpr std::array<std::string_view, 3> kContextComms{"p2p", "allgather", "a2a"};
+constexpr std::array<std::string_view, kPipelineOrders> kOrders{
+    "1f1b", "gpipe", "looped-bfs", "zb-h1", "zb-h2", "interleaved-zb", "searched"};
 // Groups that a CTA count can be given to; "ctas.tp".
 struct CtaKey {
   std::string_view key;
@@ -82,12 +84,14 @@ std::string ctas_text(const Layout& l) {
   return text;
 }
 
-// "" for even stages with one chunk a rank, else ",vpp=2,stages=Ett|ttt|tL".
+// "" for even stages with one chunk a rank in 1F1B, else ",vpp=2,stages=Ett|ttt|tL".
 std::string pipeline_text(const Layout& l) {
   std::string text;
   if (l.vpp != 1) text += fmt::format(",vpp={}", l.vpp);
   if (l.vpp_group != 0) text += fmt::format(",vpp_group={}", l.vpp_group);
   if (!l.stages.empty()) text += ",stages=" + stages_text(l.stages);
+  if (l.schedule != PipelineOrder::one_forward_one_backward)
+    text += fmt::format(",schedule={}", name_of(l.schedule));
   return text;
 }
 
@@ -106,12 +110,13 @@ std::string sharding_text(const Layout& l) {
   return text;
 }
 
-ContextComm parse_context_comm(std::string_view value) {
-  const auto at = std::find(kContextComms.begin(), kContextComms.end(), value);
-  if (at == kContextComms.end())
-    refuse("cp_comm", fmt::format("{}", fmt::join(kContextComms, ", ")), value,
-           nearest_hint(value, kContextComms));
-  return static_cast<ContextComm>(at - kContextComms.begin());
+template <class Value, std::size_t n>
+Value parse_name(std::string_view key, const std::array<std::string_view, n>& names,
+                 std::string_view value) {
+  const auto at = std::find(names.begin(), names.end(), value);
+  if (at == names.end())
+    refuse(key, fmt::format("{}", fmt::join(names, ", ")), value, nearest_hint(value, names));
+  return static_cast<Value>(at - names.begin());
 }
 
 std::string_view trimmed(std::string_view text) {
@@ -160,7 +165,9 @@ void set(Layout& l, std::optional<int>& etp, std::string_view key, std::string_v
   } else if (key == "cp") {
     l.cp = degree();
   } else if (key == "cp_comm") {
-    l.cp_comm = parse_context_comm(value);
+    l.cp_comm = parse_name<ContextComm>(key, kContextComms, value);
+  } else if (key == "schedule") {
+    l.schedule = parse_name<PipelineOrder>(key, kOrders, value);
   } else if (key == "stages") {
     l.stages = parse_stages(value);
   } else if (key.starts_with(kAllCtas)) {
@@ -178,6 +185,10 @@ void set(Layout& l, std::optional<int>& etp, std::string_view key, std::string_v
 
 std::string_view name_of(ContextComm c) {
   return kContextComms.at(static_cast<std::size_t>(c));
+}
+
+std::string_view name_of(PipelineOrder o) {
+  return kOrders.at(static_cast<std::size_t>(o));
 }
 
 Layout parse_layout(std::string_view text, int devices, bool has_moe) {
@@ -242,6 +253,8 @@ std::string short_name(const Layout& l) {
   add("x", l.replicate);
   if (l.sp) name += " sp";
   add("chunks", l.chunks);
+  if (l.schedule != PipelineOrder::one_forward_one_backward)
+    name += fmt::format(" {}", name_of(l.schedule));
   std::string ctas = ctas_text(l);
   std::replace(ctas.begin(), ctas.end(), ',', ' ');
   if (!l.stages.empty()) ctas += " " + stages_text(l.stages);

@@ -84,6 +84,7 @@ Runtime own_executor() {
   r.sends_under_way = 3;  // a receiver is at most a slot and its receive behind
   r.host_waits_for_routing = false;
   r.chunks_experts = true;
+  r.pipeline_orders = true;
   r.complete_operands = true;
   r.overlap_grad_reduce = true;
   r.overlap_param_gather = true;

@@ -40,6 +40,9 @@ struct Runtime {
   bool replicates_shards = false;  // can run several copies of shards (Layout::replicate)
   // Can run context parallelism (Layout::cp); off: rules refuse it, `plan` tries none.
   bool context_parallel = false;
+  // Can run pipeline schedules other than 1F1B, interleaved or not, and weight gradients as passes
+  // of their own (Layout::schedule); off: rules refuse them, `plan` tries none.
+  bool pipeline_orders = false;
   // Operators name everything that their kernels touch, statistics and routing included, in the
   // order of operands.h: what can be executed. Off: only what fixes order and most of the memory.
   bool complete_operands = false;

@@ -6,6 +6,7 @@
 
 #include "models/chunk_builder.h"
 #include "models/shapes.h"
+#include "models/split_backward.h"
 #include "planner/block.h"
 #include "planner/memory_parts.h"
 #include "planner/ranks.h"
@@ -55,6 +56,7 @@ void BoundModel::Digest::add(const Digest& other, std::int64_t times) {
   const auto n = static_cast<double>(times);
   forward.add(other.forward, n);
   backward.add(other.backward, n);
+  weight.add(other.weight, n);
   forward_energy.add(other.forward_energy, n);
   backward_energy.add(other.backward_energy, n);
   forward_passage += other.forward_passage * times;
@@ -187,9 +189,12 @@ BoundModel::Digest BoundModel::measure(Part part, Kind kind, const Layout& l) {
   set(CommGroup::ep, l.etp, l.ep);
   const Chunk chunk = built();
   Block f = lower_block("F", chunk.forward, s_.runtime, l, shapes, costs_);
-  Block b = lower_block("B", chunk.backward, s_.runtime, l, shapes, costs_);
+  const bool split = splits_backward(l.schedule);
+  const BackwardBlocks parts = split ? split_backward(chunk.backward) : BackwardBlocks{};
+  Block b = lower_block("B", split ? parts.data : chunk.backward, s_.runtime, l, shapes, costs_);
+  Block w = lower_block("W", parts.weight, s_.runtime, l, shapes, costs_);
   if (s_.work.routing.uneven()) {
-    for (Block* block : {&f, &b}) {
+    for (Block* block : {&f, &b, &w}) {
       const std::vector<OpTemplate> balanced = block->body.ops;
       least_routed(*block, s_, l, shapes, costs_);
       for (std::size_t i = 0; i < balanced.size(); ++i) {  // draws the less the shorter it is
@@ -206,6 +211,8 @@ BoundModel::Digest BoundModel::measure(Part part, Kind kind, const Layout& l) {
   d.backward = longest_from(b, StreamKind::compute);
   d.forward_energy = energy_of(f);
   d.backward_energy = energy_of(b);
+  d.weight = longest_from(w, StreamKind::compute);
+  d.backward_energy.add(energy_of(w));
   // The first stage makes its input itself.
   d.forward_passage =
       (part == Part::embedding ? d.forward : longest_from(f, StreamKind::pp_recv)).time[0];
@@ -222,6 +229,8 @@ const BoundModel::Digest& BoundModel::digest(Part part, Kind kind, const Layout&
   as.vpp_group = as.zero = 0;
   as.reshard = true;
   as.replicate = 1;
+  as.schedule =
+      splits_backward(l.schedule) ? PipelineOrder::zb_h1 : PipelineOrder::one_forward_one_backward;
   as.stages.clear();
   const bool attends = part == Part::layer || part == Part::attention ||
                        (part == Part::head && s_.model.mtp_modules > 0);
@@ -264,6 +273,8 @@ BoundModel::Digest BoundModel::layer(Kind kind, const Layout& l) {
   sum.forward.add(a.forward);
   sum.backward = at_least(a.backward, a.backward_passage);
   sum.backward.add(f.backward);
+  sum.weight = a.weight;
+  sum.weight.add(f.weight);
   sum.forward_energy = a.forward_energy;
   sum.forward_energy.add(f.forward_energy);
   sum.backward_energy = a.backward_energy;
@@ -383,14 +394,38 @@ BoundModel::Digest BoundModel::chunk(const Layout& l, const StageSpan& span_of) 
 
 namespace {
 
-// What lies saved when a rank of an interleaved pipeline has run its first forward passes, before
-// any backward one (interleaved_schedule.cpp), by what a micro-batch leaves on each chunk.
+// How many forward passes a rank runs before any backward one, and what they leave, by what a
+// micro-batch leaves on each chunk.
 Bytes saved_before_backward(const Layout& l, int rank, std::int64_t m,
                             const std::vector<Bytes>& saved) {
-  const std::int64_t group = l.vpp_group == 0 ? l.pp : l.vpp_group;
-  const std::int64_t round = group * l.vpp;  // a group on every chunk
-  const std::int64_t passes = std::min(2 * (l.pp - 1 - rank) + (l.vpp - 1) * group + 1,
-                                       m / group * round);  // of whole groups
+  const std::int64_t behind = l.pp - 1 - rank;  // ranks
+  std::int64_t passes = 1;                      // searched: the least that there must be
+  switch (l.schedule) {
+    case PipelineOrder::one_forward_one_backward:
+      passes = (l.vpp == 1 ? behind : 2 * behind) + 1;
+      break;
+    case PipelineOrder::zb_h1:
+    case PipelineOrder::interleaved_zb:
+      passes = behind + 1;
+      break;
+    case PipelineOrder::zb_h2:
+      passes = 2 * behind + 1;
+      break;
+    case PipelineOrder::gpipe:
+    case PipelineOrder::looped_bfs:
+      passes = l.vpp * m;
+      break;
+    case PipelineOrder::searched:
+      break;
+  }
+  if (l.vpp == 1) return std::min(passes, m) * saved.front();
+  // So many micro-batches in turn on every chunk.
+  const std::int64_t group = l.schedule == PipelineOrder::looped_bfs ? m
+                             : l.vpp_group == 0                      ? l.pp
+                                                                     : l.vpp_group;
+  const std::int64_t round = group * l.vpp;
+  if (l.schedule != PipelineOrder::looped_bfs) passes += (l.vpp - 1) * group;
+  passes = std::min(passes, m / group * round);  // of whole groups
   Bytes sum = 0;
   for (int chunk = 0; chunk < l.vpp; ++chunk) {
     const std::int64_t rest = passes % round - chunk * group;
@@ -409,6 +444,7 @@ Bound BoundModel::bound(const Layout& l) {
   Digest last;  // the optimizer of stage 0, which no stage's work may outlast
   optimizer(l, last);
   layer_.fill(std::nullopt);
+  const bool split = splits_backward(l.schedule);
   for (int rank = 0; rank < l.pp; ++rank) {
     const std::vector<StageSpan> spans = rank_spans(s_.model, l, rank);
     ClockedTime path;
@@ -420,17 +456,17 @@ Bound BoundModel::bound(const Layout& l) {
       if (span_of.chunk == 0) first = d;
       path.add(d.forward, static_cast<double>(m));
       path.add(d.backward, static_cast<double>(m));
+      path.add(d.weight, static_cast<double>(m));
       energy.add(d.forward_energy, static_cast<double>(m));
       energy.add(d.backward_energy, static_cast<double>(m));
       saved.push_back(d.saved);
     }
-    path.add(last.backward);
+    if (!split || rank == 0) path.add(last.backward);
     if (rank == 0) energy.add(last.backward_energy);
     longest = std::max(longest, least(before_forward + before_backward, path, energy));
     before_forward += first.forward_passage;
-    before_backward += first.backward_passage;
-    const Bytes in_flight = l.vpp == 1 ? std::min<std::int64_t>(l.pp - rank, m) * saved.front()
-                                       : saved_before_backward(l, rank, m, saved);
+    if (!split) before_backward += first.backward_passage;
+    const Bytes in_flight = saved_before_backward(l, rank, m, saved);
     memory = std::max(
         memory, fixed_memory(s_, l, parameters_of(s_.model, l, spans), {}).fixed() + in_flight);
   }
