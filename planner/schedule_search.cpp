@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "planner/schedule_greedy.h"
+#include "planner/schedule_warm_up.h"
 
 namespace steploom {
 namespace {
@@ -25,6 +26,10 @@ class Search {
 
   std::optional<FoundSchedule> run() {
     try_named();
+    if (problem_.placement == Placement::loop && problem_.shape.chunks == 1)
+      for (const bool past : {false, true})
+        for (const auto kind : {IdleRule::Kind::never, IdleRule::Kind::always})
+          if (!done()) fill(warm_up_order(problem_, past), {kind}, "warm-up");
     const bool close = slots() > kLarge && best_.time - best_.bound < best_.bound / kClose;
     if (problem_.placement != Placement::bidirectional && !close) try_greedy();
     if (best_.slots.empty()) return std::nullopt;
