@@ -21,11 +21,14 @@ namespace {
 constexpr std::int64_t kMostDegree = 1'000'000;
 constexpr std::size_t kLeastGuessed = 3;  // letters; every two-letter key is near every other
 
-constexpr std::array<std::string_view, 21> kKeys{
-    "tp",        "pp",        "ep",        "etp",       "mbs",    "sp",         "zero",
-    "recompute", "chunks",    "vpp",       "vpp_group", "stages", "cp",         "cp_comm",
-    "reshard",   "replicate", "partition", "dw",        "bucket", "grad_micro", "a2a_first"};
+constexpr std::array<std::string_view, 22> kKeys{
+    "tp",        "pp",        "ep",        "etp", "mbs",    "sp",         "zero",
+    "recompute", "chunks",    "vpp",       "vpp_group", "stages", "cp",   "cp_comm",
+    "reshard",   "replicate", "schedule",  "partition", "dw",     "bucket", "grad_micro",
+    "a2a_first"};
 constexpr std::array<std::string_view, 3> kContextComms{"p2p", "allgather", "a2a"};
+constexpr std::array<std::string_view, kPipelineOrders> kOrders{
+    "1f1b", "gpipe", "looped-bfs", "zb-h1", "zb-h2", "interleaved-zb", "searched"};
 constexpr std::array<std::string_view, 3> kWeightPlacements{"none", "lancet", "solved"};
 constexpr std::int64_t kMostElements = 1'000'000'000'000;
 // Groups that a CTA count can be given to; "ctas.tp".
@@ -86,12 +89,14 @@ std::string ctas_text(const Layout& l) {
   return text;
 }
 
-// "" for even stages with one chunk a rank, else ",vpp=2,stages=Ett|ttt|tL".
+// "" for even stages with one chunk a rank in 1F1B, else ",vpp=2,stages=Ett|ttt|tL".
 std::string pipeline_text(const Layout& l) {
   std::string text;
   if (l.vpp != 1) text += fmt::format(",vpp={}", l.vpp);
   if (l.vpp_group != 0) text += fmt::format(",vpp_group={}", l.vpp_group);
   if (!l.stages.empty()) text += ",stages=" + stages_text(l.stages);
+  if (l.schedule != PipelineOrder::one_forward_one_backward)
+    text += fmt::format(",schedule={}", name_of(l.schedule));
   return text;
 }
 
@@ -181,6 +186,8 @@ void set(Layout& l, std::optional<int>& etp, std::string_view key, std::string_v
     l.cp = degree();
   } else if (key == "cp_comm") {
     l.cp_comm = named<ContextComm>(key, value, kContextComms);
+  } else if (key == "schedule") {
+    l.schedule = named<PipelineOrder>(key, value, kOrders);
   } else if (key == "partition") {
     l.partition = parse_partition(value);
   } else if (key == "dw") {
@@ -212,6 +219,10 @@ std::string_view name_of(ContextComm c) {
 
 std::string_view name_of(WeightPlacement w) {
   return kWeightPlacements.at(static_cast<std::size_t>(w));
+}
+
+std::string_view name_of(PipelineOrder o) {
+  return kOrders.at(static_cast<std::size_t>(o));
 }
 
 int Layout::gradient_parts(std::int64_t elements, int ranks, Bytes each) const {
@@ -286,6 +297,8 @@ std::string short_name(const Layout& l) {
   add("x", l.replicate);
   if (l.sp) name += " sp";
   add("chunks", l.chunks);
+  if (l.schedule != PipelineOrder::one_forward_one_backward)
+    name += fmt::format(" {}", name_of(l.schedule));
   if (l.partition.cuts()) name += " parts " + to_text(l.partition);
   std::string ctas = ctas_text(l) + gradients_text(l);
   std::replace(ctas.begin(), ctas.end(), ',', ' ');

@@ -4,7 +4,8 @@
 // once; keys left out keep their defaults. "vpp=2" interleaves two model chunks a pipeline rank
 // (virtual stage s on rank s mod pp), "vpp_group=8" with so many micro-batches in turn on each (0:
 // pp); "stages=Ett|tt|tL" says which layers a stage holds (models/stages.h), "recompute=selective"
-// what is run again (models/recompute.h). "chunks=4" cuts the expert part of every layer into as
+// what is run again (models/recompute.h). "schedule=zb-h1" orders the passes otherwise than 1F1B.
+// "chunks=4" cuts the expert part of every layer into as
 // many chunks, so that one is exchanged while another is computed. "ctas=8" gives every group's
 // collectives at most 8 CTAs, "ctas.tp=4" those of one group (tp, cp, ep, etp, dp, expert_dp,
 // dp_outer, pp, embedding, world). "cp=2" cuts every sequence in two (context parallelism),
@@ -48,6 +49,28 @@ enum class WeightPlacement : std::uint8_t {
 };
 std::string_view name_of(WeightPlacement w);  // "solved"
 
+// In which order a pipeline rank runs its passes (planner/pipeline_schedule.h).
+enum class PipelineOrder : std::uint8_t {
+  one_forward_one_backward,  // interleaved where there are several chunks a rank
+  gpipe,
+  looped_bfs,
+  zb_h1,
+  zb_h2,
+  interleaved_zb,
+  searched  // the scheduler's, for the times of these stages and the device's memory
+};
+inline constexpr int kPipelineOrders = static_cast<int>(PipelineOrder::searched) + 1;
+std::string_view name_of(PipelineOrder o);  // "zb-h1"
+// Runs weight gradients as passes of their own.
+constexpr bool splits_backward(PipelineOrder o) {
+  return o >= PipelineOrder::zb_h1;
+}
+// Of one chunk a rank; the others need several, 1F1B takes both.
+constexpr bool of_one_chunk(PipelineOrder o) {
+  return o == PipelineOrder::gpipe || o == PipelineOrder::zb_h1 || o == PipelineOrder::zb_h2 ||
+         o == PipelineOrder::searched;
+}
+
 struct Layout {
   int tp = 1;   // tensor parallel
   int pp = 1;   // pipeline parallel (stages)
@@ -80,6 +103,7 @@ struct Layout {
   std::int64_t bucket = 0;  // least gradient bucket, elements; 0: the runtime's own
   Bytes grad_micro = 0;     // most bytes of a gradient collective; 0: a bucket is one
   bool a2a_first = false;   // no gradient collective starts while an all-to-all runs or is due
+  PipelineOrder schedule = PipelineOrder::one_forward_one_backward;
 
   int virtual_stages() const { return pp * vpp; }
   int devices() const { return tp * cp * pp * dp; }

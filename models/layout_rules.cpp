@@ -190,6 +190,30 @@ Broken vpp_needs_pp(const RuleContext& c) {
   return std::nullopt;
 }
 
+Broken schedule_needs_runtime(const RuleContext& c) {
+  const PipelineOrder order = c.layout.schedule;
+  if (order == PipelineOrder::one_forward_one_backward || c.runtime == nullptr) return std::nullopt;
+  if (!c.runtime->pipeline_orders)
+    return fmt::format("schedule={}, which the runtime {} cannot run; schedule must be 1f1b",
+                       name_of(order), c.runtime->name);
+  // Ranks would wait for each other's sends.
+  if (of_one_chunk(order) || c.runtime->receive_ahead == 0) return std::nullopt;
+  return fmt::format(
+      "schedule={}, for whose messages the runtime {} has too few buffers; choose vpp=1 and "
+      "gpipe, zb-h1, zb-h2 or searched",
+      name_of(order), c.runtime->name);
+}
+
+Broken schedule_fits_chunks(const RuleContext& c) {
+  const Layout& l = c.layout;
+  if (l.schedule == PipelineOrder::one_forward_one_backward) return std::nullopt;
+  if (l.pp == 1)
+    return fmt::format("schedule={} with pp=1; leave it out or choose pp > 1", name_of(l.schedule));
+  if (of_one_chunk(l.schedule) == (l.vpp == 1)) return std::nullopt;
+  return fmt::format("schedule={} with vpp={}; vpp must be {}", name_of(l.schedule), l.vpp,
+                     of_one_chunk(l.schedule) ? "1" : "2 or more");
+}
+
 Broken stages_hold_the_layers(const RuleContext& c) {
   const Layout& l = c.layout;
   if (l.stages.empty()) return std::nullopt;
@@ -206,7 +230,7 @@ Broken stages_hold_the_layers(const RuleContext& c) {
 // chunk's input must be there by then.
 Broken micro_batches_fill_vpp(const RuleContext& c) {
   const Layout& l = c.layout;
-  if (l.vpp == 1) return std::nullopt;
+  if (l.vpp == 1 || l.schedule == PipelineOrder::looped_bfs) return std::nullopt;
   const std::int64_t m = l.micro_batches(c.workload.global_batch);
   const std::int64_t group = l.vpp_group == 0 ? l.pp : l.vpp_group;
   if (l.vpp_group == 0 && m % l.pp != 0)
@@ -426,6 +450,10 @@ constexpr std::array kRules{
                vpp_needs_runtime},
     LayoutRule{"experts of fixed capacity are whole", "steploom: models/capacity_experts.h",
                capacity_is_whole},
+    LayoutRule{"schedule needs a runtime that has it", "steploom: Runtime::pipeline_orders",
+               schedule_needs_runtime},
+    LayoutRule{"schedule fits the chunks", "steploom: planner/pipeline_schedule.h",
+               schedule_fits_chunks},
     LayoutRule{"stages hold the layers",
                "Megatron-Core 0.20, pipeline_parallel_layer_layout.py, validate_layer_layout",
                stages_hold_the_layers},

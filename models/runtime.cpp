@@ -139,6 +139,7 @@ Runtime own_executor() {
   r.host_waits_for_routing = false;
   r.chunks_experts = true;
   r.places_gradients = true;
+  r.pipeline_orders = true;
   r.complete_operands = true;
   r.overlap_grad_reduce = true;
   r.overlap_param_gather = true;

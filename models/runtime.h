@@ -63,6 +63,9 @@ struct Runtime {
   // Every expert has room for capacity_factor times its even share of a rank's rows, and all of it
   // is exchanged and computed (capacity_experts.h); 0: experts take what they get.
   double capacity_factor = 0;
+  // Can run pipeline schedules other than 1F1B, interleaved or not, and weight gradients as passes
+  // of their own (Layout::schedule); off: rules refuse them, `plan` tries none.
+  bool pipeline_orders = false;
   // Operators name everything that their kernels touch, statistics and routing included, in the
   // order of operands.h: what can be executed. Off: only what fixes order and most of the memory.
   bool complete_operands = false;

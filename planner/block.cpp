@@ -165,26 +165,25 @@ Block lower_block(std::string name, const OpGraph& graph, const Runtime& runtime
   return b;
 }
 
-void place_tensors(const Chunk& chunk, const std::vector<Block*>& forwards,
-                   const std::vector<Block*>& backwards) {
+void place_tensors(const Chunk& chunk, const std::vector<std::vector<Block*>>& passes) {
   const std::size_t n = chunk.tensors.size();
-  std::vector<bool> read_later(n, false);  // by the backward blocks
-  for (const Block* b : backwards)
-    for (const Access& a : b->body.accesses)
-      if (a.mode == AccessMode::read) read_later[owner_of(chunk.tensors, a.tensor)] = true;
-  const auto place = [&](Block& b, bool forward) {
-    const Uses u = uses_in(b, chunk.tensors);
-    for (TensorId t = 0; t < n; ++t) {
-      const Tensor& tensor = chunk.tensors[t];
-      if (tensor.scope != TensorScope::micro_batch || u.by_tensor[t].empty()) continue;
-      if (u.made_by[t] >= 0)
-        b.body.ops[static_cast<std::size_t>(u.made_by[t])].alloc += tensor.bytes;
-      if (!forward || !read_later[t]) free_in(b, free_point(b, u.by_tensor[t]), t, tensor.bytes);
+  std::vector<bool> read_later(n, false);
+  for (auto pass = passes.rbegin(); pass != passes.rend(); ++pass) {
+    for (Block* b : *pass) {
+      const Uses u = uses_in(*b, chunk.tensors);
+      for (TensorId t = 0; t < n; ++t) {
+        const Tensor& tensor = chunk.tensors[t];
+        if (tensor.scope != TensorScope::micro_batch || u.by_tensor[t].empty()) continue;
+        if (u.made_by[t] >= 0)
+          b->body.ops[static_cast<std::size_t>(u.made_by[t])].alloc += tensor.bytes;
+        if (!read_later[t]) free_in(*b, free_point(*b, u.by_tensor[t]), t, tensor.bytes);
+      }
+      sort_accesses(*b);
     }
-    sort_accesses(b);
-  };
-  for (Block* b : forwards) place(*b, true);
-  for (Block* b : backwards) place(*b, false);
+    for (const Block* b : *pass)
+      for (const Access& a : b->body.accesses)
+        if (a.mode == AccessMode::read) read_later[owner_of(chunk.tensors, a.tensor)] = true;
+  }
 }
 
 std::vector<BlockEdge> edges_between(const std::vector<Tensor>& tensors, const Block& from,

@@ -44,6 +44,7 @@ void BoundModel::Digest::add(const Digest& other, std::int64_t times) {
   backward.add(other.backward, n);
   forward_load.add(other.forward_load, n);
   backward_load.add(other.backward_load, n);
+  weight.add(other.weight, n);
   forward_energy.add(other.forward_energy, n);
   backward_energy.add(other.backward_energy, n);
   forward_passage += other.forward_passage * times;
@@ -211,13 +212,14 @@ BoundModel::Digest BoundModel::measure(Part part, Kind kind, const Layout& l) {
   const Chunk chunk = built();
   Block f = lower_block("F", chunk.forward, s_.runtime, l, shapes, costs_);
   // Weight gradients that may lie anywhere lengthen no path of their own layer.
-  const bool placed = l.dw != WeightPlacement::none;
+  const bool split = splits_backward(l.schedule);
+  const bool apart = split || l.dw != WeightPlacement::none;
+  const BackwardBlocks parts = apart ? split_backward(chunk.backward) : BackwardBlocks{};
   Block whole = lower_block("B", chunk.backward, s_.runtime, l, shapes, costs_);
-  Block data =
-      placed ? lower_block("B", split_backward(chunk.backward).data, s_.runtime, l, shapes, costs_)
-             : Block{};
+  Block data = lower_block("B", parts.data, s_.runtime, l, shapes, costs_);
+  Block w = lower_block("W", split ? parts.weight : OpGraph{}, s_.runtime, l, shapes, costs_);
   if (s_.work.routing.uneven()) {
-    for (Block* block : {&f, &whole, &data}) {
+    for (Block* block : {&f, &whole, &data, &w}) {
       const std::vector<OpTemplate> balanced = block->body.ops;
       least_routed(*block, s_, l, shapes, costs_);
       for (std::size_t i = 0; i < balanced.size(); ++i) {  // draws the less the shorter it is
@@ -232,10 +234,11 @@ BoundModel::Digest BoundModel::measure(Part part, Kind kind, const Layout& l) {
   if (l.partition.cuts()) least_in_parts(f, chunk.forward, l, shapes);
   Digest d;
   d.forward = l.partition.cuts() ? load_of(f) : longest_from(f, StreamKind::compute);
-  const Block& b = placed ? data : whole;
+  const Block& b = apart ? data : whole;
   d.backward = longest_from(b, StreamKind::compute);
   d.forward_energy = energy_of(f);
   d.backward_energy = energy_of(whole);
+  d.weight = longest_from(w, StreamKind::compute);
   d.forward_load = load_of(f);
   d.backward_load = load_of(whole);
   // The first stage makes its input itself.
@@ -257,6 +260,8 @@ const BoundModel::Digest& BoundModel::digest(Part part, Kind kind, const Layout&
   if (as.dw != WeightPlacement::none) as.dw = WeightPlacement::solved;
   as.bucket = as.grad_micro = 0;
   as.a2a_first = false;
+  as.schedule =
+      splits_backward(l.schedule) ? PipelineOrder::zb_h1 : PipelineOrder::one_forward_one_backward;
   as.stages.clear();
   const bool attends = part == Part::layer || part == Part::attention ||
                        (part == Part::head && s_.model.mtp_modules > 0);
@@ -299,6 +304,8 @@ BoundModel::Digest BoundModel::layer(Kind kind, const Layout& l) {
   sum.forward.add(a.forward);
   sum.backward = at_least(a.backward, a.backward_passage);
   sum.backward.add(f.backward);
+  sum.weight = a.weight;
+  sum.weight.add(f.weight);
   sum.forward_energy = a.forward_energy;
   sum.forward_energy.add(f.forward_energy);
   sum.backward_energy = a.backward_energy;
@@ -425,14 +432,38 @@ BoundModel::Digest BoundModel::chunk(const Layout& l, const StageSpan& span_of) 
 
 namespace {
 
-// What lies saved when a rank of an interleaved pipeline has run its first forward passes, before
-// any backward one (interleaved_schedule.cpp), by what a micro-batch leaves on each chunk.
+// How many forward passes a rank runs before any backward one, and what they leave, by what a
+// micro-batch leaves on each chunk.
 Bytes saved_before_backward(const Layout& l, int rank, std::int64_t m,
                             const std::vector<Bytes>& saved) {
-  const std::int64_t group = l.vpp_group == 0 ? l.pp : l.vpp_group;
-  const std::int64_t round = group * l.vpp;  // a group on every chunk
-  const std::int64_t passes = std::min(2 * (l.pp - 1 - rank) + (l.vpp - 1) * group + 1,
-                                       m / group * round);  // of whole groups
+  const std::int64_t behind = l.pp - 1 - rank;  // ranks
+  std::int64_t passes = 1;                      // searched: the least that there must be
+  switch (l.schedule) {
+    case PipelineOrder::one_forward_one_backward:
+      passes = (l.vpp == 1 ? behind : 2 * behind) + 1;
+      break;
+    case PipelineOrder::zb_h1:
+    case PipelineOrder::interleaved_zb:
+      passes = behind + 1;
+      break;
+    case PipelineOrder::zb_h2:
+      passes = 2 * behind + 1;
+      break;
+    case PipelineOrder::gpipe:
+    case PipelineOrder::looped_bfs:
+      passes = l.vpp * m;
+      break;
+    case PipelineOrder::searched:
+      break;
+  }
+  if (l.vpp == 1) return std::min(passes, m) * saved.front();
+  // So many micro-batches in turn on every chunk.
+  const std::int64_t group = l.schedule == PipelineOrder::looped_bfs ? m
+                             : l.vpp_group == 0                      ? l.pp
+                                                                     : l.vpp_group;
+  const std::int64_t round = group * l.vpp;
+  if (l.schedule != PipelineOrder::looped_bfs) passes += (l.vpp - 1) * group;
+  passes = std::min(passes, m / group * round);  // of whole groups
   Bytes sum = 0;
   for (int chunk = 0; chunk < l.vpp; ++chunk) {
     const std::int64_t rest = passes % round - chunk * group;
@@ -451,6 +482,7 @@ Bound BoundModel::bound(const Layout& l) {
   Digest last;  // the optimizer of stage 0, which no stage's work may outlast
   optimizer(l, last);
   layer_.fill(std::nullopt);
+  const bool split = splits_backward(l.schedule);
   for (int rank = 0; rank < l.pp; ++rank) {
     const std::vector<StageSpan> spans = rank_spans(s_.model, l, rank);
     ClockedTime path, loaded;  // of its kernels alone
@@ -464,20 +496,20 @@ Bound BoundModel::bound(const Layout& l) {
       path.add(d.backward, static_cast<double>(m));
       loaded.add(d.forward, static_cast<double>(m));
       loaded.add(d.backward_load, static_cast<double>(m));
+      path.add(d.weight, static_cast<double>(m));
       energy.add(d.forward_energy, static_cast<double>(m));
       energy.add(d.backward_energy, static_cast<double>(m));
       saved.push_back(d.saved);
     }
-    path.add(last.backward);
     loaded.add(last.backward);
+    if (!split || rank == 0) path.add(last.backward);
     if (rank == 0) energy.add(last.backward_energy);
     longest = std::max(longest, least(before_forward + before_backward, path, energy));
     if (l.dw != WeightPlacement::none)
       longest = std::max(longest, least(before_forward + before_backward, loaded, energy));
     before_forward += first.forward_passage;
-    before_backward += first.backward_passage;
-    const Bytes in_flight = l.vpp == 1 ? std::min<std::int64_t>(l.pp - rank, m) * saved.front()
-                                       : saved_before_backward(l, rank, m, saved);
+    if (!split) before_backward += first.backward_passage;
+    const Bytes in_flight = saved_before_backward(l, rank, m, saved);
     memory = std::max(
         memory, fixed_memory(s_, l, parameters_of(s_.model, l, spans), {}).fixed() + in_flight);
   }

@@ -11,6 +11,8 @@
 // stage s cannot start before the first micro-batch has passed the stages before it, nor stage 0
 // its optimizer before the last gradient has come back. A rank with several chunks runs the spans
 // of all of them, from the first micro-batch on its first chunk to the last gradient of that chunk.
+// Where backward passes are split, a stage runs m·(F_s + B_s + W_s), and what follows its last slot
+// may be nothing: b_i are left out, and the optimizer counts on stage 0 alone.
 // Where the profile knows the device's clock (sim/step_clock.h) a bound is sought for every clock
 // of stage s, and the least of them holds. Its spans and optimizer then are tangents: a longest
 // path never falls below the tangent of its length over 1/clock. Passages of others count at their
@@ -95,6 +97,7 @@ class BoundModel {
   struct Digest {
     ClockedTime forward, backward;  // spans; backward without weight gradients that are placed
     ClockedTime forward_load, backward_load;
+    ClockedTime weight;  // where the schedule has weight gradients apart
     ClockedEnergy forward_energy, backward_energy;
     Picoseconds forward_passage = 0;
     Picoseconds backward_passage = 0;

@@ -8,10 +8,11 @@
 
 #include "models/chunk_builder.h"
 #include "planner/expert_place.h"
-#include "planner/pipeline_schedule.h"
+#include "planner/pass_slots.h"
 #include "planner/rank_blocks.h"
 #include "planner/ranks.h"
 #include "planner/routed_loads.h"
+#include "planner/searched_schedule.h"
 #include "sim/check.h"
 #include "sim/fold.h"
 #include "sim/kernel_class.h"
@@ -67,12 +68,6 @@ CommGroup role_in(const ProcessGroup& g, std::size_t member) {
   return g.kind;
 }
 
-Pass pass_of(const SlotSpec& slot, std::int64_t micro_batches) {
-  if (slot.kind == SlotKind::forward)
-    return slot.micro_batch == 0 ? Pass::first_forward : Pass::forward;
-  return slot.micro_batch + 1 == micro_batches ? Pass::last_backward : Pass::backward;
-}
-
 class Lowering {
  public:
   Lowering(const Setting& s, const Layout& l, CostCache& costs, Folding folding)
@@ -114,7 +109,6 @@ class Lowering {
   // The durations of every rank's routed operators, slot after slot.
   void load_ranks() {
     RoutedLoads loads(s_, l_);
-    const std::int64_t m = l_.micro_batches(s_.work.global_batch);
     std::map<std::tuple<std::uint64_t, int, RoutedLoads::Place>, std::uint32_t> known;
     std::map<std::vector<Picoseconds>, std::uint32_t> numbers;
     for (std::size_t r = 0; r < table_.stage.size(); ++r) {
@@ -125,9 +119,9 @@ class Lowering {
         const std::uint32_t first = blocks_.at(rank_kind_[r]).first;
         const GroupShapes shapes = shapes_of(table_, r);
         std::vector<Picoseconds> own;
-        for (const SlotSpec& slot : slots_of(l_, table_.stage[r], m)) {
-          const std::size_t block = first + static_cast<std::size_t>(slot.chunk) * kPasses +
-                                    static_cast<std::size_t>(pass_of(slot, m));
+        for (const PassSlot& slot : slots_for(table_.stage[r])) {
+          const std::size_t block = first + static_cast<std::size_t>(slot.chunk) * passes_of(l_) +
+                                    static_cast<std::size_t>(slot.pass);
           loads.append(static_cast<std::uint32_t>(block), out_.program.blocks[block], shapes, place,
                        slot.micro_batch, own);
         }
@@ -220,7 +214,8 @@ class Lowering {
     entry.second = rank_blocks(s_, l_, spans_of(rank), shapes_of(table_, rank),
                                {stage, shapes_of(table_, first_rank)}, costs_);
     for (ChunkBlocks& chunk : entry.second.chunks)
-      for (Block& b : chunk.block) {
+      for (std::size_t pass = 0; pass < passes_of(l_); ++pass) {
+        Block& b = chunk.block[pass];
         varying_.resize(p.blocks.size() + 1, 0);
         if (s_.work.routing.uneven()) varying_.back() = number_routed(b.body);
         p.blocks.push_back(std::move(b.body));
@@ -239,7 +234,8 @@ class Lowering {
     CommunicatorUse use;
     use.shape = table_.groups[static_cast<std::size_t>(table_.group_of[rank][role])].shape;
     const auto& [first, blocks] = blocks_.at(rank_kind_[rank]);
-    const std::size_t end = first + blocks.chunks.size() * kPasses + 1;  // the optimizer's, last
+    // The optimizer's is the last.
+    const std::size_t end = first + blocks.chunks.size() * passes_of(l_) + 1;
     for (std::size_t b = first; b < end; ++b) {
       const BlockTemplate& block = out_.program.blocks[b];
       for (std::size_t i = 0; i < block.ops.size(); ++i) {
@@ -251,6 +247,38 @@ class Lowering {
       }
     }
     return use;
+  }
+
+  // Its blocks must be there.
+  MemoryParts fixed_of(std::size_t rank) const {
+    std::vector<CommunicatorUse> uses;
+    for (std::size_t role = 0; role < kCommGroups; ++role)
+      if (table_.group_of[rank][role] >= 0) uses.push_back(use_of(rank, role));
+    return fixed_memory(s_, l_, parameters_of(s_.model, l_, spans_of(rank)), uses);
+  }
+
+  // What a pipeline stage's ranks run.
+  const std::vector<PassSlot>& slots_for(int stage) {
+    if (slots_.empty()) {
+      const std::int64_t m = l_.micro_batches(s_.work.global_batch);
+      const bool search = l_.schedule == PipelineOrder::searched;
+      for (const RankSlots& slots : search ? searched(m) : slots_of(l_, m))
+        slots_.push_back(with_passes(slots, l_.vpp));
+    }
+    return slots_[static_cast<std::size_t>(stage)];
+  }
+
+  ScheduleSlots searched(std::int64_t m) {
+    const std::size_t per_stage = table_.stage.size() / static_cast<std::size_t>(l_.pp);
+    for (std::size_t r = 0; r < table_.stage.size(); r += per_stage) blocks_for(r);
+    std::vector<StageBlocks> stages;
+    for (std::size_t r = 0; r < table_.stage.size(); r += per_stage) {
+      const BlockTemplate* first = &out_.program.blocks[blocks_.at(rank_kind_[r]).first];
+      const auto block = [&](Pass pass) { return first + static_cast<std::size_t>(pass); };
+      stages.push_back({block(Pass::forward), block(Pass::backward), block(Pass::weight),
+                        s_.cluster.device.memory - fixed_of(r).fixed()});
+    }
+    return searched_schedule(stages, m);
   }
 
   // Megatron's and PyTorch's sharded data parallelism refuses a single connection
@@ -266,7 +294,6 @@ class Lowering {
     const std::size_t rank = fold_.first_rank[d];
     const int stage = table_.stage[rank];
     const RankBlocks& blocks = blocks_for(rank);
-    std::vector<CommunicatorUse> uses;
     Device device;
     device.name = "rank " + std::to_string(rank) + " (stage " + std::to_string(stage) + ")";
     device.stage = stage;
@@ -277,12 +304,10 @@ class Lowering {
     device.tensor_table = table_of_kind_[rank_kind_[rank]];
     for (std::size_t role = 0; role < kCommGroups; ++role) {
       const std::int32_t g = table_.group_of[rank][role];
-      if (g >= 0) uses.push_back(use_of(rank, role));
       device.communicator_of_role.push_back(
           g < 0 ? kNoCommunicator : fold_.class_of_communicator[static_cast<std::size_t>(g)]);
     }
-    const MemoryParts memory =
-        fixed_memory(s_, l_, parameters_of(s_.model, l_, spans_of(rank)), uses);
+    const MemoryParts memory = fixed_of(rank);
     device.static_bytes = memory.fixed();
     device.first_slot = static_cast<std::uint32_t>(p.slots.size());
     add_slots(stage, blocks, blocks_.at(rank_kind_[rank]).first,
@@ -299,9 +324,10 @@ class Lowering {
     Program& p = out_.program;
     const std::int64_t m = l_.micro_batches(s_.work.global_batch);
     const std::size_t chunks = blocks.chunks.size();
-    // By chunk and micro-batch, and by chunk.
-    std::vector<std::uint32_t> forward_slot(chunks * static_cast<std::size_t>(m));
-    std::vector<std::uint32_t> last_backward(chunks);
+    // By chunk and micro-batch, the slots and passes that they have had; by chunk, the last ones.
+    std::vector<std::vector<std::pair<Pass, std::uint32_t>>> had(chunks *
+                                                                 static_cast<std::size_t>(m));
+    std::vector<std::uint32_t> last_backward(chunks), last_weight(chunks);
     std::vector<const Block*> pushed;
     const auto push = [&](SlotKind kind, std::int32_t mb, std::size_t index, const Block& block) {
       const auto slot = static_cast<std::uint32_t>(p.slots.size());
@@ -315,29 +341,34 @@ class Lowering {
       wait_for_room(pushed, slot);
       return slot;
     };
-    for (const SlotSpec& spec : slots_of(l_, stage, m)) {
+    const std::size_t passes = passes_of(l_);
+    for (const PassSlot& spec : slots_for(stage)) {
       const auto k = static_cast<std::size_t>(spec.chunk);
       const ChunkBlocks& chunk = blocks.chunks[k];
-      const bool forward = spec.kind == SlotKind::forward;
-      const Pass pass = pass_of(spec, m);
+      const Pass pass = spec.pass;
       const std::uint32_t slot = push(spec.kind, spec.micro_batch,
-                                      k * kPasses + static_cast<std::size_t>(pass), chunk.of(pass));
-      auto& mine = forward_slot[k * static_cast<std::size_t>(m) +
-                                static_cast<std::size_t>(spec.micro_batch)];
-      if (forward) {
-        mine = slot;
-      } else {
-        const std::size_t f = spec.micro_batch == 0 ? 1 : 0;
-        for (const BlockEdge& e : chunk.saved[f][pass == Pass::last_backward ? 1 : 0])
-          p.edges.push_back({mine, e.from, slot, e.to});
+                                      k * passes + static_cast<std::size_t>(pass), chunk.of(pass));
+      auto& before =
+          had[k * static_cast<std::size_t>(m) + static_cast<std::size_t>(spec.micro_batch)];
+      for (const ChunkBlocks::Saved& saved : chunk.saved)
+        for (const auto& [from, from_slot] : before)
+          if (saved.from == from && saved.to == pass)
+            for (const BlockEdge& e : saved.edges)
+              p.edges.push_back({from_slot, e.from, slot, e.to});
+      before.emplace_back(pass, slot);
+      if (spec.kind == SlotKind::backward_weight)
+        last_weight[k] = slot;
+      else if (spec.kind != SlotKind::forward)
         last_backward[k] = slot;
-      }
     }
     const std::uint32_t optimizer =
-        push(SlotKind::optimizer, -1, chunks * kPasses, blocks.optimizer);
-    for (std::size_t k = 0; k < chunks; ++k)
+        push(SlotKind::optimizer, -1, chunks * passes, blocks.optimizer);
+    for (std::size_t k = 0; k < chunks; ++k) {
       for (const BlockEdge& e : blocks.chunks[k].into_optimizer)
         p.edges.push_back({last_backward[k], e.from, optimizer, e.to});
+      for (const BlockEdge& e : blocks.chunks[k].weight_into_optimizer)
+        p.edges.push_back({last_weight[k], e.from, optimizer, e.to});
+    }
   }
 
   // A collective issued before any compute operator of its block waits for the block before.
@@ -382,6 +413,7 @@ class Lowering {
   Links links_;
   Fold fold_;
   Lowered out_;
+  std::vector<std::vector<PassSlot>> slots_;  // by stage
   std::map<Kind, std::uint64_t> kinds_;
   std::vector<std::uint64_t> rank_kind_;
   std::map<std::uint64_t, std::pair<std::uint32_t, RankBlocks>> blocks_;

@@ -100,9 +100,11 @@ RankSlots one_forward_one_backward(int stage, int stages, std::int64_t micro_bat
   return slots;
 }
 
-RankSlots slots_of(const Layout& l, int stage, std::int64_t micro_batches) {
-  if (l.vpp == 1) return one_forward_one_backward(stage, l.pp, micro_batches);
-  return interleaved(stage, {l.pp, l.vpp, l.vpp_group == 0 ? l.pp : l.vpp_group, micro_batches});
+ScheduleSlots slots_of(const Layout& l, std::int64_t micro_batches) {
+  const bool interleaves = l.schedule == PipelineOrder::one_forward_one_backward && l.vpp > 1;
+  const NamedSchedule* named = find_schedule(interleaves ? "interleaved" : name_of(l.schedule));
+  assert(named != nullptr);
+  return named->slots({l.pp, l.vpp, l.vpp_group, micro_batches});
 }
 
 }  // namespace steploom

@@ -103,7 +103,7 @@ ScheduleSlots v_min_schedule(const ScheduleShape& shape);
 ScheduleSlots dualpipe_schedule(const ScheduleShape& shape);
 ScheduleSlots dualpipe_v_schedule(const ScheduleShape& shape);
 
-// What the layout asks for.
-RankSlots slots_of(const Layout& layout, int stage, std::int64_t micro_batches);
+// What the layout asks for, unless it is to be searched (planner/searched_schedule.h).
+ScheduleSlots slots_of(const Layout& layout, std::int64_t micro_batches);
 
 }  // namespace steploom

@@ -3,21 +3,22 @@
 #include <string>
 #include <utility>
 
+#include "models/split_backward.h"
 #include "planner/pass_partition.h"
 #include "planner/passes.h"
 
 namespace steploom {
 namespace {
 
-// Messages whose sender does not wait for the receiver. Interleaved, Megatron posts a receive a
-// pass before it needs it, beside the pass between, and keeps buffers for what has to wait longer
-// (schedules.py with overlap_p2p_comm: pp_post_forward, pp_post_backward, fwd_recv_buffer). A
-// runtime with few buffers needs them only where groups are larger than the pipeline: a message
-// from the last to the first rank then waits until the rest of its group has passed the chunk
-// before.
+// Messages whose sender does not wait for the receiver: in other orders than 1F1B, where the
+// runtime has the buffers, all of them. Interleaved, Megatron posts a receive a pass before it
+// needs it, beside the pass between, and keeps buffers for what has to wait longer (schedules.py
+// with overlap_p2p_comm: pp_post_forward, pp_post_backward, fwd_recv_buffer). A runtime with few
+// buffers needs them only where groups are larger than the pipeline: a message from the last to the
+// first rank then waits until the rest of its group has passed the chunk before.
 void buffer_messages(const Setting& s, const Layout& l, const std::vector<StageSpan>& spans,
                      Block& b) {
-  if (l.vpp == 1) return;
+  if (l.vpp == 1 && l.schedule == PipelineOrder::one_forward_one_backward) return;
   const bool all = s.runtime.receive_ahead == 0;
   const bool longer = l.vpp_group > l.pp;
   const bool first = longer && spans.front().embedding, last = longer && spans.back().head;
@@ -52,19 +53,38 @@ RankBlocks rank_blocks(const Setting& s, const Layout& l, const std::vector<Stag
     ChunkBlocks b;
     b.of(Pass::forward) = lowered("F" + of, chunk.forward);
     b.of(Pass::first_forward) = lowered("F first" + of, chunk.first_forward);
-    b.of(Pass::backward) = lowered("B" + of, chunk.backward);
-    b.of(Pass::last_backward) = lowered("B last" + of, chunk.last_backward);
-    std::vector<Block*> later{&b.of(Pass::backward), &b.of(Pass::last_backward)};
-    if (k + 1 == chunks.size()) later.push_back(&out.optimizer);
-    place_tensors(chunk, {&b.of(Pass::forward), &b.of(Pass::first_forward)}, later);
-    const std::array forward{Pass::forward, Pass::first_forward};
-    const std::array backward{Pass::backward, Pass::last_backward};
-    for (std::size_t i = 0; i < 2; ++i)
-      for (std::size_t j = 0; j < 2; ++j)
-        b.saved[i][j] = edges_between(chunk.tensors, b.of(forward[i]), b.of(backward[j]));
+    const bool split = splits_backward(l.schedule);
+    if (split) {
+      const BackwardBlocks usual = split_backward(chunk.backward);
+      const BackwardBlocks last = split_backward(chunk.last_backward);
+      b.of(Pass::backward) = lowered("B" + of, usual.data);
+      b.of(Pass::last_backward) = lowered("B last" + of, last.data);
+      b.of(Pass::weight) = lowered("W" + of, usual.weight);
+      b.of(Pass::last_weight) = lowered("W last" + of, last.weight);
+    } else {
+      b.of(Pass::backward) = lowered("B" + of, chunk.backward);
+      b.of(Pass::last_backward) = lowered("B last" + of, chunk.last_backward);
+    }
+    std::vector<std::vector<Block*>> passes{{&b.of(Pass::forward), &b.of(Pass::first_forward)},
+                                            {&b.of(Pass::backward), &b.of(Pass::last_backward)}};
+    if (split) passes.push_back({&b.of(Pass::weight), &b.of(Pass::last_weight)});
+    if (k + 1 == chunks.size()) passes.back().push_back(&out.optimizer);
+    place_tensors(chunk, passes);
+    const auto join = [&](Pass from, Pass to) {
+      b.saved.push_back({from, to, edges_between(chunk.tensors, b.of(from), b.of(to))});
+    };
+    for (const Pass forward : {Pass::forward, Pass::first_forward})
+      for (const Pass backward : {Pass::backward, Pass::last_backward}) join(forward, backward);
     // The optimizer's tensors are in the last chunk's table, which holds those of all chunks.
-    b.into_optimizer =
-        edges_between(chunks.back().tensors, b.of(Pass::last_backward), out.optimizer);
+    const std::vector<Tensor>& all = chunks.back().tensors;
+    b.into_optimizer = edges_between(all, b.of(Pass::last_backward), out.optimizer);
+    if (split) {
+      for (const Pass forward : {Pass::forward, Pass::first_forward})
+        for (const Pass weight : {Pass::weight, Pass::last_weight}) join(forward, weight);
+      join(Pass::backward, Pass::weight);
+      join(Pass::last_backward, Pass::last_weight);
+      b.weight_into_optimizer = edges_between(all, b.of(Pass::last_weight), out.optimizer);
+    }
     out.chunks.push_back(std::move(b));
   }
   out.tensors = std::move(chunks.back().tensors);

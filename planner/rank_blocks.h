@@ -1,5 +1,8 @@
-// The block templates of one kind of rank: four passes of each of its model chunks and the
+// The block templates of one kind of rank: the passes of each of its model chunks and the
 // optimizer, costed, with the edges that join them.
+//
+// Where the schedule splits backward passes, `backward` and `last_backward` are their gradients of
+// data, and those of weights, which reduce the gradient buckets, are passes of their own.
 #pragma once
 
 #include <array>
@@ -12,14 +15,30 @@
 
 namespace steploom {
 
-enum class Pass : std::size_t { forward, first_forward, backward, last_backward };
-inline constexpr std::size_t kPasses = 4;
+enum class Pass : std::size_t {
+  forward,
+  first_forward,
+  backward,
+  last_backward,
+  weight,
+  last_weight
+};
+inline constexpr std::size_t kPasses = 6;
+// How many of them a chunk has: weight gradients apart or not.
+constexpr std::size_t passes_of(const Layout& l) {
+  return splits_backward(l.schedule) ? kPasses : kPasses - 2;
+}
 
 struct ChunkBlocks {
   std::array<Block, kPasses> block;  // by Pass
-  // Edges between a forward and a backward block of one micro-batch: [first?][last?].
-  std::array<std::array<std::vector<BlockEdge>, 2>, 2> saved;
-  std::vector<BlockEdge> into_optimizer;  // from the last backward block
+  // Edges between the blocks of one micro-batch, into a later pass from one before it.
+  struct Saved {
+    Pass from, to;
+    std::vector<BlockEdge> edges;
+  };
+  std::vector<Saved> saved;
+  // From the last backward block and, where they are apart, the last one of weight gradients.
+  std::vector<BlockEdge> into_optimizer, weight_into_optimizer;
 
   const Block& of(Pass p) const { return block[static_cast<std::size_t>(p)]; }
   Block& of(Pass p) { return block[static_cast<std::size_t>(p)]; }

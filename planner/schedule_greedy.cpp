@@ -70,6 +70,10 @@ class Greedy {
     const bool forward_first = rule_.alternate && rank.after_backward;
     if (forward_first) best = ready_forward(r, now, next, full);
     if (!best) best = ready_backward(r, now, next);
+    if (!best && next != INT64_MAX && next - now <= rule_.patience) {
+      events_.push({next, r});
+      return false;
+    }
     if (!best && !forward_first) best = ready_forward(r, now, next, full);
     if (!best && rank.weight < rank.waiting.size() && (full || fills(r, now, next)))
       best = rank.waiting[rank.weight];
@@ -99,7 +103,7 @@ class Greedy {
                                         bool& full) const {
     const Rank& rank = ranks_[r];
     for (std::size_t k = 0; k < chunks_; ++k) {
-      const std::size_t c = rule_.late_forward_first ? chunks_ - 1 - k : k;
+      const std::size_t c = chunks_ - 1 - k;
       if (rank.forward[c] == m_) continue;
       const SlotSpec slot{SlotKind::forward, rank.forward[c], static_cast<std::int32_t>(c)};
       Picoseconds ready = state_.ready(r, slot);

@@ -14,9 +14,11 @@
 namespace steploom {
 
 struct GreedyRule {
-  bool late_forward_first = true;   // of several chunks, the one nearer to the end
-  bool late_backward_first = true;  // the same for B
-  bool alternate = false;           // after a backward pass, a forward pass comes first
+  // Of several chunks, forward passes of the one nearer to the end come first; so do B's, or last.
+  bool late_backward_first = true;
+  bool alternate = false;  // after a backward pass, a forward pass comes first
+  // A rank stays idle so long for a backward pass that is known to come, rather than delay it.
+  Picoseconds patience = 0;
   // Micro-batch i starts no sooner than (i − at_once)·pace: with little memory, ranks that fill it
   // with early micro-batches would wait for their way back.
   Picoseconds pace = 0;

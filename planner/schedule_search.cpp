@@ -4,9 +4,16 @@
 #include <utility>
 
 #include "planner/schedule_greedy.h"
+#include "planner/schedule_warm_up.h"
 
 namespace steploom {
 namespace {
+
+// Of a schedule that is longer than the best by this part, other places for its W's are not tried;
+constexpr Picoseconds kHopeless = 8;
+// nor, in large problems, other schedules where the best is above the bound by less than this part.
+constexpr Picoseconds kClose = 32;
+constexpr std::int64_t kLarge = 20'000;  // slots
 
 class Search {
  public:
@@ -19,18 +26,24 @@ class Search {
 
   std::optional<FoundSchedule> run() {
     try_named();
-    if (problem_.placement != Placement::bidirectional) try_greedy();
+    if (problem_.placement == Placement::loop && problem_.shape.chunks == 1)
+      for (const bool past : {false, true})
+        for (const auto kind : {IdleRule::Kind::never, IdleRule::Kind::always})
+          if (!done()) fill(warm_up_order(problem_, past), {kind}, "warm-up");
+    const bool close = slots() > kLarge && best_.time - best_.bound < best_.bound / kClose;
+    if (problem_.placement != Placement::bidirectional && !close) try_greedy();
     if (best_.slots.empty()) return std::nullopt;
     if (!done()) tighten();
-    const auto slots =
-        static_cast<std::int64_t>(state_.seats().size()) * 3 * problem_.shape.micro_batches;
-    auto left = static_cast<int>(std::min<std::int64_t>(effort_.moves, effort_.slots / slots));
+    auto left = static_cast<int>(std::min<std::int64_t>(effort_.moves, effort_.slots / slots()));
     while (left > 0 && !done())
       if (!improve(left)) break;
     return std::move(best_);
   }
 
  private:
+  std::int64_t slots() const {
+    return static_cast<std::int64_t>(state_.seats().size()) * 3 * problem_.shape.micro_batches;
+  }
   // Of what is in `state_`.
   Picoseconds time() const {
     return effort_.goal == ScheduleGoal::step ? state_.step() : state_.rank_time();
@@ -73,7 +86,9 @@ class Search {
           state_.place(r, slot);
         return state_.rank(r).peak <= state_.limit(r);
       });
+      const Picoseconds own = time();
       if (fits) take(std::move(slots), named.name);
+      if (fits && own > best_.time + best_.time / kHopeless) continue;
       if (std::find(orders.begin(), orders.end(), order) != orders.end()) continue;
       for (const auto kind : {IdleRule::Kind::never, IdleRule::Kind::always})
         if (!done()) fill(order, {kind}, named.name);
@@ -92,18 +107,18 @@ class Search {
     Picoseconds before = INT64_MAX;
     for (int at_once = problem_.shape.ranks; !done(); at_once /= 2) {
       Picoseconds least = INT64_MAX;
-      for (const bool alternate : {true, false}) {
-        GreedyRule rule;
-        rule.alternate = rule.late_backward_first = alternate;
-        rule.pace = load * 9 / 10;
-        rule.at_once = at_once;
-        std::optional<ScheduleSlots> slots = greedy_schedule(rule, state_);
-        if (!slots) return;
-        const ScheduleSlots order = without_weights(*slots);
-        least = std::min(least, time());
-        take(std::move(*slots), "greedy");
-        if (fill(order, {}, "greedy")) least = std::min(least, time());
-      }
+      for (const bool alternate : {true, false})
+        for (const bool patient : {true, false}) {
+          GreedyRule rule;
+          rule.alternate = rule.late_backward_first = alternate;
+          rule.pace = load * 9 / 10;
+          rule.at_once = at_once;
+          if (patient) rule.patience = load / (6 * problem_.shape.chunks);  // half a pass
+          std::optional<ScheduleSlots> slots = greedy_schedule(rule, state_);
+          if (!slots) return;
+          least = std::min(least, time());
+          take(std::move(*slots), "greedy");
+        }
       if (least >= before || at_once == 0) return;
       before = least;
     }
@@ -113,6 +128,7 @@ class Search {
   void tighten() {
     const ScheduleSlots order = without_weights(best_.slots);
     const std::string from = best_.from;
+    fill(order, {}, from);
     Picoseconds low = best_.bound, high = best_.time;
     for (int i = 0; i < 5 && low < high; ++i) {
       const Picoseconds deadline = low + (high - low) / 2;

@@ -27,7 +27,7 @@ struct StageCosts {
   Bytes saved = 1;              // from F on
   Bytes kept = 0;               // of it, from B to W
   // What of the stage's passes can run beside another pass: two side by side take less than one
-  // after the other by the lesser of the two.
+  // after the other by the lesser of the two. At most the shorter of F and B.
   Picoseconds hidden = 0;
   Picoseconds work() const { return forward + data + weight; }
 };

@@ -49,9 +49,19 @@ TEST(Layout, RefusesUnknownKeys) {
   EXPECT_EQ(parse_refusal("tpp=2").hint, "did you mean 'tp'?");
   EXPECT_EQ(parse_refusal("zp=2").hint,
             "known: tp, pp, ep, etp, mbs, sp, zero, recompute, chunks, vpp, vpp_group, stages, cp, "
-            "cp_comm, reshard, replicate, partition, dw, bucket, grad_micro, a2a_first, ctas");
+            "cp_comm, reshard, replicate, schedule, partition, dw, bucket, grad_micro, a2a_first, "
+            "ctas");
   EXPECT_EQ(parse_refusal("dp=2").hint, "dp follows from the devices, tp, cp and pp");
   EXPECT_EQ(parse_refusal("=2").expected, "a known key");
+}
+
+TEST(Layout, Schedules) {
+  const Layout l = parse_layout("pp=4,schedule=zb-h1", 4, false);
+  EXPECT_EQ(l.schedule, PipelineOrder::zb_h1);
+  EXPECT_THAT(to_text(l), testing::EndsWith("recompute=none,schedule=zb-h1"));
+  EXPECT_EQ(short_name(l), "tp1 pp4 zero1 zb-h1");
+  EXPECT_EQ(to_text(parse_layout("schedule=1f1b", 1, false)), to_text(Layout{}));
+  EXPECT_EQ(parse_refusal("schedule=zb-h3").hint, "did you mean 'zb-h1'?");
 }
 
 TEST(Layout, ContextParallelism) {

@@ -69,7 +69,7 @@ void schedule(benchmark::State& state, int chunks, bool unequal) {
 }
 
 const auto kShapes = [](benchmark::internal::Benchmark* b) {
-  b->ArgNames({"p", "m/p", "memory"});
+  b->ArgNames({"p", "times", "memory"});
   for (const int p : {4, 8, 16, 32, 64})
     for (const int times : {1, 2, 3, 4, 8})
       for (const int percent : {50, 75, 100, 200}) b->Args({p, times, percent});

@@ -1,0 +1,27 @@
+// The scheduler's order for lowered stages: times and memory of its problem from block templates.
+//
+// A pass takes as long as its longest path alone on the device, its messages apart, or as long as
+// the host takes to issue it; a message as long as its operator. Memory is what a forward pass
+// leaves, what of it (and of what B makes) W needs, and the room that fixed memory and the passes'
+// own temporary tensors leave of the device.
+#pragma once
+
+#include "planner/schedule_search.h"
+#include "sim/program.h"
+
+namespace steploom {
+
+struct StageBlocks {
+  const BlockTemplate* forward = nullptr;
+  const BlockTemplate* data = nullptr;
+  const BlockTemplate* weight = nullptr;
+  Bytes room = 0;  // of the device, beside fixed memory
+};
+
+ScheduleProblem schedule_problem(const std::vector<StageBlocks>& stages,
+                                 std::int64_t micro_batches);
+
+// One stage a rank. Where nothing fits, ZB-H1: the layout then has too little memory.
+ScheduleSlots searched_schedule(const std::vector<StageBlocks>& stages, std::int64_t micro_batches);
+
+}  // namespace steploom
