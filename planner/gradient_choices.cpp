@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 
-#include "planner/lower.h"
 #include "planner/samples.h"
 #include "sim/step_clock.h"
 
@@ -20,20 +19,18 @@ bool over_replicas(CommGroup g) {
 
 std::vector<Layout> reductions(const Setting& s, const Layout& placed, bool exchanges) {
   std::vector<Layout> out;
-  if (has_samples(s) || placed.zero > 1 || (placed.dp_cp() == 1 && placed.expert_dp() == 1)) return out;
-  const auto add = [&](std::int64_t bucket) {
-    Layout l = placed;
-    l.bucket = bucket;
-    if (bucket != 0) out.push_back(l);
-    if (!exchanges || s.contention == nullptr) return;
-    l.a2a_first = true;
-    for (const Bytes micro : kMicro) {
-      l.grad_micro = micro;
-      out.push_back(l);
-    }
-  };
-  add(0);
-  for (const std::int64_t bucket : kBuckets) add(bucket);
+  if (has_samples(s) || placed.zero > 1 || (placed.dp_cp() == 1 && placed.expert_dp() == 1))
+    return out;
+  for (const std::int64_t bucket : kBuckets) {
+    out.push_back(placed);
+    out.back().bucket = bucket;
+  }
+  if (!exchanges || s.contention == nullptr) return out;
+  for (const Bytes micro : kMicro) {
+    out.push_back(placed);
+    out.back().a2a_first = true;
+    out.back().grad_micro = micro;
+  }
   return out;
 }
 
@@ -53,10 +50,9 @@ std::vector<GradientChoices> gradient_choices(const Setting& s, const Layout& l)
   return out;
 }
 
-bool may_beat_reduced(const Setting& s, const Layout& l, CostCache& costs, Picoseconds step) {
+bool may_beat_reduced(const Setting& s, Program program, Picoseconds step) {
   if (s.runtime.hardware_connections == 1) return true;  // what waits in line holds up others
-  Lowered lowered = lower(s, l, costs);
-  for (BlockTemplate& block : lowered.program.blocks)
+  for (BlockTemplate& block : program.blocks)
     for (std::size_t i = 0; i < block.ops.size(); ++i) {
       if (!over_replicas(block.infos[i].group)) continue;
       OpTemplate& op = block.ops[i];
@@ -64,7 +60,7 @@ bool may_beat_reduced(const Setting& s, const Layout& l, CostCache& costs, Picos
       op.event_latency = op.stream_gap = 0;
       op.microjoules = 0;
     }
-  return ClockedProgram(lowered.program).may_beat(step);
+  return ClockedProgram(program).may_beat(step);
 }
 
 }  // namespace steploom

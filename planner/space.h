@@ -9,7 +9,8 @@
 // and the loss counted as a layer each (Megatron's two ways of an even split). Stages hold equally
 // many layers where they can; beside it, or where they cannot, the split whose largest stage does
 // the fewest FLOPs. Experts in 1, 2, 4 or 8 chunks where they exchange rows and the runtime can cut
-// them. What is left open in a layout of the space: gradient_choices.h. Nothing is left out by a rule of thumb, so "best" means best of all.
+// them. What is left open in a layout of the space: gradient_choices.h. Nothing is left out by a
+// rule of thumb, so "best" means best of all.
 #pragma once
 
 #include <cstdint>
