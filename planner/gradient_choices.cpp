@@ -10,7 +10,7 @@ namespace steploom {
 namespace {
 
 constexpr std::array<std::int64_t, 2> kBuckets{10'000'000, 160'000'000};
-constexpr std::array<Bytes, 3> kMicro{0, 30'000'000, 100'000'000};
+constexpr std::array<Bytes, 2> kMicro{0, 30'000'000};
 
 bool over_replicas(CommGroup g) {
   return g == CommGroup::dp || g == CommGroup::expert_dp || g == CommGroup::dp_outer ||
@@ -46,7 +46,7 @@ std::vector<GradientChoices> gradient_choices(const Setting& s, const Layout& l)
     out.push_back({l, {}});
     out.back().placed.dw = WeightPlacement::solved;
   }
-  for (GradientChoices& c : out) c.reduced = reductions(s, c.placed, exchanges);
+  out.back().reduced = reductions(s, out.back().placed, exchanges);
   return out;
 }
 
