@@ -344,7 +344,8 @@ std::string gradient_choice(const Layout& l) {
 
 Broken gradients_need_replicas(const RuleContext& c) {
   const std::string choice = gradient_choice(c.layout);
-  if (choice.empty() || c.layout.dp_cp() > 1 || c.layout.expert_dp() > 1) return std::nullopt;
+  const bool experts = c.model.has_moe() && c.layout.expert_dp() > 1;
+  if (choice.empty() || c.layout.dp_cp() > 1 || experts) return std::nullopt;
   return choice + " without data parallelism, where no gradient is communicated; leave it out";
 }
 

@@ -19,8 +19,8 @@ bool over_replicas(CommGroup g) {
 
 std::vector<Layout> reductions(const Setting& s, const Layout& placed, bool exchanges) {
   std::vector<Layout> out;
-  if (has_samples(s) || placed.zero > 1 || (placed.dp_cp() == 1 && placed.expert_dp() == 1))
-    return out;
+  const bool replicas = placed.dp_cp() > 1 || (s.model.has_moe() && placed.expert_dp() > 1);
+  if (has_samples(s) || placed.zero > 1 || !replicas) return out;
   for (const std::int64_t bucket : kBuckets) {
     out.push_back(placed);
     out.back().bucket = bucket;

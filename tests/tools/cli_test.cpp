@@ -299,7 +299,9 @@ TEST_F(Cli, RefusesImpossibleLayouts) {
 // Weight gradients and gradient collectives of a layout on the command line.
 TEST_F(Cli, LayoutsSayHowGradientsAreReduced) {
   const auto layout = [&](const char* model, const char* text) {
-    return Args{"simulate", model, "--runtime", "steploom", "--layout", text} + kOnOneNode;
+    return Args{"simulate",     model,       "--runtime",      "steploom", "--layout",
+                text,           "--cluster", "h100-sxm-80gb",  "--nodes",  "1",
+                "--seq-length", "1024",      "--global-batch", "64"};
   };
   const CliRun moved = run_cli(layout("gpt2-s-moe", "ep=8,dw=lancet,bucket=1000000,a2a_first=1"));
   EXPECT_EQ(moved.status, 0) << moved.err;
