@@ -42,10 +42,11 @@ std::vector<GradientChoices> gradient_choices(const Setting& s, const Layout& l)
       l.dw != WeightPlacement::none || l.bucket != 0 || l.grad_micro != 0 || l.a2a_first;
   if (said || !s.runtime.places_gradients) return out;
   const bool exchanges = s.model.has_moe() && l.ep > 1;
-  if (exchanges) {
-    out.push_back({l, {}});
-    out.back().placed.dw = WeightPlacement::solved;
-  }
+  if (exchanges)
+    for (const WeightPlacement how : {WeightPlacement::lancet, WeightPlacement::solved}) {
+      out.push_back({l, {}});
+      out.back().placed.dw = how;
+    }
   out.back().reduced = reductions(s, out.back().placed, exchanges);
   return out;
 }

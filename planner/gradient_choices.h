@@ -1,8 +1,8 @@
 // How the gradients of a layout are computed and reduced: choices that leave its memory floor and
 // its place in the space as they are, and are looked at only where its bound survives.
 //
-// Weight gradients as autograd issues them or, where there is an all-to-all, placed by the solver
-// (Layout::dw; it tries Lancet's order too). With the last of these: the runtime's gradient buckets,
+// Weight gradients as autograd issues them or, where there is an all-to-all, placed by Lancet's
+// greedy or by the solver (Layout::dw). With the last of these: the runtime's gradient buckets,
 // or those of 10 M or 160 M elements at least (Layout::bucket); and where contention is known and
 // there is an all-to-all, the runtime's behind the all-to-alls (Layout::a2a_first), whole or in
 // parts of 30 MB, Lina's figure (Layout::grad_micro). Without contention the latter never help:
