@@ -22,10 +22,10 @@ constexpr std::int64_t kMostDegree = 1'000'000;
 constexpr std::size_t kLeastGuessed = 3;  // letters; every two-letter key is near every other
 
 constexpr std::array<std::string_view, 22> kKeys{
-    "tp",        "pp",        "ep",        "etp", "mbs",    "sp",         "zero",
-    "recompute", "chunks",    "vpp",       "vpp_group", "stages", "cp",   "cp_comm",
-    "reshard",   "replicate", "schedule",  "partition", "dw",     "bucket", "grad_micro",
-    "a2a_first"};
+    "tp",   "pp",        "ep",         "etp",       "mbs",       "sp",
+    "zero", "recompute", "chunks",     "vpp",       "vpp_group", "stages",
+    "cp",   "cp_comm",   "reshard",    "replicate", "schedule",  "partition",
+    "dw",   "bucket",    "grad_micro", "a2a_first"};
 constexpr std::array<std::string_view, 3> kContextComms{"p2p", "allgather", "a2a"};
 constexpr std::array<std::string_view, kPipelineOrders> kOrders{
     "1f1b", "gpipe", "looped-bfs", "zb-h1", "zb-h2", "interleaved-zb", "searched"};

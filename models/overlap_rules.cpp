@@ -103,7 +103,8 @@ std::string gradient_choice(const Layout& l) {
 
 Broken gradients_need_replicas(const RuleContext& c) {
   const std::string choice = gradient_choice(c.layout);
-  if (choice.empty() || c.layout.dp_cp() > 1 || c.layout.expert_dp() > 1) return std::nullopt;
+  const bool experts = c.model.has_moe() && c.layout.expert_dp() > 1;
+  if (choice.empty() || c.layout.dp_cp() > 1 || experts) return std::nullopt;
   return choice + " without data parallelism, where no gradient is communicated; leave it out";
 }
 
@@ -112,6 +113,16 @@ Broken gradients_need_buckets(const RuleContext& c) {
   if (choice.empty() || c.layout.zero < 2) return std::nullopt;
   return fmt::format("{} with zero={}, which reduces layer by layer; choose zero=0 or 1", choice,
                      c.layout.zero);
+}
+
+// Weight gradients and what reduces them are in blocks of their own there.
+Broken order_excludes_placement(const RuleContext& c) {
+  const Layout& l = c.layout;
+  if (!splits_backward(l.schedule) || (l.dw == WeightPlacement::none && !l.a2a_first))
+    return std::nullopt;
+  return fmt::format(
+      "{} with schedule={}, whose weight gradients are passes of their own; leave it out",
+      l.a2a_first ? "a2a_first=1" : fmt::format("dw={}", name_of(l.dw)), name_of(l.schedule));
 }
 
 Broken a2a_first_needs_exchange(const RuleContext& c) {
@@ -143,6 +154,9 @@ constexpr std::array kRules{
     LayoutRule{"gradient buckets need zero 0 or 1",
                "steploom: ZeRO-2 and 3 reduce unit by unit (sharded_parameters.cpp)",
                gradients_need_buckets},
+    LayoutRule{"dw and a2a_first need whole backward passes",
+               "steploom: a pass moves weight gradients inside a backward pass",
+               order_excludes_placement},
     LayoutRule{"a2a_first needs an all-to-all", "Lina (arXiv 2210.17223), section 5",
                a2a_first_needs_exchange},
 };

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cassert>
 #include <numeric>
+#include <optional>
+#include <tuple>
 #include <utility>
 
 namespace steploom {
@@ -22,11 +24,12 @@ bool reduces_gradients(const OpNode& node) {
          (node.stream == StreamKind::dp || node.stream == StreamKind::expert_dp);
 }
 
-TimedGraph timed(const OpGraph& graph, const std::vector<Tensor>& tensors, const Runtime& runtime,
+TimedGraph timed(const OpGraph& graph, const std::vector<Tensor>& tensors, const Setting& setting,
                  const Layout& layout, const GroupShapes& shapes, CostCache& costs) {
   const std::size_t n = graph.size();
   TimedGraph out;
-  out.waits_for_issued = runtime.collective_waits_for_issued;
+  out.waits_for_issued = setting.runtime.collective_waits_for_issued;
+  if (setting.contention != nullptr) out.sms = setting.cluster.device.sms;
   out.ops.resize(n);
   std::vector<std::vector<OpId>> writers(tensors.size());
   for (OpId id = 0; id < n; ++id) {
@@ -38,6 +41,7 @@ TimedGraph timed(const OpGraph& graph, const std::vector<Tensor>& tensors, const
     op.gap = cost.stream_gap;
     op.latency = cost.event_latency;
     op.stream = static_cast<std::size_t>(node.stream);
+    op.sms = cost.sms;
     op.communicates = is_communication(node.work.kind);
     op.reduces = reduces_gradients(node);
     op.movable = weight_kernel(node);
@@ -71,15 +75,113 @@ Picoseconds OrderTimes::all() const {
 
 namespace {
 
+constexpr Picoseconds kUnknownEnd = -1;
+
+// Every stream's next operator, and the earliest of them, over and over.
+class Run {
+ public:
+  Run(const TimedGraph& graph, const std::vector<OpId>& order)
+      : graph_(graph), place_(order.size()), compute_before_(order.size(), -1) {
+    std::int64_t compute = -1;
+    for (std::size_t i = 0; i < order.size(); ++i) {
+      const TimedOp& op = graph.ops[order[i]];
+      place_[order[i]] = i;
+      streams_[op.stream].ops.push_back(order[i]);
+      compute_before_[order[i]] = compute;
+      if (op.stream == kCompute) compute = order[i];
+    }
+    t_.start.resize(order.size());
+    t_.end.assign(order.size(), kUnknownEnd);
+  }
+
+  OrderTimes run() {
+    while (Stream* s = earliest()) {
+      const OpId id = s->ops[s->next];
+      const TimedOp& op = graph_.ops[id];
+      const Picoseconds busy = t_.computed();
+      if (op.communicates && graph_.sms > 0 && running_ && busy > s->start &&
+          graph_.ops[*running_].sms + op.sms > graph_.sms) {
+        s->start = busy;
+        continue;
+      }
+      t_.start[id] = s->start;
+      t_.end[id] = t_.stream_end[op.stream] = s->start + op.time;
+      if (op.stream == kCompute) running_ = id;
+      ++s->next;
+      s->waits = 0;
+      s->known = false;
+    }
+    return std::move(t_);
+  }
+
+ private:
+  struct Stream {
+    std::vector<OpId> ops;
+    std::size_t next = 0, waits = 0;  // of what the next waits for, so many have ended
+    bool known = false;
+    Picoseconds ready = 0, start = 0;  // of the next; it may start later for want of SMs
+  };
+
+  bool know(Stream& s) {
+    if (s.known) return true;
+    const OpId id = s.ops[s.next];
+    const TimedOp& op = graph_.ops[id];
+    while (s.waits < op.after.size() && t_.end[op.after[s.waits]] != kUnknownEnd) ++s.waits;
+    if (s.waits < op.after.size()) return false;
+    Picoseconds start = s.next > 0 ? t_.stream_end[op.stream] + op.gap : 0;
+    for (const OpId before : op.after)
+      start = std::max(start,
+                       t_.end[before] + (graph_.ops[before].stream == op.stream ? 0 : op.latency));
+    if (op.communicates && graph_.waits_for_issued && compute_before_[id] >= 0) {
+      const Picoseconds end = t_.end[static_cast<std::size_t>(compute_before_[id])];
+      if (end == kUnknownEnd) return false;
+      start = std::max(start, end + op.latency);
+    }
+    s.known = true;
+    s.ready = s.start = start;
+    return true;
+  }
+
+  Stream* earliest() {
+    Stream* first = nullptr;
+    const auto rank = [this](const Stream& s) {
+      return std::tuple(s.start, s.ready, place_[s.ops[s.next]]);
+    };
+    for (Stream& s : streams_)
+      if (s.next < s.ops.size() && know(s) && (first == nullptr || rank(s) < rank(*first)))
+        first = &s;
+    return first;
+  }
+
+  const TimedGraph& graph_;
+  std::vector<std::size_t> place_;            // by operator: in the order
+  std::vector<std::int64_t> compute_before_;  // by operator: the kernel issued last before it
+  std::array<Stream, kStreamKinds> streams_;
+  std::optional<OpId> running_;  // the last kernel that started
+  OrderTimes t_;
+};
+
+std::vector<OpId> old_order(const TimedGraph& graph) {
+  std::vector<OpId> order(graph.ops.size());
+  std::iota(order.begin(), order.end(), OpId{0});
+  return order;
+}
+
+}  // namespace
+
+OrderTimes times_of(const TimedGraph& graph, const std::vector<OpId>& order) {
+  return Run(graph, order).run();
+}
+
 // What runs beside its stream takes no place there.
-OrderTimes run(const TimedGraph& graph, const std::vector<OpId>& order, bool beside) {
+OrderTimes earliest(const TimedGraph& graph) {
   OrderTimes t;
   t.start.resize(graph.ops.size());
   t.end.resize(graph.ops.size());
   std::array<bool, kStreamKinds> used{};
-  for (const OpId id : order) {
+  for (OpId id = 0; id < graph.ops.size(); ++id) {
     const TimedOp& op = graph.ops[id];
-    const bool off = beside && (op.movable || op.reduces);
+    const bool off = op.movable || op.reduces;
     Picoseconds start = 0;
     if (!off && used[op.stream]) start = t.stream_end[op.stream] + op.gap;
     for (const OpId before : op.after) {
@@ -95,22 +197,6 @@ OrderTimes run(const TimedGraph& graph, const std::vector<OpId>& order, bool bes
     t.stream_end[op.stream] = t.end[id];
   }
   return t;
-}
-
-std::vector<OpId> old_order(const TimedGraph& graph) {
-  std::vector<OpId> order(graph.ops.size());
-  std::iota(order.begin(), order.end(), OpId{0});
-  return order;
-}
-
-}  // namespace
-
-OrderTimes times_of(const TimedGraph& graph, const std::vector<OpId>& order) {
-  return run(graph, order, false);
-}
-
-OrderTimes earliest(const TimedGraph& graph) {
-  return run(graph, old_order(graph), true);
 }
 
 namespace {
@@ -145,7 +231,7 @@ OrderBound bound_of(const TimedGraph& graph, const OrderTimes& earliest) {
 
 std::vector<IssueKey> keys_of(const TimedGraph& graph) {
   std::vector<IssueKey> keys(graph.ops.size());
-  for (std::size_t i = 0; i < keys.size(); ++i) keys[i] = 2 * static_cast<IssueKey>(i);
+  for (std::size_t i = 0; i < keys.size(); ++i) keys[i] = kIssueStep * static_cast<IssueKey>(i);
   return keys;
 }
 

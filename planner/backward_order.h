@@ -2,8 +2,11 @@
 //
 // Passes that move operators ask here. Times are those of the block alone, from its first operator:
 // streams run in issue order, an operator waits for what it reads, collectives take their time as
-// soon as they start. The host, SMs and links are left to the replay. A gradient collective waits
-// for every operator that adds to what it reduces, not for the last in the old order.
+// soon as they start. Where SMs are counted, a collective that finds a kernel on them starts at
+// that kernel's end, as a replay with contention has it: so the first weight gradient behind a
+// launch holds the collective up. The host, links and how kernels slow each other are left to the
+// replay. A gradient collective waits for every operator that adds to what it reduces, not for the
+// last in the old order.
 //
 // Operators that only gradients wait for may move: kernels of phase weight_grad that no other
 // kernel needs. Everything else keeps its order.
@@ -14,6 +17,7 @@
 
 #include "models/op_graph.h"
 #include "planner/block.h"
+#include "planner/setting.h"
 
 namespace steploom {
 
@@ -25,6 +29,7 @@ struct TimedOp {
   Picoseconds gap = 0;      // after the operator before it in its stream, at least
   Picoseconds latency = 0;  // after what it waits for on another stream, at least
   std::size_t stream = 0;   // StreamKind
+  int sms = 0;              // that it wants; a collective: its CTAs
   bool communicates = false;
   bool reduces = false;     // a gradient collective
   bool movable = false;     // a weight gradient
@@ -34,10 +39,12 @@ struct TimedOp {
 
 struct TimedGraph {
   std::vector<TimedOp> ops;       // in the old issue order
+  int sms = 0;                    // of the device; 0: they are not counted
   bool waits_for_issued = false;  // Runtime::collective_waits_for_issued
 };
 
-TimedGraph timed(const OpGraph& graph, const std::vector<Tensor>& tensors, const Runtime& runtime,
+// Counts SMs where the setting knows contention.
+TimedGraph timed(const OpGraph& graph, const std::vector<Tensor>& tensors, const Setting& setting,
                  const Layout& layout, const GroupShapes& shapes, CostCache& costs);
 
 struct OrderTimes {
@@ -61,8 +68,16 @@ struct OrderBound {
 };
 OrderBound bound_of(const TimedGraph& graph, const OrderTimes& earliest);
 
-// Where an operator is issued: at twice its old number, between two others at an odd one.
+// Where an operator is issued: at so many times its old number, between two others at what lies
+// between theirs.
 using IssueKey = std::int64_t;
+inline constexpr IssueKey kIssueStep = IssueKey{1} << 40;
+inline IssueKey issue_before(OpId id, IssueKey rank = 0) {
+  return id * kIssueStep - kIssueStep / 2 + rank;
+}
+inline IssueKey issue_after(OpId id) {
+  return id * kIssueStep + 1;
+}
 std::vector<IssueKey> keys_of(const TimedGraph& graph);  // of the old order
 // By key, equal ones by old number; gradient collectives that something is missing for come as soon
 // as it is issued.

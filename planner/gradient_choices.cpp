@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 
-#include "planner/lower.h"
 #include "planner/samples.h"
 #include "sim/step_clock.h"
 
@@ -11,7 +10,7 @@ namespace steploom {
 namespace {
 
 constexpr std::array<std::int64_t, 2> kBuckets{10'000'000, 160'000'000};
-constexpr std::array<Bytes, 3> kMicro{0, 30'000'000, 100'000'000};
+constexpr std::array<Bytes, 2> kMicro{0, 30'000'000};
 
 bool over_replicas(CommGroup g) {
   return g == CommGroup::dp || g == CommGroup::expert_dp || g == CommGroup::dp_outer ||
@@ -20,20 +19,18 @@ bool over_replicas(CommGroup g) {
 
 std::vector<Layout> reductions(const Setting& s, const Layout& placed, bool exchanges) {
   std::vector<Layout> out;
-  if (has_samples(s) || placed.zero > 1 || (placed.dp_cp() == 1 && placed.expert_dp() == 1)) return out;
-  const auto add = [&](std::int64_t bucket) {
-    Layout l = placed;
-    l.bucket = bucket;
-    if (bucket != 0) out.push_back(l);
-    if (!exchanges || s.contention == nullptr) return;
-    l.a2a_first = true;
-    for (const Bytes micro : kMicro) {
-      l.grad_micro = micro;
-      out.push_back(l);
-    }
-  };
-  add(0);
-  for (const std::int64_t bucket : kBuckets) add(bucket);
+  const bool replicas = placed.dp_cp() > 1 || (s.model.has_moe() && placed.expert_dp() > 1);
+  if (has_samples(s) || placed.zero > 1 || !replicas) return out;
+  for (const std::int64_t bucket : kBuckets) {
+    out.push_back(placed);
+    out.back().bucket = bucket;
+  }
+  if (!exchanges || s.contention == nullptr) return out;
+  for (const Bytes micro : kMicro) {
+    out.push_back(placed);
+    out.back().a2a_first = true;
+    out.back().grad_micro = micro;
+  }
   return out;
 }
 
@@ -45,18 +42,18 @@ std::vector<GradientChoices> gradient_choices(const Setting& s, const Layout& l)
       l.dw != WeightPlacement::none || l.bucket != 0 || l.grad_micro != 0 || l.a2a_first;
   if (said || !s.runtime.places_gradients) return out;
   const bool exchanges = s.model.has_moe() && l.ep > 1;
-  if (exchanges) {
-    out.push_back({l, {}});
-    out.back().placed.dw = WeightPlacement::solved;
-  }
-  for (GradientChoices& c : out) c.reduced = reductions(s, c.placed, exchanges);
+  if (exchanges)
+    for (const WeightPlacement how : {WeightPlacement::lancet, WeightPlacement::solved}) {
+      out.push_back({l, {}});
+      out.back().placed.dw = how;
+    }
+  out.back().reduced = reductions(s, out.back().placed, exchanges);
   return out;
 }
 
-bool may_beat_reduced(const Setting& s, const Layout& l, CostCache& costs, Picoseconds step) {
+bool may_beat_reduced(const Setting& s, Program program, Picoseconds step) {
   if (s.runtime.hardware_connections == 1) return true;  // what waits in line holds up others
-  Lowered lowered = lower(s, l, costs);
-  for (BlockTemplate& block : lowered.program.blocks)
+  for (BlockTemplate& block : program.blocks)
     for (std::size_t i = 0; i < block.ops.size(); ++i) {
       if (!over_replicas(block.infos[i].group)) continue;
       OpTemplate& op = block.ops[i];
@@ -64,7 +61,7 @@ bool may_beat_reduced(const Setting& s, const Layout& l, CostCache& costs, Picos
       op.event_latency = op.stream_gap = 0;
       op.microjoules = 0;
     }
-  return ClockedProgram(lowered.program).may_beat(step);
+  return ClockedProgram(program).may_beat(step);
 }
 
 }  // namespace steploom

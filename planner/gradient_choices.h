@@ -1,18 +1,20 @@
 // How the gradients of a layout are computed and reduced: choices that leave its memory floor and
 // its place in the space as they are, and are looked at only where its bound survives.
 //
-// Weight gradients as autograd issues them or placed by the solver (Layout::dw; it tries Lancet's
-// order too), where there is an all-to-all. With each: the runtime's gradient buckets, of 10 M
-// elements at least, or of 160 M (Layout::bucket); and where contention is known and there is an
-// all-to-all, all-to-alls first (Layout::a2a_first) with whole buckets or in parts of 30 MB, Lina's
-// figure, or 100 MB (Layout::grad_micro). Without contention the latter never help: parts start
-// when the whole is there. Under routing that is drawn, gradients are reduced as the runtime does.
+// Weight gradients as autograd issues them or, where there is an all-to-all, placed by Lancet's
+// greedy or by the solver (Layout::dw). With the last of these: the runtime's gradient buckets,
+// or those of 10 M or 160 M elements at least (Layout::bucket); and where contention is known and
+// there is an all-to-all, the runtime's behind the all-to-alls (Layout::a2a_first), whole or in
+// parts of 30 MB, Lina's figure (Layout::grad_micro). Without contention the latter never help:
+// parts start when the whole is there. Under routing that is drawn, gradients are reduced as the
+// runtime does.
 #pragma once
 
 #include <vector>
 
 #include "models/layout.h"
 #include "planner/setting.h"
+#include "sim/program.h"
 
 namespace steploom {
 
@@ -25,9 +27,8 @@ struct GradientChoices {
 // cannot.
 std::vector<GradientChoices> gradient_choices(const Setting& setting, const Layout& layout);
 
-// False only if no way to reduce the layout's gradients takes less than `step`: with collectives
-// over replicas free, its longest path does not.
-bool may_beat_reduced(const Setting& setting, const Layout& layout, CostCache& costs,
-                      Picoseconds step);
+// False only if no way to reduce gradients takes less than `step`, with what `program`, as it was
+// lowered, does else: with collectives over replicas free its longest path does not.
+bool may_beat_reduced(const Setting& setting, Program program, Picoseconds step);
 
 }  // namespace steploom

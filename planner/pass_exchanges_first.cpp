@@ -51,7 +51,7 @@ DeferredGradients defer_gradients(const OpGraph& graph, TimedGraph times) {
     }
     end[id] = free[op.stream] = start + op.time;
     if (last == nullptr) continue;
-    keys[id] = std::max(keys[id], 2 * IssueKey{last->exchange} + 1);
+    keys[id] = std::max(keys[id], issue_after(last->exchange));
     const auto at = std::lower_bound(op.after.begin(), op.after.end(), last->exchange);
     if (at == op.after.end() || *at != last->exchange) op.after.insert(at, last->exchange);
   }
@@ -61,8 +61,8 @@ DeferredGradients defer_gradients(const OpGraph& graph, TimedGraph times) {
 
 OpGraph put_exchanges_first(const OpGraph& backward, const std::vector<Tensor>& tensors,
                             const PassContext& c) {
-  const DeferredGradients deferred = defer_gradients(
-      backward, timed(backward, tensors, c.setting.runtime, c.layout, c.shapes, c.costs));
+  const DeferredGradients deferred =
+      defer_gradients(backward, timed(backward, tensors, c.setting, c.layout, c.shapes, c.costs));
   return reordered(backward, deferred.times, deferred.order);
 }
 

@@ -80,7 +80,7 @@ std::vector<IssueKey> by_best_fit(const OpGraph& graph, const TimedGraph& times)
   std::vector<IssueKey> keys = keys_of(times);
   for (std::size_t i = 0; i < weights.size(); ++i)
     if (placed[i] >= 0)
-      keys[weights[i]] = 2 * IssueKey{all[static_cast<std::size_t>(placed[i])].parts.back()} + 1;
+      keys[weights[i]] = issue_after(all[static_cast<std::size_t>(placed[i])].parts.back());
   return keys;
 }
 
@@ -89,6 +89,7 @@ struct Gap {
   OpId before = 0;  // the kernel that waits
   Picoseconds start = 0;
   Picoseconds room = 0;
+  bool exchange = false;  // an all-to-all, or what belongs to it, is waited for
 };
 
 std::vector<Gap> gaps_of(const TimedGraph& graph, const OrderTimes& earliest) {
@@ -98,7 +99,11 @@ std::vector<Gap> gaps_of(const TimedGraph& graph, const OrderTimes& earliest) {
     const TimedOp& op = graph.ops[id];
     if (op.stream != kCompute || op.movable) continue;
     if (end >= 0 && earliest.start[id] > end + op.gap)
-      out.push_back({id, end, earliest.start[id] - end - op.gap});
+      out.push_back({id, end, earliest.start[id] - end - op.gap, false});
+    if (!out.empty() && out.back().before == id)
+      for (const OpId before : op.after)
+        if (graph.ops[before].stream == static_cast<std::size_t>(StreamKind::ep))
+          out.back().exchange = true;
     end = earliest.end[id];
   }
   return out;
@@ -145,31 +150,37 @@ class Solver {
     consider(by_best_fit(graph_, times_));
     const std::vector<OpId> weights = movable(times_);
     const std::vector<Gap> gaps = gaps_of(times_, first);
-    std::vector<Picoseconds> room;
-    for (const Gap& g : gaps) room.push_back(g.room);
     const std::vector<GapItem> items = items_of(times_, first, weights, gaps);
     constexpr int kAny = std::numeric_limits<int>::max();
-    for (const int most : {kAny, 8, 4, 2, 1}) {  // gaps that an item may wait for
-      std::vector<GapItem> within = items;
-      for (GapItem& i : within)
-        if (most < i.last - i.first + 1) i.last = i.first + most - 1;
-      const GapFilling filling = fill_gaps(room, within);
-      std::vector<IssueKey> keys = keys_of(times_);
-      for (std::size_t i = 0; i < weights.size(); ++i)
-        if (filling.gap[i] >= 0)
-          keys[weights[i]] =
-              2 * IssueKey{gaps[static_cast<std::size_t>(filling.gap[i])].before} - 1;
-      consider(keys);
-      for (std::size_t i = 0; i < weights.size(); ++i)
-        if (filling.gap[i] < 0 && times_.ops[weights[i]].least_writer == times_.ops.size())
-          keys[weights[i]] = 2 * static_cast<IssueKey>(times_.ops.size());
-      consider(keys);
+    for (const bool all : {true, false}) {
+      std::vector<Picoseconds> room;  // of every gap, or of those beside all-to-alls
+      for (const Gap& g : gaps) room.push_back(all || g.exchange ? g.room : 0);
+      for (const int most : {kAny, 8, 4, 2, 1})  // gaps that an item may wait for
+        fill(weights, gaps, room, items, most);
     }
     improve(weights);
     return std::move(best_);
   }
 
  private:
+  void fill(const std::vector<OpId>& weights, const std::vector<Gap>& gaps,
+            const std::vector<Picoseconds>& room, std::vector<GapItem> items, int most) {
+    for (GapItem& i : items)
+      if (most < i.last - i.first + 1) i.last = i.first + most - 1;
+    const GapFilling filling = fill_gaps(room, items);
+    std::vector<IssueKey> keys = keys_of(times_);
+    for (std::size_t i = 0; i < weights.size();
+         ++i)  // the shortest first: it holds others up least
+      if (filling.gap[i] >= 0)
+        keys[weights[i]] = issue_before(gaps[static_cast<std::size_t>(filling.gap[i])].before,
+                                        std::min(items[i].time, kIssueStep / 4));
+    consider(keys);
+    for (std::size_t i = 0; i < weights.size(); ++i)
+      if (filling.gap[i] < 0 && times_.ops[weights[i]].least_writer == times_.ops.size())
+        keys[weights[i]] = kIssueStep * static_cast<IssueKey>(times_.ops.size());
+    consider(keys);
+  }
+
   void begin(const OrderTimes& first) {
     const OrderBound bound = bound_of(times_, first);
     consider(keys_of(times_));
@@ -192,7 +203,7 @@ class Solver {
           if (x > op.least_writer || best_.time <= best_.bound) break;
           if (x < n && (times_.ops[x].stream != kCompute || times_.ops[x].movable)) continue;
           if (tries-- == 0) return;
-          keys[w] = 2 * IssueKey{x} - 1;
+          keys[w] = issue_before(x);
           const Picoseconds before = best_.time;
           consider(keys);
           better = better || best_.time < before;
@@ -237,7 +248,7 @@ PlacedWeights place_weights(const OpGraph& graph, const TimedGraph& times,
 
 OpGraph place_weight_gradients(const OpGraph& backward, const std::vector<Tensor>& tensors,
                                const PassContext& c) {
-  const TimedGraph times = timed(backward, tensors, c.setting.runtime, c.layout, c.shapes, c.costs);
+  const TimedGraph times = timed(backward, tensors, c.setting, c.layout, c.shapes, c.costs);
   const PlacedWeights placed = place_weights(backward, times, tensors, c.layout.dw, c.room);
   return reordered(backward, times, placed.order);
 }

@@ -40,7 +40,9 @@ void settle(const Replay& r, Candidate& c) {
   c.memory = *std::max_element(r.peak_memory.begin(), r.peak_memory.end());
 }
 
-Fate try_layout(const Setting& s, Worker& w, Picoseconds to_beat, Candidate& c) {
+// `reduced`, if asked: may gradients that are reduced in other ways beat `to_beat`?
+Fate try_layout(const Setting& s, Worker& w, Picoseconds to_beat, Candidate& c,
+                bool* reduced = nullptr) {
   if (c.closed_form >= to_beat) return Fate::pruned_bound;
   if (has_samples(s)) {
     const Sampled sampled = sample_steps(s, w.costs, to_beat, c);
@@ -49,6 +51,7 @@ Fate try_layout(const Setting& s, Worker& w, Picoseconds to_beat, Candidate& c) 
     return c.memory > s.cluster.device.memory ? Fate::out_of_memory : Fate::replayed;
   }
   Lowered lowered = lower(s, c.layout, w.costs);
+  if (reduced != nullptr) *reduced = may_beat_reduced(s, lowered.program, to_beat);
   ClockedProgram clocked(lowered.program);
   if (!clocked.may_beat(to_beat)) return Fate::pruned_relaxed;
   c.relaxed = std::max(c.closed_form, clocked.relaxed());
@@ -62,11 +65,11 @@ Fate try_candidate(const Setting& s, Worker& w, Picoseconds to_beat, Candidate& 
   if (c.closed_form >= to_beat) return Fate::pruned_bound;
   Candidate best = c;
   Fate furthest = Fate::pruned_bound;
-  const auto consider = [&](const Layout& layout, Picoseconds bound) {
+  const auto consider = [&](const Layout& layout, Picoseconds bound, bool* reduced) {
     Candidate now;
     now.layout = layout;
     now.closed_form = bound;
-    const Fate fate = try_layout(s, w, to_beat, now);
+    const Fate fate = try_layout(s, w, to_beat, now, reduced);
     if (fate >= furthest && (fate != Fate::replayed || furthest != fate || better(now, best))) {
       furthest = fate;
       best = now;
@@ -76,9 +79,10 @@ Fate try_candidate(const Setting& s, Worker& w, Picoseconds to_beat, Candidate& 
   for (const GradientChoices& choices : gradient_choices(s, c.layout)) {
     const Picoseconds bound = w.bounds.bound(choices.placed).step;
     if (bound >= to_beat) continue;
-    consider(choices.placed, bound);
-    if (!choices.reduced.empty() && may_beat_reduced(s, choices.placed, w.costs, to_beat))
-      for (const Layout& layout : choices.reduced) consider(layout, bound);
+    bool reduced = false;
+    consider(choices.placed, bound, choices.reduced.empty() ? nullptr : &reduced);
+    if (!reduced) continue;
+    for (const Layout& layout : choices.reduced) consider(layout, bound, nullptr);
   }
   c = best;
   return furthest;

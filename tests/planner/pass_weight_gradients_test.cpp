@@ -148,10 +148,8 @@ Picoseconds best_of_all(const SmallBackward& g) {
       best = std::min(best, reduces ? t.all() : t.computed());
       return;
     }
-    const auto end = 2 * static_cast<IssueKey>(g.times.ops.size());
-    for (IssueKey key = 2 * IssueKey{g.times.ops[weights[i]].after.front()} + 1; key <= end;
-         key += 2) {
-      keys[weights[i]] = key;
+    for (OpId after = g.times.ops[weights[i]].after.front(); after < g.times.ops.size(); ++after) {
+      keys[weights[i]] = issue_after(after);
       self(self, i + 1);
     }
   };
@@ -162,7 +160,7 @@ Picoseconds best_of_all(const SmallBackward& g) {
 TEST(WeightGradients, EveryPlacementIsWithinTheBound) {
   std::mt19937 random(11);
   int equal = 0, better_than_greedy = 0;
-  constexpr int kCases = 60;
+  constexpr int kCases = 40;
   for (int n = 0; n < kCases; ++n) {
     const SmallBackward g = random_backward(random, 4, 4);
     const Picoseconds best = best_of_all(g);
@@ -231,10 +229,10 @@ TEST(WeightGradients, NothingIsLostAndNothingIsAdded) {
 }
 
 // A backward pass alone on one device, in any order: its Program by hand.
-Picoseconds replayed(const World& world, const Layout& l, const OpGraph& graph,
+Picoseconds replayed(const Setting& setting, const Layout& l, const OpGraph& graph,
                      const GroupShapes& shapes, CostCache& costs) {
   Program p;
-  Block block = lower_block("B", graph, world.setting.runtime, l, shapes, costs);
+  Block block = lower_block("B", graph, setting.runtime, l, shapes, costs);
   bool reduces = false;
   for (std::size_t i = 0; i < block.body.ops.size(); ++i) {
     OpTemplate& op = block.body.ops[i];
@@ -254,7 +252,7 @@ Picoseconds replayed(const World& world, const Layout& l, const OpGraph& graph,
   p.kernel_classes.assign(kKernelClasses, "any");
   p.tensor_tables.emplace_back();
   finalize(p);
-  const Replay r = replay(p);
+  const Replay r = replay(p, setting.replaying());
   Picoseconds end = 0;
   for (std::size_t i = 0; i < p.blocks[0].ops.size(); ++i)
     if (reduces || p.blocks[0].ops[i].stream == 0) end = std::max(end, r.end[i]);
@@ -266,9 +264,12 @@ Picoseconds replayed(const World& world, const Layout& l, const OpGraph& graph,
 TEST(WeightGradients, TimesAreThoseOfTheReplay) {
   std::mt19937 random(3);
   int improved = 0;
-  for (const char* runtime : {"steploom", "megatron-core"})
+  const Contention nothing_slows = neutral_contention(kKernelClasses);
+  for (const bool contended : {false, true})
     for (const char* text : {"ep=8,zero=0", "ep=4,chunks=2,zero=1"}) {
-      World world(small_moe(3), 1, 4096, 8, runtime);
+      World world(small_moe(3), 1, 4096, 8, contended ? "steploom" : "megatron-core");
+      const Setting setting{world.model,   world.work,  world.setting.runtime,
+                            world.cluster, world.costs, contended ? &nothing_slows : nullptr};
       const Layout l = world.layout(text);
       const std::vector<StageSpan> spans = rank_spans(world.model, l, 0);
       const Chunk chunk =
@@ -276,14 +277,13 @@ TEST(WeightGradients, TimesAreThoseOfTheReplay) {
       GroupShapes shapes;
       shapes.fill({8, 8, 1});
       for (const OpGraph* graph : {&chunk.backward, &chunk.last_backward}) {
-        const TimedGraph times =
-            timed(*graph, chunk.tensors, world.setting.runtime, l, shapes, world.cache);
+        const TimedGraph times = timed(*graph, chunk.tensors, setting, l, shapes, world.cache);
         const PlacedWeights solved =
             place_weights(*graph, times, chunk.tensors, WeightPlacement::solved, kAnyMemory);
-        EXPECT_EQ(replayed(world, l, reordered(*graph, times, solved.order), shapes, world.cache),
+        EXPECT_EQ(replayed(setting, l, reordered(*graph, times, solved.order), shapes, world.cache),
                   solved.time)
             << text;
-        EXPECT_EQ(replayed(world, l, *graph, shapes, world.cache), solved.before);
+        EXPECT_EQ(replayed(setting, l, *graph, shapes, world.cache), solved.before);
         improved += solved.time < solved.before ? 1 : 0;
         for (int n = 0; n < 20; ++n) {
           std::vector<IssueKey> keys = keys_of(times);
@@ -291,13 +291,12 @@ TEST(WeightGradients, TimesAreThoseOfTheReplay) {
             const TimedOp& op = times.ops[id];
             if (!op.movable || random() % 3 == 0) continue;
             const OpId first = op.after.empty() ? 0 : op.after.back();
-            keys[id] =
-                2 * IssueKey{first + static_cast<OpId>(random() % (op.least_writer - first))} + 1;
+            keys[id] = issue_after(first + static_cast<OpId>(random() % (op.least_writer - first)));
           }
           const std::vector<OpId> order = order_of(times, keys);
           ASSERT_TRUE(legal(times, order));
           const Picoseconds step =
-              replayed(world, l, reordered(*graph, times, order), shapes, world.cache);
+              replayed(setting, l, reordered(*graph, times, order), shapes, world.cache);
           EXPECT_GE(step, solved.bound);
           EXPECT_GE(step, solved.time);
         }
@@ -307,17 +306,17 @@ TEST(WeightGradients, TimesAreThoseOfTheReplay) {
 }
 
 // Where a framework's collectives wait for all that was issued, weight gradients placed save time
-// on the replay too, and no rank's memory grows without limit.
+// on the replay too, with the host and one hardware connection.
 TEST(WeightGradients, SaveTimeOnTheReplay) {
   World world(small_moe(8), 1, 4096, 8, "megatron-core");
   const auto step = [&](const char* text) {
     const Lowered lowered = lower(world.setting, world.layout(text), world.cache);
-    return replay(lowered.program).makespan;
+    return replay(lowered.program, world.setting.replaying()).makespan;
   };
   const Picoseconds none = step("ep=8"), lancet = step("ep=8,dw=lancet");
   const Picoseconds solved = step("ep=8,dw=solved");
   EXPECT_LT(lancet, none);
-  EXPECT_LE(solved, lancet);
+  EXPECT_LT(solved, none);
 }
 
 }  // namespace

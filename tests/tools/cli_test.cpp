@@ -296,6 +296,24 @@ TEST_F(Cli, RefusesImpossibleLayouts) {
   expect_refused(layout("pp=8,mbs=0"), {"mbs"});
 }
 
+// Weight gradients and gradient collectives of a layout on the command line.
+TEST_F(Cli, LayoutsSayHowGradientsAreReduced) {
+  const auto layout = [&](const char* model, const char* text) {
+    return Args{"simulate",     model,       "--runtime",      "steploom", "--layout",
+                text,           "--cluster", "h100-sxm-80gb",  "--nodes",  "1",
+                "--seq-length", "1024",      "--global-batch", "64"};
+  };
+  const CliRun moved = run_cli(layout("gpt2-s-moe", "ep=8,dw=lancet,bucket=1000000,a2a_first=1"));
+  EXPECT_EQ(moved.status, 0) << moved.err;
+  EXPECT_THAT(moved.out, HasSubstr("dw=lancet bucket=1000000 a2a_first=1"));
+  expect_refused(layout("gpt2-s-moe", "ep=8,dw=lancett"), {"'lancett'", "did you mean 'lancet'?"});
+  expect_refused(layout("gpt2-s-moe", "ep=8,grad_micro=-1"), {"grad_micro", "an integer from 0"});
+  expect_refused(layout("gpt2-s-moe", "ep=1,dw=solved"), {"dw needs an all-to-all", "ep > 1"});
+  expect_refused(layout("gpt2", "a2a_first=1"), {"a2a_first needs an all-to-all"});
+  expect_refused(layout("gpt2", "tp=4,pp=2,sp=1,bucket=100"),
+                 {"gradient collectives need replicas"});
+}
+
 TEST_F(Cli, APlanOfAnotherProfileOrEngineIsRefusedUnlessRebased) {
   ASSERT_EQ(run_cli(plan({"gpt2-xl", "--seq-length", "1024"})).status, 2);  // given twice
   const CliRun made =
