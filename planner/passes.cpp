@@ -25,6 +25,11 @@ std::span<const BackwardPass> backward_passes() {
   return kPasses;
 }
 
+bool asks_backward_passes(const Layout& l) {
+  return std::any_of(kPasses.begin(), kPasses.end(),
+                     [&l](const BackwardPass& pass) { return pass.asked(l); });
+}
+
 void apply_backward_passes(Chunk& chunk, const PassContext& context) {
   for (const BackwardPass& pass : kPasses) {
     if (!pass.asked(context.layout)) continue;
@@ -38,7 +43,8 @@ Bytes room_for_backward(const Setting& s, const Layout& l, int stage,
   std::vector<Bytes> saved;
   for (const Chunk& chunk : chunks) saved.push_back(saved_bytes(chunk));
   Bytes now = 0, most = 0;
-  for (const SlotSpec& slot : slots_of(l, stage, l.micro_batches(s.work.global_batch))) {
+  const ScheduleSlots slots = slots_of(l, l.micro_batches(s.work.global_batch));
+  for (const SlotSpec& slot : slots[static_cast<std::size_t>(stage)]) {
     const Bytes of_chunk = saved[static_cast<std::size_t>(slot.chunk)];
     if (slot.kind == SlotKind::backward) most = std::max(most, now);
     now += slot.kind == SlotKind::forward ? of_chunk : -of_chunk;

@@ -22,6 +22,8 @@ struct BackwardPass {
 
 std::span<const BackwardPass> backward_passes();
 
+bool asks_backward_passes(const Layout& layout);  // any of them
+
 // Both backward graphs of a chunk, by every pass that the layout asks for.
 void apply_backward_passes(Chunk& chunk, const PassContext& context);
 

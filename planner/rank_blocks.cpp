@@ -37,9 +37,11 @@ RankBlocks rank_blocks(const Setting& s, const Layout& l, const std::vector<Stag
                        const GroupShapes& shapes, const RankPlace& place, CostCache& costs) {
   std::vector<Chunk> chunks = build_chunks(s.model, s.work, l, s.runtime, spans);
   if (l.partition.cuts()) partition_forward(s, l, place.first_shapes, costs, chunks);
-  const PassContext context{s, l, place.first_shapes, costs,
-                            room_for_backward(s, l, place.stage, spans, chunks)};
-  for (Chunk& chunk : chunks) apply_backward_passes(chunk, context);
+  if (asks_backward_passes(l)) {
+    const PassContext context{s, l, place.first_shapes, costs,
+                              room_for_backward(s, l, place.stage, spans, chunks)};
+    for (Chunk& chunk : chunks) apply_backward_passes(chunk, context);
+  }
   RankBlocks out;
   const auto lowered = [&](std::string name, const OpGraph& graph) {
     Block block = lower_block(std::move(name), graph, s.runtime, l, shapes, costs);
