@@ -20,9 +20,9 @@ namespace {
 constexpr std::int64_t kMostDegree = 1'000'000;
 constexpr std::size_t kLeastGuessed = 3;  // letters; every two-letter key is near every other
 
-constexpr std::array<std::string_view, 16> kKeys{
-    "tp",     "pp",  "ep",        "etp",    "mbs", "sp",      "zero",    "recompute",
-    "chunks", "vpp", "vpp_group", "stages", "cp",  "cp_comm", "reshard", "replicate"};
+constexpr std::array<std::string_view, 17> kKeys{
+    "tp",  "pp",        "ep",     "etp", "mbs",     "sp",      "zero",      "recompute", "chunks",
+    "vpp", "vpp_group", "stages", "cp",  "cp_comm", "reshard", "replicate", "tp_overlap"};
 constexpr std::array<std::string_view, 3> kContextComms{"p2p", "allgather", "a2a"};
 // Groups that a CTA count can be given to; "ctas.tp".
 struct CtaKey {
@@ -157,6 +157,8 @@ void set(Layout& l, std::optional<int>& etp, std::string_view key, std::string_v
     l.reshard = whole_number(key, value, 0, 1) == 1;
   } else if (key == "replicate") {
     l.replicate = degree();
+  } else if (key == "tp_overlap") {
+    l.tp_overlap = whole_number(key, value, 0, 1) == 1;
   } else if (key == "cp") {
     l.cp = degree();
   } else if (key == "cp_comm") {
@@ -223,7 +225,8 @@ std::string to_text(const Layout& l) {
                      l.etp, l.micro_batch, l.sp ? 1 : 0, l.zero,
                      to_text(l.recompute, l.recompute_detail)) +
          (l.chunks == 1 ? "" : fmt::format(",chunks={}", l.chunks)) + ctas_text(l) +
-         pipeline_text(l) + context_text(l) + sharding_text(l);
+         pipeline_text(l) + context_text(l) + sharding_text(l) +
+         (l.tp_overlap ? ",tp_overlap=1" : "");
 }
 
 std::string short_name(const Layout& l) {
@@ -242,6 +245,7 @@ std::string short_name(const Layout& l) {
   add("x", l.replicate);
   if (l.sp) name += " sp";
   add("chunks", l.chunks);
+  if (l.tp_overlap) name += " tp-overlap";
   std::string ctas = ctas_text(l);
   std::replace(ctas.begin(), ctas.end(), ',', ' ');
   if (!l.stages.empty()) ctas += " " + stages_text(l.stages);

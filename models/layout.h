@@ -10,9 +10,10 @@
 // dp_outer, pp, embedding, world). "cp=2" cuts every sequence in two (context parallelism),
 // "cp_comm=a2a" says how the parts attend to each other. "zero=3,reshard=0" keeps gathered
 // parameters from the forward to the backward pass, "replicate=2" has two copies of what is
-// sharded. dp follows from the number of devices. Expert parallelism is folded over tp·cp·dp as
-// Megatron-Core 0.20 does: it does not multiply the devices. Rank order is Megatron's
-// tp-cp-ep-dp-pp: tensor parallelism innermost, pipeline outermost.
+// sharded. "tp_overlap=1" cuts products beside the communication of tensor parallelism. dp follows
+// from the number of devices. Expert parallelism is folded over tp·cp·dp as Megatron-Core 0.20
+// does: it does not multiply the devices. Rank order is Megatron's tp-cp-ep-dp-pp: tensor
+// parallelism innermost, pipeline outermost.
 #pragma once
 
 #include <array>
@@ -34,6 +35,11 @@ enum class ContextComm : std::uint8_t {
   a2a,        // each rank gets all tokens of some heads (DeepSpeed-Ulysses)
 };
 std::string_view name_of(ContextComm c);  // "allgather"
+
+// Parts of a product whose output is reduce-scattered part by part (Layout::tp_overlap): the
+// default of Transformer Engine 2 (pytorch/module/base.py, initialize_ub: num_splits of a
+// pipeline).
+inline constexpr int kOverlapSplits = 4;
 
 struct Layout {
   int tp = 1;   // tensor parallel
@@ -62,6 +68,9 @@ struct Layout {
   // Copies of what is sharded, each over neighbouring ranks (PyTorch's hybrid sharding, Megatron's
   // num-distributed-optimizer-instances): gradients are all-reduced between them.
   int replicate = 1;
+  // Products of attention and dense feed-forward parts are cut, so that a part computes while
+  // another's input is gathered or its output reduced (Megatron's --tp-comm-overlap).
+  bool tp_overlap = false;
 
   int virtual_stages() const { return pp * vpp; }
   int devices() const { return tp * cp * pp * dp; }

@@ -48,6 +48,7 @@ Runtime megatron_core() {
   r.bucket_elements_per_rank = 1'000'000;
   r.workspace = kCublasWorkspace + kContext + kAllocatorSlack;
   r.communicator_buffers = kCommunicatorBuffers;
+  r.overlaps_tp = true;  // --tp-comm-overlap, by Transformer Engine's userbuffers
   return r;
 }
 
@@ -61,6 +62,7 @@ Runtime megatron_2022() {
   r.most_zero = 1;
   r.replicates_shards = false;
   r.context_parallel = false;  // came with Megatron-Core 0.5
+  r.overlaps_tp = false;       // Transformer Engine's
   r.overlap_grad_reduce = false;
   r.overlap_param_gather = false;
   return r;

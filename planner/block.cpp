@@ -20,7 +20,7 @@ OpTemplate op_template(const OpNode& node, const Runtime& runtime, const Cost& c
   OpTemplate op;
   const bool communicates = is_communication(node.work.kind);
   op.duration = cost.time;
-  op.launch = communicates ? runtime.launch_collective : runtime.launch;
+  op.launch = communicates && !node.direct ? runtime.launch_collective : runtime.launch;
   op.stream_gap = cost.stream_gap;
   op.event_latency = cost.event_latency;
   op.microjoules = cost.microjoules;
@@ -37,8 +37,8 @@ OpTemplate op_template(const OpNode& node, const Runtime& runtime, const Cost& c
   op.persistent = true;
   op.host_waits = node.host_waits;
   op.sender = node.group == CommGroup::pp_forward_out || node.group == CommGroup::pp_backward_out;
-  op.eager = node.work.kind == OpKind::send_recv && node.group != CommGroup::cp &&
-             node.work.bytes <= kNcclBuffer;  // a ring's ranks send and receive in one call
+  op.eager = node.work.kind == OpKind::send_recv && !has_rings(node.group) &&
+             node.work.bytes <= kNcclBuffer;
   return op;
 }
 
@@ -83,9 +83,8 @@ class BlockLowering {
     b_.last[op.stream] = static_cast<std::int32_t>(id);
     for (const TensorId t : node.reads) b_.body.accesses.push_back({id, t, AccessMode::read});
     for (const TensorId t : node.writes) b_.body.accesses.push_back({id, t, AccessMode::write});
-    b_.body.infos.push_back(
-        {node.name, node.work, node.group, node.layer, node.recompute, node.routed, node.parts,
-         cost.provenance});
+    b_.body.infos.push_back({node.name, node.work, node.group, node.layer, node.recompute,
+                             node.routed, node.parts, cost.provenance});
     b_.body.ops.push_back(op);
   }
 

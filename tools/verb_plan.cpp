@@ -87,6 +87,8 @@ ExitStatus run(const Flags& f) {
   const PlanShapes shapes = shapes_to_measure(question->setting(), plan.rows.front().layout);
   Report report = plan_report(plan, question->headline(), f.output,
                               static_cast<std::int64_t>(shapes.kernels.size()));
+  if (const auto free = overlap_warning(question->setting(), plan.rows.front().layout))
+    report.warn(*free);
   for (std::string& note : notes) report.note(std::move(note));
   if (plan.calibration) add_calibration(report, *plan.calibration);
   if (megatron) {

@@ -120,6 +120,24 @@ TEST(FromMegatron, Sharding) {
               HasSubstr("--outer-dp-sharding-strategy"));
 }
 
+TEST(FromMegatron, OverlapInsideTensorParallelism) {
+  const std::string parts =
+      std::string(kSmall) +
+      "--tensor-model-parallel-size 2 --sequence-parallel --disable-tp-comm-bulk-wgrad "
+      "--disable-tp-comm-split-ag --tp-comm-overlap-cfg overlap.yaml ";
+  const MegatronQuestion off = read(parts), on = read(parts + "--tp-comm-overlap");
+  EXPECT_EQ(off.layout, "tp=2,pp=1,mbs=2,sp=1,zero=0,recompute=none");
+  EXPECT_THAT(off.not_modelled, testing::IsEmpty());
+  EXPECT_EQ(on.layout, "tp=2,pp=1,mbs=2,sp=1,zero=0,tp_overlap=1,recompute=none");
+  EXPECT_THAT(on.not_modelled, testing::ElementsAre("--disable-tp-comm-bulk-wgrad",
+                                                    "--tp-comm-overlap-cfg overlap.yaml"));
+  EXPECT_THAT(on.unknown, testing::IsEmpty());
+  EXPECT_THAT(example("dense-70b.sh").layout, HasSubstr("tp_overlap=1"));
+  const MegatronQuestion latent = read(parts + "--tp-comm-overlap --multi-latent-attention");
+  EXPECT_EQ(latent.layout, off.layout);
+  EXPECT_THAT(latent.notes, testing::ElementsAre(HasSubstr("latent attention")));
+}
+
 TEST(FromMegatron, WrongFlagsAreRefusedByNameAndLine) {
   EXPECT_THAT(refusal("--hidden-size 0"),
               testing::AllOf(HasSubstr("--hidden-size"), HasSubstr("'0'")));

@@ -110,6 +110,16 @@ TEST(Layout, ChunksAreNamedWhereThereAreSeveral) {
   EXPECT_EQ(parse_refusal("chunk=2").hint, "did you mean 'chunks'?");
 }
 
+TEST(Layout, OverlapInsideTensorParallelism) {
+  const Layout l = parse_layout("tp=4,sp=1,tp_overlap=1", 8, false);
+  EXPECT_TRUE(l.tp_overlap);
+  EXPECT_EQ(parse_layout(to_text(l), 8, false), l);
+  EXPECT_THAT(to_text(l), testing::EndsWith(",tp_overlap=1"));
+  EXPECT_THAT(short_name(l), HasSubstr(" sp tp-overlap"));
+  EXPECT_EQ(parse_refusal("tp=4,tp_overlap=2").place, "tp_overlap");
+  EXPECT_EQ(parse_refusal("tp-overlap=1").hint, "did you mean 'tp_overlap'?");
+}
+
 TEST(Layout, RefusesBadItems) {
   EXPECT_EQ(parse_refusal("tp=2,tp=2").expected, "each key once");
   EXPECT_EQ(parse_refusal("tp").expected, "key=value");
