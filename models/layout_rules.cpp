@@ -361,7 +361,7 @@ Broken tp_overlap_needs_one_node(const RuleContext& c) {
 
 // Its projections from and to the latents have no buffers, and Megatron-Core then turns the overlap
 // off for all that is built afterwards.
-Broken tp_overlap_needs_heads(const RuleContext& c) {
+Broken tp_overlap_excludes_latent_attention(const RuleContext& c) {
   if (!c.layout.tp_overlap || c.model.attention.kind != AttentionKind::latent) return std::nullopt;
   return fmt::format("tp_overlap=1, but {} has latent attention; leave it out", c.model.name);
 }
@@ -497,9 +497,9 @@ constexpr std::array kRules{
     LayoutRule{"tp_overlap needs tp in a node",
                "Transformer Engine 2, pytorch/module/base.py, initialize_ub: one NVLink domain",
                tp_overlap_needs_one_node},
-    LayoutRule{"tp_overlap needs heads of their own",
+    LayoutRule{"tp_overlap excludes latent attention",
                "Megatron-Core 0.20, extensions/transformer_engine.py, TELinear.__init__",
-               tp_overlap_needs_heads},
+               tp_overlap_excludes_latent_attention},
     LayoutRule{"tp_overlap cuts the rows in 4",
                "Transformer Engine 2, pytorch/module/base.py, initialize_ub: num_splits",
                tp_overlap_cuts_rows},

@@ -52,7 +52,7 @@ void expect_ladder(const Setting& setting, CostCache& cache) {
     if (l.chunks == 2 || l.chunks == 8) continue;  // for time; 1 and 4 stay
     if (++seen % kOneIn != 0) continue;
     if ((l.cp > 1 || l.zero > 1 || l.replicate > 1) && ++shared % 25 != 0) continue;  // likewise
-    overlapped += l.tp_overlap;
+    if (l.tp_overlap && ++overlapped % 4 != 1) continue;                              // likewise
     const Bound bound = bounds.bound(l);
     Lowered lowered = lower(setting, l, cache);
     if (lowered.program.clock.known()) {

@@ -308,7 +308,7 @@ TEST(TpOverlap, RefusesWhatCannotRun) {
   World own(dense(2), 1, 1024, 16, "steploom");
   EXPECT_EQ(rule(own, "tp=2,sp=1,tp_overlap=1"), "tp_overlap needs a runtime that has it");
   World latent("deepseek-v2-lite", 1, 1024, 16);
-  EXPECT_EQ(rule(latent, "tp=2,sp=1,tp_overlap=1"), "tp_overlap needs heads of their own");
+  EXPECT_EQ(rule(latent, "tp=2,sp=1,tp_overlap=1"), "tp_overlap excludes latent attention");
 }
 
 }  // namespace
