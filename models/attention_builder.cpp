@@ -34,8 +34,8 @@ Widths widths(const Emitter& out) {
 // Projects the gathered, normed input to q, k, v of this rank's heads.
 TensorId grouped_query_forward(Emitter& out, TensorId normed, const Widths& w) {
   const BuildContext& c = out.c;
-  const TensorId x = out.gather("qkv input gather", normed, c.model.hidden, Phase::forward);
-  TensorId qkv = out.linear("qkv", x, c.tokens, w.qkv(), c.model.hidden);
+  TensorId qkv =
+      gathered_linear(out, {"qkv", "qkv input gather", w.qkv(), c.model.hidden}, normed, true);
   const bool turns = c.model.turns_queries(out.layer());
   if (c.model.attention.qk_norm && turns)
     qkv = out.stream("qk norm", OpKind::norm, Phase::forward, c.tokens, w.qkv(), w.qkv(), {qkv});
@@ -54,11 +54,8 @@ TensorId grouped_query_backward(Emitter& out, TensorId dqkv, TensorId normed, co
   if (c.model.attention.qk_norm && turns)
     dqkv = out.stream("qk norm", OpKind::norm, Phase::data_grad, c.tokens, 2 * w.qkv(), w.qkv(),
                       {dqkv});
-  const TensorId x = out.gather("qkv input gather", normed, h, Phase::weight_grad);
-  const TensorId dx = out.linear_data_grad("qkv", dqkv, c.tokens, w.qkv(), h);
-  const TensorId reduced = out.reduce("qkv input gradient reduce", dx, h, Phase::data_grad);
-  out.linear_weight_grad("qkv", x, dqkv, c.tokens, w.qkv(), h);
-  return reduced;
+  return gathered_backward(out, {"qkv", "qkv input gather", w.qkv(), h},
+                           "qkv input gradient reduce", normed, dqkv);
 }
 
 // MLA (DeepSeek-V2, arXiv 2405.04434, section 2.1; Megatron-Core's multi_latent_attention): the
@@ -147,16 +144,16 @@ TensorId attention_forward(Emitter& out, TensorId x, AttentionSaved& saved) {
                   ? latent_forward(out, saved.normed, w, saved)
                   : grouped_query_forward(out, saved.normed, w);
   core_attention_forward(out, core_shape(out), saved);
-  const TensorId y = out.linear("attention out", saved.out, c.tokens, h, w.out);
-  return out.reduce("attention out reduce", y, h, Phase::forward);
+  return linear_reduced(out, {"attention out", "attention out reduce", h, w.out}, saved.out);
 }
 
 TensorId attention_backward(Emitter& out, TensorId dy, const AttentionSaved& saved) {
   const BuildContext& c = out.c;
   const std::int64_t h = c.model.hidden;
   const Widths w = widths(out);
-  const TensorId full = out.gather("attention out gradient gather", dy, h, Phase::data_grad);
-  const TensorId d_out = out.linear_data_grad("attention out", full, c.tokens, h, w.out);
+  TensorId full = kNoTensor;
+  const TensorId d_out = gathered_data_grad(
+      out, {"attention out", "attention out gradient gather", h, w.out}, dy, full);
   out.linear_weight_grad("attention out", saved.out, full, c.tokens, h, w.out);
   const TensorId dqkv = core_attention_backward(out, core_shape(out), d_out, saved);
   const TensorId dx = c.model.attention.kind == AttentionKind::latent

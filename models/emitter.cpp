@@ -13,11 +13,12 @@ TensorId Emitter::tensor(std::string_view name, Bytes bytes, TensorScope scope) 
   return static_cast<TensorId>(chunk_.tensors.size() - 1);
 }
 
-TensorId Emitter::sliced(std::string_view name, Bytes bytes, int parts) {
+TensorId Emitter::sliced(std::string_view name, Bytes bytes, int parts, TensorScope scope) {
   assert(parts > 1 && bytes % parts == 0);
-  const TensorId whole = tensor(name, bytes);
+  const TensorId whole = tensor(name, bytes, scope);
   for (int i = 0; i < parts; ++i) {
-    const TensorId slice = tensor(std::string(name) + " " + std::to_string(i), bytes / parts);
+    const TensorId slice =
+        tensor(std::string(name) + " " + std::to_string(i), bytes / parts, scope);
     chunk_.tensors[slice].whole = whole;
     chunk_.tensors[slice].offset = bytes / parts * i;
   }
@@ -42,6 +43,7 @@ OpId Emitter::op(OpNode node) {
   node.recompute = recompute_;
   node.parts = parts_;
   node.routed = routed_;
+  node.direct = direct_ && is_communication(node.work.kind);
   std::erase(node.reads, kNoTensor);
   std::erase(node.writes, kNoTensor);
   producer_.resize(chunk_.tensors.size(), -1);

@@ -52,12 +52,15 @@ class Emitter {
   void set_recompute(bool again) { recompute_ = again; }
   // Operators from here on are one of so many equal parts of a whole.
   void set_parts(int parts) { parts_ = parts; }
+  // Communication from here on is direct, as OpNode has it.
+  void set_direct(bool direct) { direct_ = direct; }
   // Operators from here on have as many rows as routing brings to this rank.
   void set_routed(bool routed) { routed_ = routed; }
 
   TensorId tensor(std::string_view name, Bytes bytes, TensorScope scope = TensorScope::micro_batch);
   // The same as `parts` equal slices, each a tensor too; returns the whole.
-  TensorId sliced(std::string_view name, Bytes bytes, int parts);
+  TensorId sliced(std::string_view name, Bytes bytes, int parts,
+                  TensorScope scope = TensorScope::micro_batch);
   OpId op(std::string_view name, const Work& work, Ids reads, Ids writes);
   OpId op(OpNode node);  // fills layer and recompute, adds edges; kNoTensor is left out
   // A tensor that only complete operands name; kNoTensor for other runtimes.
@@ -115,6 +118,7 @@ class Emitter {
   bool recompute_ = false;
   int parts_ = 1;
   bool routed_ = false;
+  bool direct_ = false;
 };
 
 // Tensors that a part's forward pass leaves for its backward pass; kNoTensor where unused.
@@ -167,6 +171,24 @@ TensorId ffn_backward(Emitter& out, std::string_view name, TensorId dy, std::int
                       bool gated, const FfnSaved& saved);
 TensorId shared_expert_backward(Emitter& out, TensorId dy, TensorId normed, const MoeSaved& saved);
 TensorId moe_backward(Emitter& out, TensorId dy, TensorId normed, const MoeSaved& saved);
+
+// A product of the weight `product`, k inputs and n outputs wide, and the communication over tp of
+// its input or output (tp_overlap_builder.cpp). With Layout::tp_overlap a part of one is beside a
+// part of the other, else they follow each other.
+struct Projection {
+  std::string_view product, communication;
+  std::int64_t n, k;
+};
+// Of the gathered input; `made_in_place`: a norm wrote the shard where it is sent from.
+TensorId gathered_linear(Emitter& out, const Projection& p, TensorId shard, bool made_in_place);
+// Its output reduced to this rank's rows.
+TensorId linear_reduced(Emitter& out, const Projection& p, TensorId x);
+// Backward of the latter: the data gradient, and in `full` the gathered gradient of the output.
+TensorId gathered_data_grad(Emitter& out, const Projection& p, TensorId dy, TensorId& full);
+// Backward of the former: data and weight gradients from the input's shard; the input is gathered
+// beside one product, the input's gradient reduced beside the other. Returns the latter.
+TensorId gathered_backward(Emitter& out, const Projection& p, std::string_view reduction,
+                           TensorId shard, TensorId dy);
 
 // From saved.qkv to saved.out, and back to the gradient of q, k, v (core_attention.cpp).
 void core_attention_forward(Emitter& out, const AttentionShape& shape, AttentionSaved& saved);

@@ -197,6 +197,8 @@ MegatronQuestion from_megatron(const MegatronArgs& args, std::string name) {
   q.unknown = run.unknown();
   q.not_modelled = run.not_modelled();
   q.notes = args.notes;
+  if (run.has("tp-comm-overlap") && !overlaps_tp(run, q.model))
+    q.notes.emplace_back("--tp-comm-overlap: Megatron-Core turns it off with latent attention");
   return q;
 }
 

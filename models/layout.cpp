@@ -21,11 +21,11 @@ namespace {
 constexpr std::int64_t kMostDegree = 1'000'000;
 constexpr std::size_t kLeastGuessed = 3;  // letters; every two-letter key is near every other
 
-constexpr std::array<std::string_view, 22> kKeys{
+constexpr std::array<std::string_view, 23> kKeys{
     "tp",   "pp",        "ep",         "etp",       "mbs",       "sp",
     "zero", "recompute", "chunks",     "vpp",       "vpp_group", "stages",
     "cp",   "cp_comm",   "reshard",    "replicate", "schedule",  "partition",
-    "dw",   "bucket",    "grad_micro", "a2a_first"};
+    "dw",   "bucket",    "grad_micro", "a2a_first", "tp_overlap"};
 constexpr std::array<std::string_view, 3> kContextComms{"p2p", "allgather", "a2a"};
 constexpr std::array<std::string_view, kPipelineOrders> kOrders{
     "1f1b", "gpipe", "looped-bfs", "zb-h1", "zb-h2", "interleaved-zb", "searched"};
@@ -182,6 +182,8 @@ void set(Layout& l, std::optional<int>& etp, std::string_view key, std::string_v
     l.reshard = whole_number(key, value, 0, 1) == 1;
   } else if (key == "replicate") {
     l.replicate = degree();
+  } else if (key == "tp_overlap") {
+    l.tp_overlap = whole_number(key, value, 0, 1) == 1;
   } else if (key == "cp") {
     l.cp = degree();
   } else if (key == "cp_comm") {
@@ -278,7 +280,7 @@ std::string to_text(const Layout& l) {
                      to_text(l.recompute, l.recompute_detail)) +
          (l.chunks == 1 ? "" : fmt::format(",chunks={}", l.chunks)) + ctas_text(l) +
          pipeline_text(l) + context_text(l) + sharding_text(l) + partition_text(l) +
-         gradients_text(l);
+         gradients_text(l) + (l.tp_overlap ? ",tp_overlap=1" : "");
 }
 
 std::string short_name(const Layout& l) {
@@ -297,6 +299,7 @@ std::string short_name(const Layout& l) {
   add("x", l.replicate);
   if (l.sp) name += " sp";
   add("chunks", l.chunks);
+  if (l.tp_overlap) name += " tp-overlap";
   if (l.schedule != PipelineOrder::one_forward_one_backward)
     name += fmt::format(" {}", name_of(l.schedule));
   if (l.partition.cuts()) name += " parts " + to_text(l.partition);

@@ -15,7 +15,8 @@
 // (models/partition.h), "dw=solved" moves weight gradients beside the backward all-to-alls,
 // "bucket=10000000" says how many elements a gradient bucket has at least, "grad_micro=31457280"
 // cuts one into parts of at most so many bytes, "a2a_first=1" starts none while an all-to-all runs.
-// dp follows from the number of devices. Expert parallelism is folded over tp·cp·dp as
+// "tp_overlap=1" cuts products beside the communication of tensor parallelism. dp follows from
+// the number of devices. Expert parallelism is folded over tp·cp·dp as
 // Megatron-Core 0.20 does: it does not multiply the devices. Rank order is Megatron's
 // tp-cp-ep-dp-pp: tensor parallelism innermost, pipeline outermost.
 #pragma once
@@ -71,6 +72,11 @@ constexpr bool of_one_chunk(PipelineOrder o) {
          o == PipelineOrder::searched;
 }
 
+// Parts of a product whose output is reduce-scattered part by part (Layout::tp_overlap): the
+// default of Transformer Engine 2 (pytorch/module/base.py, initialize_ub: num_splits of a
+// pipeline).
+inline constexpr int kOverlapSplits = 4;
+
 struct Layout {
   int tp = 1;   // tensor parallel
   int pp = 1;   // pipeline parallel (stages)
@@ -104,6 +110,9 @@ struct Layout {
   Bytes grad_micro = 0;     // most bytes of a gradient collective; 0: a bucket is one
   bool a2a_first = false;   // no gradient collective starts while an all-to-all runs or is due
   PipelineOrder schedule = PipelineOrder::one_forward_one_backward;
+  // Products of attention and dense feed-forward parts are cut, so that a part computes while
+  // another's input is gathered or its output reduced (Megatron's --tp-comm-overlap).
+  bool tp_overlap = false;
 
   int virtual_stages() const { return pp * vpp; }
   int devices() const { return tp * cp * pp * dp; }

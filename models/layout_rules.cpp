@@ -371,6 +371,43 @@ Broken ctas_are_measured_settings(const RuleContext& c) {
   return std::nullopt;
 }
 
+Broken tp_overlap_needs_sp(const RuleContext& c) {
+  if (!c.layout.tp_overlap || c.layout.sp) return std::nullopt;
+  return "tp_overlap=1 with sp=0; choose sp=1, or leave tp_overlap out";
+}
+
+Broken tp_overlap_needs_runtime(const RuleContext& c) {
+  if (!c.layout.tp_overlap || c.runtime == nullptr || c.runtime->overlaps_tp) return std::nullopt;
+  return fmt::format("tp_overlap=1, which the runtime {} cannot run; leave it out",
+                     c.runtime->name);
+}
+
+Broken tp_overlap_needs_one_node(const RuleContext& c) {
+  if (!c.layout.tp_overlap || c.devices_per_node == 0 || c.devices_per_node % c.layout.tp == 0)
+    return std::nullopt;
+  return fmt::format(
+      "tp_overlap=1 with tp={} on nodes of {} devices; tp must divide them, or leave tp_overlap "
+      "out",
+      c.layout.tp, c.devices_per_node);
+}
+
+// Its projections from and to the latents have no buffers, and Megatron-Core then turns the overlap
+// off for all that is built afterwards.
+Broken tp_overlap_excludes_latent_attention(const RuleContext& c) {
+  if (!c.layout.tp_overlap || c.model.attention.kind != AttentionKind::latent) return std::nullopt;
+  return fmt::format("tp_overlap=1, but {} has latent attention; leave it out", c.model.name);
+}
+
+Broken tp_overlap_cuts_rows(const RuleContext& c) {
+  if (!c.layout.tp_overlap) return std::nullopt;
+  const std::int64_t rows = c.workload.seq_length / c.layout.cp * c.layout.micro_batch;
+  if (rows % kOverlapSplits == 0) return std::nullopt;
+  return fmt::format(
+      "tp_overlap=1 with {} tokens of a micro-batch on a rank, of which there are {} parts; leave "
+      "it out",
+      rows, kOverlapSplits);
+}
+
 constexpr std::array kRules{
     LayoutRule{"tp·cp·pp divides devices",
                "Megatron-Core 0.20, megatron/training/arguments.py, validate_args",
@@ -491,6 +528,20 @@ constexpr std::array kRules{
         "steploom: the settings that profiles hold; NCCL 2.28 takes minCTAs and maxCTAs up to "
         "64 (ncclConfig_t)",
         ctas_are_measured_settings},
+    LayoutRule{"tp_overlap needs sp",
+               "Megatron-Core 0.20, megatron/training/arguments.py, validate_args",
+               tp_overlap_needs_sp},
+    LayoutRule{"tp_overlap needs a runtime that has it", "steploom: Runtime::overlaps_tp",
+               tp_overlap_needs_runtime},
+    LayoutRule{"tp_overlap needs tp in a node",
+               "Transformer Engine 2, pytorch/module/base.py, initialize_ub: one NVLink domain",
+               tp_overlap_needs_one_node},
+    LayoutRule{"tp_overlap excludes latent attention",
+               "Megatron-Core 0.20, extensions/transformer_engine.py, TELinear.__init__",
+               tp_overlap_excludes_latent_attention},
+    LayoutRule{"tp_overlap cuts the rows in 4",
+               "Transformer Engine 2, pytorch/module/base.py, initialize_ub: num_splits",
+               tp_overlap_cuts_rows},
 };
 
 }  // namespace

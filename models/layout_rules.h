@@ -22,6 +22,7 @@ struct RuleContext {
   const Layout& layout;
   int devices = 0;                   // of the cluster
   const Runtime* runtime = nullptr;  // nullptr: one that can run everything
+  int devices_per_node = 0;          // 0: all on one
 };
 
 struct LayoutRule {

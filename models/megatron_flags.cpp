@@ -36,7 +36,16 @@ constexpr auto kFlags = std::to_array<MegatronFlag>({
     {"account-for-loss-in-pipeline-split", nothing, read},
     {"no-overlap-p2p-communication", nothing, not_modelled},
     {"overlap-p2p-communication-warmup-flush", nothing, not_modelled},
-    {"tp-comm-overlap", nothing, not_modelled},
+    {"tp-comm-overlap", nothing, read},
+    {"tp-comm-overlap-cfg", text, not_modelled},
+    {"disable-tp-comm-overlap-ag", nothing, not_modelled},
+    {"disable-tp-comm-overlap-rs", nothing, not_modelled},
+    {"disable-tp-comm-bulk-dgrad", nothing, not_modelled},
+    {"disable-tp-comm-bulk-wgrad", nothing, not_modelled},
+    {"tp-comm-overlap-rs-dgrad", nothing, not_modelled},
+    {"disable-tp-comm-split-ag", nothing, no_effect},  // of Transformer Engine before 1.6
+    {"disable-tp-comm-split-rs", nothing, no_effect},  // likewise
+    {"tp-comm-bootstrap-backend", text, no_effect},
     // Data parallelism.
     {"use-distributed-optimizer", nothing, read},
     {"overlap-grad-reduce", nothing, read},
@@ -352,6 +361,7 @@ std::vector<std::string> MegatronRun::not_modelled() const {
   for (const MegatronArg& a : args_.args) {
     const MegatronFlag* flag = flag_named(a.name);
     if (!flag || flag->role != FlagRole::not_modelled) continue;
+    if (a.name.find("tp-comm-") != a.name.npos && !has("tp-comm-overlap")) continue;
     const std::string text = written(a);
     if (std::find(list.begin(), list.end(), text) == list.end()) list.push_back(text);
   }

@@ -49,8 +49,8 @@ class MegatronRun {
                            std::string hint = "") const;
 
   // Flags of the run in its order, "--name value", each once.
-  std::vector<std::string> unknown() const;  // with "did you mean" where something is near
-  std::vector<std::string> not_modelled() const;
+  std::vector<std::string> unknown() const;       // with "did you mean" where something is near
+  std::vector<std::string> not_modelled() const;  // but parts of what is off
 
  private:
   const MegatronArg* find(std::string_view name) const;  // asserts that the table has it as read

@@ -153,6 +153,10 @@ std::string recompute_of(const MegatronRun& run) {
 
 }  // namespace
 
+bool overlaps_tp(const MegatronRun& run, const ModelSpec& m) {
+  return run.has("tp-comm-overlap") && m.attention.kind != AttentionKind::latent;
+}
+
 std::string megatron_layout(const MegatronRun& run, const ModelSpec& m) {
   const int tp = degree(run, "tensor-model-parallel-size");
   const int pp = degree(run, "pipeline-model-parallel-size");
@@ -171,6 +175,7 @@ std::string megatron_layout(const MegatronRun& run, const ModelSpec& m) {
   constexpr std::string_view kGroup = "microbatch-group-size-per-virtual-pipeline-stage";
   if (vpp > 1 && run.has(kGroup)) text += fmt::format(",vpp_group={}", degree(run, kGroup));
   if (!stages.empty()) text += ",stages=" + stages;
+  if (overlaps_tp(run, m)) text += ",tp_overlap=1";
   return text + ",recompute=" + recompute_of(run);
 }
 

@@ -11,4 +11,9 @@ namespace steploom {
 // Throws Error naming file, line and flag, also for what a layout has no place for.
 std::string megatron_layout(const MegatronRun& run, const ModelSpec& model);
 
+// --tp-comm-overlap, which Megatron-Core turns off when it builds latent attention
+// (extensions/transformer_engine.py, TELinear.__init__: its buffers are none of Transformer
+// Engine's).
+bool overlaps_tp(const MegatronRun& run, const ModelSpec& model);
+
 }  // namespace steploom

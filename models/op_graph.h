@@ -42,6 +42,10 @@ enum class CommGroup : std::uint8_t {
 };
 inline constexpr int kCommGroups = static_cast<int>(CommGroup::world) + 1;
 std::string_view name_of(CommGroup g);  // "expert_dp"
+// Their point-to-point messages go round a ring: every rank sends and receives in one call.
+inline bool has_rings(CommGroup g) {
+  return g == CommGroup::cp || g == CommGroup::tp;
+}
 
 // Which stream of the device an operator is issued to. gather: parameters of ZeRO-3.
 enum class StreamKind : std::uint8_t {
@@ -70,6 +74,9 @@ struct OpNode {
   int parts = 1;            // equal parts that its work was cut into, of which it is one
   int part = 0;             // a gradient collective: which of them
   bool routed = false;      // its rows are those that routing brings to this rank's experts
+  // Communication that the call which issued the one before it issues too (Transformer Engine's
+  // userbuffers): as cheap for the host as a kernel.
+  bool direct = false;
   std::vector<TensorId> reads;
   std::vector<TensorId> writes;
 };

@@ -125,6 +125,12 @@ Broken order_excludes_placement(const RuleContext& c) {
       l.a2a_first ? "a2a_first=1" : fmt::format("dw={}", name_of(l.dw)), name_of(l.schedule));
 }
 
+Broken placement_excludes_tp_overlap(const RuleContext& c) {
+  const Layout& l = c.layout;
+  if (!l.tp_overlap || l.dw == WeightPlacement::none) return std::nullopt;
+  return fmt::format("dw={} with tp_overlap=1; leave one of them out", name_of(l.dw));
+}
+
 Broken a2a_first_needs_exchange(const RuleContext& c) {
   if (!c.layout.a2a_first || (c.model.has_moe() && c.layout.ep > 1)) return std::nullopt;
   return "a2a_first=1 without an all-to-all of experts; leave it out or choose ep > 1";
@@ -157,6 +163,10 @@ constexpr std::array kRules{
     LayoutRule{"dw and a2a_first need whole backward passes",
                "steploom: a pass moves weight gradients inside a backward pass",
                order_excludes_placement},
+    LayoutRule{"dw excludes tp_overlap",
+               "Transformer Engine 2, pytorch/module/linear.py: delayed weight gradients are not "
+               "supported with userbuffers",
+               placement_excludes_tp_overlap},
     LayoutRule{"a2a_first needs an all-to-all", "Lina (arXiv 2210.17223), section 5",
                a2a_first_needs_exchange},
 };

@@ -49,6 +49,7 @@ Runtime megatron_core() {
   r.bucket_elements_per_rank = 1'000'000;
   r.workspace = kCublasWorkspace + kContext + kAllocatorSlack;
   r.communicator_buffers = kCommunicatorBuffers;
+  r.overlaps_tp = true;  // --tp-comm-overlap, by Transformer Engine's userbuffers
   return r;
 }
 
@@ -62,6 +63,7 @@ Runtime megatron_2022() {
   r.zero = {true, true, false, false};
   r.replicates_shards = false;
   r.context_parallel = false;  // came with Megatron-Core 0.5
+  r.overlaps_tp = false;       // Transformer Engine's
   r.overlap_grad_reduce = false;
   r.overlap_param_gather = false;
   return r;

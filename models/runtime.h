@@ -84,6 +84,9 @@ struct Runtime {
   Bytes bucket_elements_per_rank = 1'000'000;  // ... and this times the data-parallel size)
   Bytes workspace = 0;                         // cuBLAS and allocator slack a device, bytes
   Bytes communicator_buffers = 0;              // NCCL buffers per communicator a device, bytes
+  // Can cut products beside the communication of tensor parallelism (Layout::tp_overlap); off:
+  // rules refuse it, `plan` tries none.
+  bool overlaps_tp = false;
 };
 
 std::span<const Runtime> built_in_runtimes();

@@ -21,7 +21,7 @@ OpTemplate op_template(const OpNode& node, const Runtime& runtime, const Cost& c
   const bool communicates = is_communication(node.work.kind);
   op.duration = cost.time;
   op.launch = static_cast<Picoseconds>(
-      static_cast<double>(communicates ? runtime.launch_collective : runtime.launch) *
+      static_cast<double>(communicates && !node.direct ? runtime.launch_collective : runtime.launch) *
           node.launches +
       0.5);
   op.stream_gap = cost.stream_gap;
@@ -40,8 +40,8 @@ OpTemplate op_template(const OpNode& node, const Runtime& runtime, const Cost& c
   op.persistent = true;
   op.host_waits = node.host_waits;
   op.sender = node.group == CommGroup::pp_forward_out || node.group == CommGroup::pp_backward_out;
-  op.eager = node.work.kind == OpKind::send_recv && node.group != CommGroup::cp &&
-             node.work.bytes <= kNcclBuffer;  // a ring's ranks send and receive in one call
+  op.eager = node.work.kind == OpKind::send_recv && !has_rings(node.group) &&
+             node.work.bytes <= kNcclBuffer;
   return op;
 }
 

@@ -268,6 +268,7 @@ const BoundModel::Digest& BoundModel::digest(Part part, Kind kind, const Layout&
   const bool experts = part == Part::head ? s_.model.mtp_modules > 0 && s_.model.has_moe()
                                           : part != Part::embedding && kind.experts;
   if (!experts || part == Part::attention) as.ep = as.etp = as.chunks = 1;
+  if (part == Part::embedding || part == Part::head) as.tp_overlap = false;
   if (part == Part::attention) key.kind.experts = false;
   if (part == Part::feed_forward) key.kind.local = false;
   const Layout built = as;

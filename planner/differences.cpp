@@ -50,7 +50,8 @@ std::string with(const Pairs& pairs, std::string_view key, std::string_view valu
 }
 
 void try_out(const Setting& s, const Layout& layout, CostCache& costs, Difference& d) {
-  if (const auto refusal = refuse({s.model, s.work, layout, s.cluster.devices(), &s.runtime})) {
+  if (const auto refusal = refuse(
+          {s.model, s.work, layout, s.cluster.devices(), &s.runtime, s.cluster.devices_per_node})) {
     d.refusal = refusal->rule;
     return;
   }

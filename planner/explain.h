@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -53,5 +54,9 @@ double surely_known(const CriticalPath& path);
 // What should make a reader doubt: "62 % of this step is modelled", "MFU above 70 %: check the
 // profile", "the network had no effect". Empty if nothing does.
 std::vector<std::string> warnings(double known_share, const PlanRow& row, int nodes);
+
+// Where the layout cuts work to run beside communication (tp_overlap, chunks), and how much these
+// slow each other was not measured: what it says of that. Else nothing.
+std::optional<std::string> overlap_warning(const Setting& setting, const Layout& layout);
 
 }  // namespace steploom

@@ -241,6 +241,8 @@ class Lowering {
       for (std::size_t i = 0; i < block.ops.size(); ++i) {
         if (block.ops[i].role != role) continue;
         const OpKind kind = block.infos[i].work.kind;
+        // A ring over tp goes through buffers of its own (memory_parts.cpp), not through NCCL.
+        if (kind == OpKind::send_recv && block.infos[i].group == CommGroup::tp) continue;
         const bool message = kind == OpKind::send_recv || kind == OpKind::all_to_all;
         use.ctas = std::max(use.ctas, static_cast<int>(block.ops[i].sms_wanted));
         (message ? use.messages : use.rings) = true;

@@ -51,7 +51,8 @@ Error no_layout(const Setting& s, const SearchResult& r) {
 }
 
 void require_valid(const Setting& s, const Layout& layout, const std::string& reading) {
-  if (const auto refusal = refuse({s.model, s.work, layout, s.cluster.devices(), &s.runtime}))
+  if (const auto refusal = refuse(
+          {s.model, s.work, layout, s.cluster.devices(), &s.runtime, s.cluster.devices_per_node}))
     throw Error({reading, fmt::format("rule \"{}\"", refusal->rule), "", refusal->message, ""});
 }
 

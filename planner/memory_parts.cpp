@@ -1,6 +1,29 @@
 #include "planner/memory_parts.h"
 
+#include <algorithm>
+
 namespace steploom {
+namespace {
+
+// What Transformer Engine 2 registers for Layout::tp_overlap (pytorch/module/base.py,
+// initialize_ub), whatever the model: for each of ten products a buffer of all rows of a
+// micro-batch, hidden wide; of fp8 where it gathers for such a product. And two workspaces of
+// cuBLAS more, for three streams.
+struct OverlapBuffers {
+  Bytes registered = 0, workspace = 0;
+};
+OverlapBuffers overlap_buffers(const Setting& s, const Layout& l) {
+  if (!l.tp_overlap) return {};
+  constexpr int kGathered = 6,
+                kReduced = 4;  // qkv, fc1: fprop, dgrad; proj, fc2: dgrad. The others
+  constexpr Bytes kWorkspace = Bytes{32} << 20;  // get_cublas_workspace_size_bytes, Hopper
+  const Precision p = s.work.precision;
+  const Bytes elements = tokens_of_rank(s.work, l) * s.model.hidden;
+  return {elements * (kGathered * std::min(operand_bytes(p), bytes_of(p)) + kReduced * bytes_of(p)),
+          2 * kWorkspace};
+}
+
+}  // namespace
 
 Bytes communicator_memory(const Setting& setting, std::span<const CommunicatorUse> uses) {
   const CommunicatorMemory* measured = setting.costs.communicator_memory();
@@ -50,8 +73,9 @@ MemoryParts fixed_memory(const Setting& setting, const Layout& l, const StagePar
   parts.parameters = all(e + copies, 3);
   parts.gradients = all(g, 2);
   parts.optimizer = all(kept, 1);
-  parts.buffers = communicator_memory(setting, communicators);
-  parts.workspace = setting.runtime.workspace;
+  const OverlapBuffers overlap = overlap_buffers(setting, l);
+  parts.buffers = communicator_memory(setting, communicators) + overlap.registered;
+  parts.workspace = setting.runtime.workspace + overlap.workspace;
   parts.sharded = state(p.sharded, l.dp_shards());
   parts.replicated = state(p.replicated, l.dp_shards());
   parts.experts = state(p.experts, l.expert_shards());

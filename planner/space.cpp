@@ -119,7 +119,7 @@ class Enumeration {
           for (const Cut& cut : cuts) {
             l.vpp = cut.vpp;
             l.stages = cut.stages;
-            consider_chunks(l);
+            consider_parts(l);
           }
         }
   }
@@ -145,7 +145,7 @@ class Enumeration {
   }
 
   RuleContext context(const Layout& l) const {
-    return {s_.model, s_.work, l, s_.cluster.devices(), &s_.runtime};
+    return {s_.model, s_.work, l, s_.cluster.devices(), &s_.runtime, s_.cluster.devices_per_node};
   }
 
   bool consider(const Layout& l) {
@@ -158,10 +158,19 @@ class Enumeration {
     return !refusal;
   }
 
-  // What is refused whole is refused in chunks too.
-  void consider_chunks(Layout& l) {
+  // What is refused whole is refused in parts too. Overlap inside tensor parallelism is tried where
+  // the profile says what products and collectives cost each other; and not with fp8 scaled a
+  // block, which Transformer Engine's has with some recipes only.
+  void consider_parts(Layout& l) {
     l.chunks = 1;
-    if (!consider(l) || l.ep * l.etp == 1) return;
+    if (!consider(l)) return;
+    if (l.sp && s_.runtime.overlaps_tp && s_.work.precision != Precision::fp8_block &&
+        s_.contention != nullptr && !slows_nothing(*s_.contention)) {
+      l.tp_overlap = true;
+      consider(l);
+      l.tp_overlap = false;
+    }
+    if (l.ep * l.etp == 1) return;
     if (s_.runtime.chunks_experts)
       for (const int chunks : kChunks) {
         l.chunks = chunks;

@@ -69,8 +69,8 @@ void check_communicators(const Program& p, Faults& faults) {
       faults.add("communicator '" + c.name + "': '" + describe_op(p, id) + "' waits for device '" +
                  p.devices[*std::min_element(absent.begin(), absent.end())].name +
                  "', which issues fewer operators on it");
-    else if (one.info->work.kind == OpKind::send_recv && one.info->group != CommGroup::cp &&
-             last - first == 2 && senders != 1)  // in a ring (cp) everyone sends and receives
+    else if (one.info->work.kind == OpKind::send_recv && !has_rings(one.info->group) &&
+             last - first == 2 && senders != 1)
       faults.add("communicator '" + c.name + "': '" + describe_op(p, id) + "' and its peer " +
                  (senders == 0 ? "both receive" : "both send"));
   }

@@ -70,6 +70,16 @@ Contention neutral_contention(std::size_t classes) {
   return c;
 }
 
+bool slows_nothing(const Contention& c) {
+  return std::all_of(c.share.begin(), c.share.end(),
+                     [](const Contention::ShareCurve& curve) {
+                       return std::all_of(curve.begin(), curve.end(),
+                                          [](std::uint32_t rate) { return rate == kFullRate; });
+                     }) &&
+         std::all_of(c.beside.begin(), c.beside.end(),
+                     [](const PairRates& pair) { return pair.rates.empty(); });
+}
+
 void validate(const Contention& c, const char* reading) {
   check_size(c.beside.size(), c.classes() * c.classes(), "pairs of classes", reading, "beside");
   check_size(c.priority_wave.size(), c.classes(), "classes", reading, "priority_wave");

@@ -50,6 +50,9 @@ std::uint32_t share_at(const Contention::ShareCurve& curve, std::uint32_t held,
 // Tables that slow nothing: SMs are still admitted and links still shared.
 Contention neutral_contention(std::size_t classes);
 
+// Nothing was measured to slow anything.
+bool slows_nothing(const Contention& c);
+
 // Throws Error unless sizes agree and every rate lies in 1..65536.
 void validate(const Contention& c, const char* reading);
 

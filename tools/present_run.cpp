@@ -35,8 +35,8 @@ std::optional<PlanRow> add_present_run(Report& report, const MegatronQuestion& r
   const Setting now{best.model, best.work, run.runtime, best.cluster, best.costs, best.contention};
   const Layout layout = parse_layout(run.layout, best.cluster.devices(), best.model.has_moe());
   const PlanRow& chosen = plan.rows.front();
-  if (const auto refusal =
-          refuse({now.model, now.work, layout, now.cluster.devices(), &now.runtime})) {
+  if (const auto refusal = refuse({now.model, now.work, layout, now.cluster.devices(), &now.runtime,
+                                   now.cluster.devices_per_node})) {
     report.note(fmt::format("the run itself: rule \"{}\": {}", refusal->rule, refusal->message));
   } else {
     CostCache costs(now.costs);

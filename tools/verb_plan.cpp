@@ -100,6 +100,8 @@ ExitStatus run(const Flags& f) {
   const Certificate floors = floors_of(question->setting(), plan.rows.front());
   add_floors(report, floors);
   report.note(floors_text(floors));
+  if (const auto free = overlap_warning(question->setting(), plan.rows.front().layout))
+    report.warn(*free);
   for (std::string& note : notes) report.note(std::move(note));
   if (plan.calibration) add_calibration(report, *plan.calibration);
   if (megatron) {

@@ -154,6 +154,7 @@ ExitStatus run(const Flags& f) {
     report.note("plan written to " + f.plan);
   }
   for (const std::string& w : warnings(known, row, s.cluster.nodes)) report.warn(w);
+  if (const auto free = overlap_warning(s, row.layout)) report.warn(*free);
   report.print(format);
   return fits ? ExitStatus::done : ExitStatus::negative;
 }

@@ -70,7 +70,8 @@ ExitStatus run(const Flags& f) {
   const Setting& s = question->setting();
   const Layout layout = parse_layout(f.layout, s.cluster.devices(), s.model.has_moe());
   Report report(fmt::format("{}\nwhy not {}?", question->headline(), to_text(layout)));
-  if (const auto refusal = refuse({s.model, s.work, layout, s.cluster.devices(), &s.runtime})) {
+  if (const auto refusal = refuse(
+          {s.model, s.work, layout, s.cluster.devices(), &s.runtime, s.cluster.devices_per_node})) {
     report.note(fmt::format("refused by the rule \"{}\": {}", refusal->rule, refusal->message));
     report.print(format);
     return ExitStatus::done;

@@ -82,7 +82,8 @@ TEST(FromMegatron, PrecisionsOptimizerAndPrediction) {
 
 TEST(FromMegatron, EveryExampleIsReadOrRefusedForAReason) {
   EXPECT_EQ(example("dense-7b.sh").layout, "tp=4,pp=1,mbs=1,sp=1,zero=1,recompute=none");
-  EXPECT_EQ(example("dense-70b.sh").layout, "tp=8,pp=4,mbs=1,sp=1,zero=1,recompute=full");
+  EXPECT_EQ(example("dense-70b.sh").layout,
+            "tp=8,pp=4,mbs=1,sp=1,zero=1,tp_overlap=1,recompute=full");
   EXPECT_EQ(example("gpt-175b-line.sh").layout,
             "tp=8,pp=8,mbs=1,sp=1,zero=0,vpp=3,recompute=selective:core_attn+layernorm+moe_act");
   EXPECT_EQ(example("uneven-pipeline.yaml").layout,
@@ -118,6 +119,23 @@ TEST(FromMegatron, Sharding) {
               HasSubstr("--use-distributed-optimizer"));
   EXPECT_THAT(refusal("--use-megatron-fsdp --outer-dp-sharding-strategy optim"),
               HasSubstr("--outer-dp-sharding-strategy"));
+}
+
+TEST(FromMegatron, OverlapInsideTensorParallelism) {
+  const std::string parts =
+      std::string(kSmall) +
+      "--tensor-model-parallel-size 2 --sequence-parallel --disable-tp-comm-bulk-wgrad "
+      "--disable-tp-comm-split-ag --tp-comm-overlap-cfg overlap.yaml ";
+  const MegatronQuestion off = read(parts), on = read(parts + "--tp-comm-overlap");
+  EXPECT_EQ(off.layout, "tp=2,pp=1,mbs=2,sp=1,zero=0,recompute=none");
+  EXPECT_THAT(off.not_modelled, testing::IsEmpty());
+  EXPECT_EQ(on.layout, "tp=2,pp=1,mbs=2,sp=1,zero=0,tp_overlap=1,recompute=none");
+  EXPECT_THAT(on.not_modelled, testing::ElementsAre("--disable-tp-comm-bulk-wgrad",
+                                                    "--tp-comm-overlap-cfg overlap.yaml"));
+  EXPECT_THAT(on.unknown, testing::IsEmpty());
+  const MegatronQuestion latent = read(parts + "--tp-comm-overlap --multi-latent-attention");
+  EXPECT_EQ(latent.layout, off.layout);
+  EXPECT_THAT(latent.notes, testing::ElementsAre(HasSubstr("latent attention")));
 }
 
 TEST(FromMegatron, WrongFlagsAreRefusedByNameAndLine) {

@@ -50,7 +50,7 @@ TEST(Layout, RefusesUnknownKeys) {
   EXPECT_EQ(parse_refusal("zp=2").hint,
             "known: tp, pp, ep, etp, mbs, sp, zero, recompute, chunks, vpp, vpp_group, stages, cp, "
             "cp_comm, reshard, replicate, schedule, partition, dw, bucket, grad_micro, a2a_first, "
-            "ctas");
+            "tp_overlap, ctas");
   EXPECT_EQ(parse_refusal("dp=2").hint, "dp follows from the devices, tp, cp and pp");
   EXPECT_EQ(parse_refusal("=2").expected, "a known key");
 }
@@ -139,6 +139,16 @@ TEST(Layout, GradientsAreNamedWhereTheyDiffer) {
   EXPECT_EQ(parse_refusal("a2a_first=2").expected, "an integer from 0 to 1");
   EXPECT_EQ(parse_refusal("bucket=-1").place, "bucket");
   EXPECT_EQ(parse_refusal("grad_mirco=1").hint, "did you mean 'grad_micro'?");
+}
+
+TEST(Layout, OverlapInsideTensorParallelism) {
+  const Layout l = parse_layout("tp=4,sp=1,tp_overlap=1", 8, false);
+  EXPECT_TRUE(l.tp_overlap);
+  EXPECT_EQ(parse_layout(to_text(l), 8, false), l);
+  EXPECT_THAT(to_text(l), testing::EndsWith(",tp_overlap=1"));
+  EXPECT_THAT(short_name(l), HasSubstr(" sp tp-overlap"));
+  EXPECT_EQ(parse_refusal("tp=4,tp_overlap=2").place, "tp_overlap");
+  EXPECT_EQ(parse_refusal("tp-overlap=1").hint, "did you mean 'tp_overlap'?");
 }
 
 TEST(Layout, RefusesBadItems) {

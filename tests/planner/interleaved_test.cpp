@@ -221,20 +221,24 @@ TEST(Search, FindsUnevenAndInterleavedLayouts) {
   STEPLOOM_SKIP_UNDER_SANITIZERS();
   World world(small_moe(6), 1, 1024, 16, "megatron-core");
   world.cluster.devices_per_node = world.cluster.nics_per_node = 4;
-  const Space space = enumerate_layouts(world.setting);
+  Runtime runtime = world.setting.runtime;
+  runtime.overlaps_tp = false;  // for time
+  const Setting setting{world.model,   world.work,  runtime,
+                        world.cluster, world.costs, &world.contention};
+  const Space space = enumerate_layouts(setting);
   int uneven = 0, chunks = 0;
   std::vector<Candidate> all;
   for (const Layout& l : space.valid) {
     uneven += l.stages.empty() ? 0 : 1;
     chunks += l.vpp > 1 ? 1 : 0;
-    all.push_back(evaluate(world.setting, l, world.cache));
+    all.push_back(evaluate(setting, l, world.cache));
   }
   EXPECT_GT(uneven, 20);
   EXPECT_GT(chunks, 20);
   std::sort(all.begin(), all.end(), [](const Candidate& a, const Candidate& b) {
     return std::tie(a.step, a.layout) < std::tie(b.step, b.layout);
   });
-  const SearchResult found = search(world.setting, SearchOptions{});
+  const SearchResult found = search(setting, SearchOptions{});
   ASSERT_EQ(found.best.size(), 5U);
   for (std::size_t i = 0; i < found.best.size(); ++i)
     EXPECT_EQ(found.best[i].layout, all[i].layout);

@@ -47,11 +47,12 @@ void expect_ladder(const Setting& setting, CostCache& cache) {
   BoundModel bounds(setting, cache);
   const Space space = enumerate_layouts(setting);
   ASSERT_GT(space.valid.size(), 50U);
-  int shared = 0, seen = 0;
+  int shared = 0, seen = 0, overlapped = 0;
   for (const Layout& l : space.valid) {
     if (l.chunks == 2 || l.chunks == 8) continue;  // for time; 1 and 4 stay
     if (++seen % kOneIn != 0) continue;
     if ((l.cp > 1 || l.zero > 1 || l.replicate > 1) && ++shared % 25 != 0) continue;  // likewise
+    if (l.tp_overlap && ++overlapped % 4 != 1) continue;                              // likewise
     const Bound bound = bounds.bound(l);
     Lowered lowered = lower(setting, l, cache);
     if (lowered.program.clock.known()) {
@@ -68,6 +69,7 @@ void expect_ladder(const Setting& setting, CostCache& cache) {
     if (setting.costs.clock_law().known()) continue;
     EXPECT_LE(bound.step, relaxed) << to_text(l);
   }
+  EXPECT_EQ(overlapped > 0, setting.runtime.overlaps_tp);
 }
 
 // Over whole small spaces: closed form <= longest path <= replay, and the closed-form memory floor

@@ -152,12 +152,14 @@ TEST_F(Cli, PlansFromAMegatronRun) {
         "--normalization RMSNorm --disable-bias-linear --untie-embeddings-and-output-weights "
         "--position-embedding-type rope --seq-length 2048 --vocab-size 128256 "
         "--tensor-model-parallel-size 8 --sequence-parallel --micro-batch-size 1 "
-        "--global-batch-size 64 --bf16 --tp-comm-overlap --no-such-flag 3\n");
+        "--global-batch-size 64 --bf16 --tp-comm-overlap --disable-tp-comm-bulk-wgrad "
+        "--no-such-flag 3\n");
   const Args from{"plan", "--from", path("run.sh"), "--cluster", "h100-sxm-80gb", "--nodes", "1"};
   const CliRun table = run_cli(from);
   ASSERT_EQ(table.status, 0) << table.err;
-  for (const char* part : {"The run as it is:", "overlap-grad-reduce",
-                           "not modelled: --tp-comm-overlap", "unknown flags: --no-such-flag 3"})
+  for (const char* part :
+       {"The run as it is:", "overlap-grad-reduce", "tp_overlap",
+        "not modelled: --disable-tp-comm-bulk-wgrad", "unknown flags: --no-such-flag 3"})
     EXPECT_THAT(table.out, HasSubstr(part));
   const CliRun json = run_cli(from + Args{"--format", "json"});
   const Json answer = Json::parse(json.out, "plan");
