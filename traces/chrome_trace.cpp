@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "traces/json_text.h"
+#include "traces/slot_ranges.h"
 
 namespace steploom {
 namespace {
@@ -226,39 +227,17 @@ class Writer {
     if (e.group != kNoGroup) put(", {}", groups_[e.group]);
   }
 
-  // A slot lasts from the start of its first kernel to the end of its last, communication aside,
-  // which may outlast it. Slots of a device follow each other.
   void slots() {
-    struct Range {
-      Picoseconds start = -1, end = 0;
-    };
-    std::vector<Range> ranges(t_.slots.size());
-    for (const TimelineEvent& e : t_.events) {
-      if (is_communication(e.kind)) continue;
-      Range& r = ranges[e.slot];
-      r.start = r.start < 0 ? e.start : std::min(r.start, e.start);
-      r.end = std::max(r.end, e.end);
-    }
-    std::vector<Picoseconds> free(t_.devices.size(), 0);
-    for (std::size_t s = 0; s < t_.slots.size(); ++s) {
-      const TimelineSlot& slot = t_.slots[s];
-      const Picoseconds start = std::max(ranges[s].start, free[slot.device]);
-      if (!wanted(slot.device) || ranges[s].start < 0 || ranges[s].end <= start) continue;
-      free[slot.device] = ranges[s].end;
+    for (const SlotRange& r : slot_ranges(t_)) {
+      if (!wanted(r.device)) continue;
       // Without "stream": readers take what has one for a kernel.
       event(
           "\"ph\": \"X\", \"cat\": \"gpu_user_annotation\", \"name\": {}, \"pid\": {}, "
           "\"tid\": {}",
-          slot_name(slot), slot.device, slot_thread());
-      put_span(start, ranges[s].end);
+          json_string(slot_name(t_, r.slot)), r.device, slot_thread());
+      put_span(r.start, r.end);
       buffer_ += '}';
     }
-  }
-
-  std::string slot_name(const TimelineSlot& slot) const {
-    if (slot.kind == SlotKind::optimizer || slot.micro_batch < 0) return names_[slot.name];
-    return fmt::format("\"PP:{}{}{}\"", t_.devices[slot.device].stage,
-                       slot.kind == SlotKind::forward ? 'F' : 'B', slot.micro_batch);
   }
 
   void memory(const MemorySample& m) {
