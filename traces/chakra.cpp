@@ -151,11 +151,11 @@ ChakraTrace::ChakraTrace(const Timeline& timeline) : t_(timeline) {
 
   in_stream_.assign(n, kNoEvent);
   waited_.assign(n, kNoEvent);
-  collective_.assign(n, kNoEvent);
+  sent_before_.assign(n, kNoEvent);
   for (std::size_t d = 0; d < t_.devices.size(); ++d) {
     std::vector<std::uint32_t> last(t_.streams.size(), kNoEvent), waited_by(last);
     std::uint32_t waited = kNoEvent;
-    std::vector<std::uint32_t> collectives;
+    std::vector<std::uint32_t> sending;
     for (std::uint32_t e = first_event_[d]; e < first_event_[d + 1]; ++e) {
       const TimelineEvent& event = t_.events[e];
       in_stream_[e] = last[event.stream];
@@ -163,21 +163,21 @@ ChakraTrace::ChakraTrace(const Timeline& timeline) : t_(timeline) {
       // What follows in the stream waits through its stream.
       if (waited_by[event.stream] != waited) waited_[e] = waited_by[event.stream] = waited;
       if (event.host_waits) waited = e;
-      if (is_collective(event.kind)) collectives.push_back(e);
+      if (is_collective(event.kind) || event.sender || is_ring_step(event)) sending.push_back(e);
     }
-    std::sort(collectives.begin(), collectives.end(), [this](std::uint32_t a, std::uint32_t b) {
+    std::sort(sending.begin(), sending.end(), [this](std::uint32_t a, std::uint32_t b) {
       const auto key = [this](std::uint32_t e) {
-        return std::tuple(t_.events[e].joined, t_.events[e].end, rendezvous_[e]);
+        const TimelineEvent& event = t_.events[e];
+        return std::tuple(event.sender ? event.start : event.joined, event.end, rendezvous_[e]);
       };
       return key(a) < key(b);
     });
-    for (std::size_t i = 1; i < collectives.size(); ++i)
-      collective_[collectives[i]] = collectives[i - 1];
+    for (std::size_t i = 1; i < sending.size(); ++i) sent_before_[sending[i]] = sending[i - 1];
   }
 }
 
 void ChakraTrace::add_order(std::uint32_t event, std::vector<std::uint64_t>& deps) const {
-  for (const std::uint32_t before : {in_stream_[event], waited_[event], collective_[event]}) {
+  for (const std::uint32_t before : {in_stream_[event], waited_[event], sent_before_[event]}) {
     if (before == kNoEvent) continue;
     const std::uint32_t first = first_event_[t_.events[before].device];
     deps.push_back(node_id(before, first));

@@ -21,9 +21,10 @@
 //
 // Dependencies hold in the Timeline, so they have no circle: what an operator waits for and what
 // its stream ran before, the operator that the host waited for last, and of a rank's collectives
-// the one before in the order in which they could begin, which is the same on all ranks (ASTRA-sim
-// runs one collective of a rank at a time). data_deps has all of these, for readers that follow
-// nothing else; ctrl_deps those of order alone.
+// and sends the one before. ASTRA-sim runs one of these at a time on a rank; their order is that in
+// which they could begin, all members of a collective being there, which all ranks agree on, so no
+// rank waits for another in a circle. data_deps has all of these, for readers that follow nothing
+// else; ctrl_deps those of order alone.
 #pragma once
 
 #include <cstdint>
@@ -54,7 +55,8 @@ class ChakraTrace {
   const Timeline& t_;
   std::vector<std::uint32_t> first_event_;  // by rank, and the total
   std::vector<std::uint32_t> rendezvous_;   // by event: the meeting of a group's members that it is
-  std::vector<std::uint32_t> in_stream_, waited_, collective_;  // by event: the one before, or none
+  std::vector<std::uint32_t> in_stream_, waited_,
+      sent_before_;  // by event: the one before, or none
 };
 
 }  // namespace steploom
