@@ -87,7 +87,7 @@ ExitStatus run(const Flags& f, const CLI::App& app) {
   write_files(exported, folder);
 
   Report report(asked.question->headline());
-  Table table({{"file"}, {"bytes", CellKind::bytes}, {"what"}});
+  Table table({{"file"}, {"size", CellKind::bytes}, {"what"}});
   for (const ExportedFile& file : exported.files) {
     const fs::path path = folder / file.name;
     table.add({path.string(), static_cast<std::int64_t>(fs::file_size(path)), file.what});

@@ -59,8 +59,9 @@ std::string stream_name(const Program& p, std::uint16_t stream) {
 Words words_of(const Program& p, const BlockTemplate& block, std::size_t op) {
   const OpInfo& info = block.infos[op];
   const OpTemplate& t = block.ops[op];
-  std::string label = fmt::format("{}\\n{} {} · {}", info.name, name_of(info.work.kind),
-                                  name_of(info.work.phase), stream_name(p, t.stream));
+  std::string label = info.layer >= 0 ? fmt::format("layer {} · ", info.layer) : "";
+  label += fmt::format("{}\\n{} {} · {}", info.name, name_of(info.work.kind),
+                       name_of(info.work.phase), stream_name(p, t.stream));
   label += "\\n" + time_text(t.duration);
   if (info.group != CommGroup::none)
     label += fmt::format(" · {} · {}", name_of(info.group), bytes_text(info.work.bytes));

@@ -27,7 +27,7 @@ struct Case {
 };
 
 constexpr Case kCases[] = {
-    {"tp·cp·pp divides devices", "--context-parallel-size 3", "--context-parallel-size 4"},
+    {"tp·pp·cp divides devices", "--context-parallel-size 3", "--context-parallel-size 4"},
     {"etp·ep·pp divides devices", "--expert-tensor-parallel-size 3",
      "--expert-tensor-parallel-size 4"},
     {"mbs·dp divides global batch", "--global-batch-size 24", "--global-batch-size 48"},
@@ -36,8 +36,8 @@ constexpr Case kCases[] = {
      "--num-layers-per-virtual-pipeline-stage 2",
      "--pipeline-model-parallel-size 2 --num-virtual-stages-per-pipeline-rank 2"},
     {"pp divides the layout's stages",
-     "--pipeline-model-parallel-size 2 --pipeline-model-parallel-layout Et*4|tt|ttL",
-     "--pipeline-model-parallel-size 2 --pipeline-model-parallel-layout Et*4|t*4L"},
+     "--pipeline-model-parallel-size 2 --pipeline-model-parallel-layout 'Et*4|tt|ttL'",
+     "--pipeline-model-parallel-size 2 --pipeline-model-parallel-layout 'Et*4|t*4L'"},
     {"pp divides layers", "--num-layers 9 --pipeline-model-parallel-size 2",
      "--num-layers 9 --pipeline-model-parallel-size 2 --account-for-loss-in-pipeline-split"},
     {"virtual stages divide a rank's layers",
@@ -56,13 +56,13 @@ constexpr Case kCases[] = {
      "--pipeline-model-parallel-size 4 --decoder-first-pipeline-num-layers 3",
      "--pipeline-model-parallel-size 4 --decoder-first-pipeline-num-layers 2"},
     {"the layout holds the model",
-     "--pipeline-model-parallel-size 2 --pipeline-model-parallel-layout Et*4|t*3L",
-     "--pipeline-model-parallel-size 2 --pipeline-model-parallel-layout Et*8|mL --mtp-num-layers "
+     "--pipeline-model-parallel-size 2 --pipeline-model-parallel-layout 'Et*4|t*3L'",
+     "--pipeline-model-parallel-size 2 --pipeline-model-parallel-layout 'Et*8|mL' --mtp-num-layers "
      "1"},
     {"the layout holds the model",
-     "--pipeline-model-parallel-size 2 --pipeline-model-parallel-layout Et*4m|t*4L "
+     "--pipeline-model-parallel-size 2 --pipeline-model-parallel-layout 'Et*4m|t*4L' "
      "--mtp-num-layers 1",
-     "--pipeline-model-parallel-size 2 --pipeline-model-parallel-layout Et*4|t*4mL "
+     "--pipeline-model-parallel-size 2 --pipeline-model-parallel-layout 'Et*4|t*4mL' "
      "--mtp-num-layers 1"},
     {"vpp needs pp", "--num-virtual-stages-per-pipeline-rank 2",
      "--pipeline-model-parallel-size 2 --num-virtual-stages-per-pipeline-rank 2"},
