@@ -1,4 +1,4 @@
-// Timelines as Perfetto's protobuf traces (a tenth of the Chrome form's size), for
+// Timelines as Perfetto's protobuf traces (half of the Chrome form's size), for
 // https://ui.perfetto.dev and trace_processor.
 //
 // Field numbers are those of Perfetto's protos/perfetto/trace (trace_packet.proto, track_event/).

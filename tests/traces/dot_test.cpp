@@ -24,8 +24,8 @@ op fc   on d other   4us after=norm
 slot d B 0
 op fc_grad on d compute 8us after=fc
 slot d F 1
-op norm on d compute 1us
-op fc   on d other   4us after=norm
+op norm2 on d compute 1us
+op fc2   on d other   4us after=norm2
 )")
       .program;
 }
