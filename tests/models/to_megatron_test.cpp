@@ -3,6 +3,12 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
+#include <initializer_list>
+#include <random>
+#include <tuple>
+#include <vector>
+
 #include "models/config_reader.h"
 #include "models/error.h"
 #include "models/from_megatron.h"
@@ -117,6 +123,41 @@ TEST(ToMegatron, ReadAgainItIsTheSameModelWorkloadAndLayout) {
   }
   EXPECT_GT(written, 100);
   EXPECT_GT(whole, 100);
+}
+
+// Whatever keeps the rules of a layout keeps Megatron's, and is the same layout read again.
+TEST(ToMegatron, DrawnLayoutsAreTakenByMegatron) {
+  std::mt19937 draw(7);
+  const auto one_of = [&draw](std::initializer_list<const char*> of) {
+    return std::string(of.begin()[draw() % of.size()]);
+  };
+  std::vector<ModelSpec> models;
+  for (const char* name :
+       {"llama-3.1-8b", "mixtral-8x7b", "deepseek-v2-lite", "gpt2-s-moe", "qwen3-8b"})
+    models.push_back(load_model(name));
+  int taken = 0;
+  for (int i = 0; i < 6000; ++i) {
+    const ModelSpec& m = models[draw() % models.size()];
+    const std::string tp = one_of({"1", "2", "4"});
+    std::string text = "tp=" + tp + ",sp=" + (tp == "1" ? "0" : one_of({"0", "1", "1"})) +
+                       ",pp=" + one_of({"1", "2", "4"}) + ",mbs=" + one_of({"1", "2"}) +
+                       ",zero=" + one_of({"0", "1", "2", "3"}) + ",cp=" + one_of({"1", "1", "2"}) +
+                       ",replicate=" + one_of({"1", "1", "2"}) + ",vpp=" + one_of({"1", "2", "3"});
+    text += one_of({"", ",vpp_group=4", ",vpp_group=6"});
+    text += one_of({"", ",cp_comm=a2a", ",cp_comm=allgather"});
+    text += ",recompute=" + one_of({"none", "full", "full:block:2", "selective",
+                                    "selective:layernorm", "selective:moe_act+moe"});
+    if (m.has_moe()) text += ",ep=" + one_of({"1", "2", "8"}) + ",etp=" + one_of({"1", "1", "2"});
+    const Layout layout = parse_layout(text, kDevices, m.has_moe());
+    const Workload w = work_of(m);
+    const Runtime& runtime = runtime_named("megatron-core");
+    if (refuse({m, w, layout, kDevices, &runtime})) continue;
+    ++taken;
+    const MegatronExport out = to_megatron(m, w, layout, runtime);  // throws if a rule is broken
+    const std::string again = from_megatron(out.args, m.name).layout;
+    ASSERT_EQ(to_text(parse_layout(again, kDevices, m.has_moe())), to_text(layout)) << m.name;
+  }
+  EXPECT_GT(taken, 300);
 }
 
 TEST(ToMegatron, StagesAndPrecisionsAndPrediction) {
