@@ -10,7 +10,6 @@
 #include <string_view>
 #include <vector>
 
-#include "sim/timeline.h"
 #include "tools/question.h"
 #include "traces/megatron_script.h"
 

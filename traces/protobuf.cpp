@@ -1,6 +1,5 @@
 #include "traces/protobuf.h"
 
-#include <bit>
 #include <ostream>
 
 namespace steploom {
@@ -40,10 +39,6 @@ void ProtoMessage::integer(int field, std::int64_t value) {
 void ProtoMessage::fixed64(int field, std::uint64_t value) {
   tag(field, kEightBytes);
   for (int byte = 0; byte < 8; ++byte) bytes_ += static_cast<char>((value >> (8 * byte)) & 0xff);
-}
-
-void ProtoMessage::number(int field, double value) {
-  fixed64(field, std::bit_cast<std::uint64_t>(value));
 }
 
 void ProtoMessage::text(int field, std::string_view value) {

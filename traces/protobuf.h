@@ -21,7 +21,6 @@ class ProtoMessage {
   // int32, int64: two's complement of 64 bits, so a negative one takes ten bytes.
   void integer(int field, std::int64_t value);
   void fixed64(int field, std::uint64_t value);
-  void number(int field, double value);
   void text(int field, std::string_view value);  // string, bytes
   void message(int field, const ProtoMessage& value);
   void packed(int field, std::span<const std::uint64_t> values);  // repeated uint64

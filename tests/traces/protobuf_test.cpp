@@ -39,12 +39,10 @@ TEST(Protobuf, ReadsBack) {
   ProtoMessage m;
   m.unsigned_integer(1, kMost);
   m.fixed64(47, kMost - 1);
-  m.number(3, 0.5);
   m.text(536870911, std::string(300, 'x'));
   const ProtoFields read(m.bytes());
   EXPECT_EQ(read.integer(1), kMost);
   EXPECT_EQ(read.integer(47), kMost - 1);
-  EXPECT_EQ(read.integer(3), 0x3fe0000000000000U);
   EXPECT_EQ(read.text(536870911).size(), 300U);
 }
 
