@@ -10,6 +10,7 @@
 #include "models/megatron_flags.h"
 #include "models/megatron_layout.h"
 #include "models/nearest.h"
+#include "models/parameters.h"
 
 namespace steploom {
 namespace {
@@ -38,8 +39,11 @@ struct TokenizerSize {
 constexpr std::array<TokenizerSize, 2> kTokenizers{
     {{"GPT2BPETokenizer", 50257}, {"Llama2Tokenizer", 32000}}};
 
-std::int64_t padded_vocab(const MegatronRun& run, int tp) {
-  if (run.has("padded-vocab-size")) return run.integer("padded-vocab-size", 1, kMostVocab);
+// As many as the tokenizer has, where Megatron pads them as the builder does (parameters.h); else
+// as it pads them.
+std::int64_t vocab_of(const MegatronRun& run, int tp) {
+  const bool padded = run.has("padded-vocab-size");
+  if (padded && !run.has("vocab-size")) return run.integer("padded-vocab-size", 1, kMostVocab);
   std::int64_t vocab = 0;
   if (run.has("vocab-size")) {
     vocab = run.integer("vocab-size", 1, kMostVocab);
@@ -52,13 +56,16 @@ std::int64_t padded_vocab(const MegatronRun& run, int tp) {
                  "it is in the tokenizer's file, which is not read: add --vocab-size");
   }
   const std::int64_t unit = run.integer_or("make-vocab-size-divisible-by", 128, 1, kMostVocab) * tp;
-  return (vocab + unit - 1) / unit * unit;
+  const std::int64_t rows =
+      padded ? run.integer("padded-vocab-size", 1, kMostVocab) : (vocab + unit - 1) / unit * unit;
+  return rows == padded_vocab(vocab, tp) ? vocab : rows;
 }
 
 AttentionSpec attention_of(const MegatronRun& run, std::int64_t hidden, bool biases) {
   AttentionSpec a;
   a.heads = static_cast<int>(run.integer("num-attention-heads", 1, kMostHeads));
-  a.qk_norm = run.has("qk-layernorm");
+  // Latent attention's norms are those of its latents, which it always has here.
+  a.qk_norm = run.has("qk-layernorm") && !run.has("multi-latent-attention");
   static constexpr std::array<std::string_view, 5> kPositions{"learned_absolute", "rope", "mrope",
                                                               "yarn", "none"};
   const std::string_view positions =
@@ -99,7 +106,6 @@ void read_experts(const MegatronRun& run, ModelSpec& m) {
   moe.experts = static_cast<int>(run.integer("num-experts", 1, kMostExperts));
   moe.top_k = static_cast<int>(run.integer_or("moe-router-topk", 2, 1, moe.experts));
   moe.expert = m.dense;
-  moe.expert.bias = false;
   moe.expert.width = run.integer_or("moe-ffn-hidden-size", m.dense.width, 1, kMostWidth);
   moe.shared_width = run.integer_or("moe-shared-expert-intermediate-size", 0, 1, kMostWidth);
   moe.shared_gate = run.has("moe-shared-expert-gate");
@@ -121,7 +127,7 @@ ModelSpec model_of(const MegatronRun& run, std::string name, int tp) {
   m.family = "megatron";
   m.hidden = run.integer("hidden-size", 1, kMostWidth);
   m.layers = static_cast<int>(run.integer("num-layers", 1, kMostLayers));
-  m.vocab = padded_vocab(run, tp);
+  m.vocab = vocab_of(run, tp);
   m.max_positions = run.integer_or("max-position-embeddings",
                                    run.integer("seq-length", 1, kMostPositions), 1, kMostPositions);
   m.tied_embeddings = !run.has("untie-embeddings-and-output-weights");

@@ -4,8 +4,8 @@
 // Defaults are Megatron-Core 0.20's (megatron/training/arguments.py, validate_args): the
 // feed-forward width is 4·hidden, or the multiple of 64 below 8/3·hidden with SwiGLU; embeddings
 // are tied and linear layers have biases unless said otherwise; the vocabulary is padded to a
-// multiple of make-vocab-size-divisible-by times tp; expert tensor parallelism follows tensor
-// parallelism.
+// multiple of make-vocab-size-divisible-by times tp (by the builder, where that is 128); expert
+// tensor parallelism follows tensor parallelism.
 #pragma once
 
 #include <string>

@@ -50,17 +50,6 @@ bool starts_with_flag(const std::vector<ShellWord>& words) {
                std::move(expected), std::move(found), ""});
 }
 
-std::string quoted(const std::string& value) {
-  const auto plain = [](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
-           std::string_view("_-+./:,=@%").find(c) != std::string_view::npos;
-  };
-  if (!value.empty() && std::all_of(value.begin(), value.end(), plain)) return value;
-  std::string text = "'";
-  for (const char c : value) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return text + "'";
-}
-
 }  // namespace
 
 MegatronArgs parse_megatron_shell(std::string_view text, std::string reading) {
@@ -150,14 +139,25 @@ MegatronArgs load_megatron_args(const std::filesystem::path& file) {
                                            : parse_megatron_shell(text, file.string());
 }
 
+std::string shell_word(const std::string& value) {
+  const auto plain = [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) != 0 ||
+           std::string_view("_-+./:,=@%").find(c) != std::string_view::npos;
+  };
+  if (!value.empty() && std::all_of(value.begin(), value.end(), plain)) return value;
+  std::string text = "'";
+  for (const char c : value) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return text + "'";
+}
+
 std::string to_shell(const MegatronArgs& args) {
   std::string text;
   for (const auto& [name, value] : args.environment)
-    text += fmt::format("export {}={}\n", name, quoted(value));
+    text += fmt::format("export {}={}\n", name, shell_word(value));
   bool first = true;
   for (const MegatronArg& a : args.args) {
     text += fmt::format("{}--{}", first ? "" : " \\\n", a.name);
-    for (const std::string& v : a.values) text += " " + quoted(v);
+    for (const std::string& v : a.values) text += " " + shell_word(v);
     first = false;
   }
   return text + "\n";

@@ -42,4 +42,6 @@ MegatronArgs parse_megatron_yaml(const std::string& text, std::string reading);
 std::string to_shell(const MegatronArgs& args);  // exports, then one flag a line
 std::string to_yaml(const MegatronArgs& args);
 
+std::string shell_word(const std::string& value);  // quoted where a shell would change it
+
 }  // namespace steploom

@@ -71,6 +71,15 @@ int chunks_of(const MegatronRun& run, const ModelSpec& m, int pp) {
   return m.layers / (pp * each);
 }
 
+// The letters without the prediction modules, if these lie where layouts have them: with the loss.
+std::string without_predictions(std::string letters, const ModelSpec& m) {
+  const auto modules = static_cast<std::size_t>(m.mtp_modules);
+  const std::string end = std::string(modules, 'm') + "L";
+  if (modules > 0 && letters.ends_with(end))
+    letters.replace(letters.size() - end.size(), modules, "");
+  return letters;
+}
+
 // "" where all stages hold equally many layers.
 std::string stages_of(const MegatronRun& run, const ModelSpec& m, int pp, int& vpp) {
   constexpr std::string_view kLayout = "pipeline-model-parallel-layout";
@@ -78,10 +87,8 @@ std::string stages_of(const MegatronRun& run, const ModelSpec& m, int pp, int& v
   constexpr std::string_view kLast = "decoder-last-pipeline-num-layers";
   std::vector<int> split;
   if (run.has(kLayout)) {
-    std::string text = run.text_or(kLayout, "");
-    std::erase(text, ',');
     try {
-      split = parse_stages(text);
+      split = parse_stages(without_predictions(stage_letters_of(run.text_or(kLayout, "")), m));
     } catch (const Error& e) {
       run.refuse(kLayout, e.where().expected, e.where().found, e.where().hint);
     }

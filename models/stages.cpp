@@ -76,11 +76,15 @@ std::string run_of(std::string_view letter, std::size_t n) {
 
 }  // namespace
 
-std::vector<int> parse_stages(std::string_view text) {
+std::string stage_letters_of(std::string_view text) {
   std::string bare;
   for (const char c : text)
     if (c != ',' && std::isspace(static_cast<unsigned char>(c)) == 0) bare += c;
-  const std::string letters = expand(bare);
+  return expand(bare);
+}
+
+std::vector<int> parse_stages(std::string_view text) {
+  const std::string letters = stage_letters_of(text);
   if (letters.empty() || letters.front() != 'E' || letters.back() != 'L')
     refuse("stages from E (embedding) to L (loss), as in 'Ett|tt|tL'", text);
   std::vector<int> layers{0};

@@ -15,6 +15,9 @@
 
 namespace steploom {
 
+// "Et*3|(tt|)*2L" -> "Ettt|tt|tt|L": repetitions written out. Throws Error on what is no such text.
+std::string stage_letters_of(std::string_view text);
+
 // "Et*3|(tt|)*2t|L" -> {3, 2, 2, 1, 0}. Throws Error: E and L exactly once, first and last; no
 // other letters (m, multi-token prediction, is refused by name).
 std::vector<int> parse_stages(std::string_view text);

@@ -52,6 +52,11 @@ constexpr Verb kVerbs[] = {
      "steploom run plain.json chunked.json --trace --verify -o results\n"
      "steploom run plan.json --backend reference --steps 2",
      prepare_run},
+    {"export", "Write a plan for Megatron-Core, Slurm, ASTRA-sim or a trace viewer",
+     "steploom export plan.json --to megatron -o run\n"
+     "steploom export plan.json --to chakra -o traces\n"
+     "steploom export plan.json --to dot --stage 1 --block F",
+     prepare_export},
     {"explain", "Say where a planned step's time goes",
      "steploom explain plan.json\n"
      "steploom explain plan.json --knock-out --format json",

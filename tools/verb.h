@@ -29,6 +29,7 @@ std::string examples_text(std::string_view lines);
 RunVerb prepare_plan(CLI::App& app);
 RunVerb prepare_simulate(CLI::App& app);
 RunVerb prepare_run(CLI::App& app);
+RunVerb prepare_export(CLI::App& app);
 RunVerb prepare_explain(CLI::App& app);
 RunVerb prepare_why_not(CLI::App& app);
 RunVerb prepare_whatif(CLI::App& app);

@@ -18,6 +18,7 @@
 #include "tools/own_run.h"
 #include "tools/plan_report.h"
 #include "tools/question.h"
+#include "tools/step_timeline.h"
 #include "tools/verb.h"
 #include "traces/chrome_trace.h"
 #include "traces/text_file.h"
@@ -38,19 +39,6 @@ struct Flags {
   bool unfold = false;
   std::string format = "table";
 };
-
-// What the replay was of, for readers of its timeline.
-TimelineOrigin origin_of(const Asked& asked, TimelineOrigin origin) {
-  const Setting& s = asked.question->setting();
-  origin.model = s.model.name;
-  origin.cluster = fmt::format("{} × {}", s.cluster.devices(), s.cluster.device.name);
-  origin.layout = to_text(asked.layout);
-  origin.runtime = s.runtime.name;
-  origin.profile = asked.question->profile().name;
-  origin.profile_digest = asked.question->profile().digest;
-  if (asked.plan) origin.plan_digest = digest_of(to_json(*asked.plan));
-  return origin;
-}
 
 // A plan whose space is this one layout.
 Plan plan_of(const Question& question, const PlanRow& row, double known) {

@@ -10,39 +10,10 @@
 #include <vector>
 
 #include "traces/json_text.h"
+#include "traces/slot_ranges.h"
 
 namespace steploom {
 namespace {
-
-// How PyTorch and NCCL call a collective. In the order of OpKind, from all_reduce on.
-struct CollectiveNames {
-  OpKind kind;
-  std::string_view torch;   // "Collective name"
-  std::string_view kernel;  // {}: the type of the sum
-};
-constexpr std::array<CollectiveNames, 5> kCollectives{{
-    {OpKind::all_reduce, "allreduce", "ncclDevKernel_AllReduce_Sum_{}_RING_LL"},
-    {OpKind::all_gather, "_allgather_base", "ncclDevKernel_AllGather_RING_LL"},
-    {OpKind::reduce_scatter, "_reduce_scatter_base", "ncclDevKernel_ReduceScatter_Sum_{}_RING_LL"},
-    {OpKind::all_to_all, "all_to_all", "ncclDevKernel_SendRecv"},
-    {OpKind::send_recv, "", "ncclDevKernel_SendRecv"},  // "send" or "recv"
-}};
-static_assert(kCollectives.size() == kOpKinds - static_cast<int>(OpKind::all_reduce));
-
-struct TypeNames {
-  std::string_view torch, nccl;
-};
-// In the order of Precision; fp8 is of products, what is sent stays bf16.
-constexpr std::array<TypeNames, kPrecisions> kTypes{{{"BFloat16", "bf16"},
-                                                     {"Half", "f16"},
-                                                     {"Float", "f32"},
-                                                     {"Float", "f32"},
-                                                     {"BFloat16", "bf16"},
-                                                     {"BFloat16", "bf16"}}};
-
-// How PyTorch's pipelines call a pass ("PP:0F3"); in the order of SlotKind, but for pairs and
-// the optimizer.
-constexpr std::array<char, kSlotKinds - 2> kTorchAction{'F', 'B', 'I', 'W'};
 
 // As the PyTorch profiler, which leaves out the rest.
 constexpr std::size_t kMostRanksListed = 30;
@@ -230,44 +201,17 @@ class Writer {
     if (e.group != kNoGroup) put(", {}", groups_[e.group]);
   }
 
-  // A slot lasts from the start of its first kernel to the end of its last, communication aside,
-  // which may outlast it. Slots of a device follow each other.
   void slots() {
-    struct Range {
-      Picoseconds start = -1, end = 0;
-    };
-    std::vector<Range> ranges(t_.slots.size());
-    for (const TimelineEvent& e : t_.events) {
-      if (is_communication(e.kind)) continue;
-      Range& r = ranges[e.slot];
-      r.start = r.start < 0 ? e.start : std::min(r.start, e.start);
-      r.end = std::max(r.end, e.end);
-    }
-    std::vector<Picoseconds> free(t_.devices.size(), 0);
-    for (std::size_t s = 0; s < t_.slots.size(); ++s) {
-      const TimelineSlot& slot = t_.slots[s];
-      const Picoseconds start = std::max(ranges[s].start, free[slot.device]);
-      if (!wanted(slot.device) || ranges[s].start < 0 || ranges[s].end <= start) continue;
-      free[slot.device] = ranges[s].end;
+    for (const SlotRange& r : slot_ranges(t_)) {
+      if (!wanted(r.device)) continue;
       // Without "stream": readers take what has one for a kernel.
       event(
           "\"ph\": \"X\", \"cat\": \"gpu_user_annotation\", \"name\": {}, \"pid\": {}, "
           "\"tid\": {}",
-          slot_name(slot), slot.device, slot_thread());
-      put_span(start, ranges[s].end);
+          json_string(slot_name(t_, r.slot)), r.device, slot_thread());
+      put_span(r.start, r.end);
       buffer_ += '}';
     }
-  }
-
-  std::string slot_name(const TimelineSlot& slot) const {
-    if (slot.kind == SlotKind::optimizer || slot.micro_batch < 0) return names_[slot.name];
-    if (slot.kind == SlotKind::pair) {
-      const int stage = t_.devices[slot.device].stage;
-      return fmt::format("\"PP:({}F{};{}B{})OVERLAP_F_B\"", stage, slot.micro_batch, stage,
-                         slot.beside);
-    }
-    return fmt::format("\"PP:{}{}{}\"", t_.devices[slot.device].stage,
-                       kTorchAction.at(static_cast<std::size_t>(slot.kind)), slot.micro_batch);
   }
 
   void memory(const MemorySample& m) {

@@ -51,10 +51,13 @@ TEST(FromMegatron, DenseDefaultsAreMegatrons) {
   EXPECT_TRUE(q.model.tied_embeddings);
   EXPECT_TRUE(q.model.learned_positions);
   EXPECT_TRUE(q.model.norm_bias);
-  EXPECT_EQ(q.model.vocab, 1024);  // 1000 up to a multiple of 128
+  EXPECT_EQ(q.model.vocab, 1000);  // the builder pads it to 1024, as Megatron does
   EXPECT_FALSE(q.runtime.overlap_grad_reduce);
-  EXPECT_EQ(read(std::string(kSmall) + "--tensor-model-parallel-size 8 ").model.vocab, 1024);
-  EXPECT_EQ(read(std::string(kSmall) + "--tensor-model-parallel-size 16 ").model.vocab, 2048);
+  const std::string by_64 = std::string(kSmall) + "--make-vocab-size-divisible-by 64 ";
+  EXPECT_EQ(read(by_64).model.vocab, 1000);  // 1024 too
+  EXPECT_EQ(read(by_64 + "--tensor-model-parallel-size 2 --vocab-size 1030").model.vocab, 1152);
+  EXPECT_EQ(read(std::string(kSmall) + "--padded-vocab-size 1024").model.vocab, 1000);
+  EXPECT_EQ(read(std::string(kSmall) + "--padded-vocab-size 1032").model.vocab, 1032);
   // int(4 · 512 · 2/3 / 64) · 64
   EXPECT_EQ(read(std::string(kSmall) + "--swiglu").model.dense.width, 1344);
 }

@@ -206,7 +206,7 @@ Picoseconds with_free_communication(const World& world, const Layout& l, CostCac
 // Nothing is left to hide, so nothing is gained. In the space wherever there is sequence
 // parallelism inside a node.
 TEST(TpOverlap, NoPlanGainsFromCuttingWhenCommunicationIsFree) {
-  World world(dense(2), 2, 1024, 8);
+  World world(dense(2), 2, 1024, 8, "megatron-core", "h200-sxm-141gb");
   std::map<bool, int> count;
   int seen = 0, tried = 0;
   for (Layout l : enumerate_layouts(world.setting).valid) {
@@ -223,8 +223,10 @@ TEST(TpOverlap, NoPlanGainsFromCuttingWhenCommunicationIsFree) {
   EXPECT_GT(count[true], 100);
   EXPECT_GT(count[false], count[true]);
   EXPECT_GT(tried, 10 / kOneIn);
-  World other(dense(2), 1, 1024, 8, "steploom");  // cannot run it
+  World other(dense(2), 1, 1024, 8, "steploom", "h200-sxm-141gb");  // cannot run it
   for (const Layout& l : enumerate_layouts(other.setting).valid) EXPECT_FALSE(l.tp_overlap);
+  World unmeasured(dense(2), 1, 1024, 8);  // what runs beside what is unknown
+  for (const Layout& l : enumerate_layouts(unmeasured.setting).valid) EXPECT_FALSE(l.tp_overlap);
 }
 
 // Where communication is long, beside large products, it pays; where they are small, the parts'

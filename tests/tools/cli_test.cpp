@@ -181,8 +181,8 @@ TEST_F(Cli, PlansFromAMegatronRun) {
 }
 
 TEST_F(Cli, HelpStartsWithExamplesAndEndsWithExitStatuses) {
-  for (const char* verb : {"plan", "simulate", "explain", "why-not", "whatif", "profile", "models",
-                           "clusters", "doctor"}) {
+  for (const char* verb : {"plan", "simulate", "export", "explain", "why-not", "whatif", "profile",
+                           "models", "clusters", "doctor"}) {
     const CliRun run = run_cli({verb, "--help"});
     EXPECT_EQ(run.status, 0);
     EXPECT_THAT(run.out, StartsWith("Examples:\n  steploom " + std::string(verb)));

@@ -1,0 +1,49 @@
+#include "tools/exporter.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <ostream>
+
+#include "traces/units.h"
+
+namespace steploom {
+
+std::string file_stem(const Asked& asked) {
+  std::string stem = asked.question->setting().model.name;
+  std::replace_if(
+      stem.begin(), stem.end(),
+      [](char c) {
+        return std::isalnum(static_cast<unsigned char>(c)) == 0 &&
+               std::string_view("._-").find(c) == std::string_view::npos;
+      },
+      '-');
+  return stem.empty() || stem.front() == '.' || stem.front() == '-' ? "model" + stem : stem;
+}
+
+MegatronJob job_of(const Asked& asked) {
+  const Cluster& c = asked.question->setting().cluster;
+  MegatronJob job{file_stem(asked), c.nodes, c.devices_per_node, asked.question->headline() + "\n"};
+  job.comment += to_text(asked.layout);
+  if (asked.plan)
+    for (const PlanRow& row : asked.plan->rows)
+      if (row.layout == asked.layout)
+        job.comment += fmt::format("\npredicted: {} a step", time_text(row.step));
+  return job;
+}
+
+ExportedFile text_file(std::string name, std::string text, std::string what) {
+  return {std::move(name), [text = std::move(text)](std::ostream& out) { out << text; },
+          std::move(what)};
+}
+
+ExportedFile not_expressed_file(const std::vector<std::string>& items) {
+  std::string text;
+  for (const std::string& item : items) text += item + "\n";
+  return text_file("not-expressed.txt",
+                   items.empty() ? "Everything in the plan is expressed.\n" : std::move(text),
+                   "what the plan has and Megatron has no flag for");
+}
+
+}  // namespace steploom
