@@ -15,6 +15,32 @@
 namespace steploom {
 namespace {
 
+// How PyTorch and NCCL call a collective. In the order of OpKind, from all_reduce on.
+struct CollectiveNames {
+  OpKind kind;
+  std::string_view torch;   // "Collective name"
+  std::string_view kernel;  // {}: the type of the sum
+};
+constexpr std::array<CollectiveNames, 5> kCollectives{{
+    {OpKind::all_reduce, "allreduce", "ncclDevKernel_AllReduce_Sum_{}_RING_LL"},
+    {OpKind::all_gather, "_allgather_base", "ncclDevKernel_AllGather_RING_LL"},
+    {OpKind::reduce_scatter, "_reduce_scatter_base", "ncclDevKernel_ReduceScatter_Sum_{}_RING_LL"},
+    {OpKind::all_to_all, "all_to_all", "ncclDevKernel_SendRecv"},
+    {OpKind::send_recv, "", "ncclDevKernel_SendRecv"},  // "send" or "recv"
+}};
+static_assert(kCollectives.size() == kOpKinds - static_cast<int>(OpKind::all_reduce));
+
+struct TypeNames {
+  std::string_view torch, nccl;
+};
+// In the order of Precision; fp8 is of products, what is sent stays bf16.
+constexpr std::array<TypeNames, kPrecisions> kTypes{{{"BFloat16", "bf16"},
+                                                     {"Half", "f16"},
+                                                     {"Float", "f32"},
+                                                     {"Float", "f32"},
+                                                     {"BFloat16", "bf16"},
+                                                     {"BFloat16", "bf16"}}};
+
 // As the PyTorch profiler, which leaves out the rest.
 constexpr std::size_t kMostRanksListed = 30;
 
