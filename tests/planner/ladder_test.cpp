@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "models/layout_rules.h"
 #include "planner/bounds.h"
 #include "planner/lower.h"
 #include "planner/search.h"
@@ -45,10 +46,19 @@ void expect_clocked_ladder(const Setting& setting, const Bound& bound, Program p
 
 void expect_ladder(const Setting& setting, CostCache& cache) {
   BoundModel bounds(setting, cache);
-  const Space space = enumerate_layouts(setting);
-  ASSERT_GT(space.valid.size(), 50U);
+  std::vector<Layout> all = enumerate_layouts(setting).valid;
+  ASSERT_GT(all.size(), 50U);
+  // The space holds tp_overlap only where interference is measured; the rungs hold everywhere.
+  for (std::size_t i = 0, n = all.size(); i < n; ++i) {
+    Layout l = all[i];
+    if (!setting.runtime.overlaps_tp || !l.sp || l.tp_overlap) continue;
+    l.tp_overlap = true;
+    if (!refuse({setting.model, setting.work, l, setting.cluster.devices(), &setting.runtime,
+                 setting.cluster.devices_per_node}))
+      all.push_back(l);
+  }
   int shared = 0, seen = 0, overlapped = 0;
-  for (const Layout& l : space.valid) {
+  for (const Layout& l : all) {
     if (l.chunks == 2 || l.chunks == 8) continue;  // for time; 1 and 4 stay
     if (++seen % kOneIn != 0) continue;
     if ((l.cp > 1 || l.zero > 1 || l.replicate > 1) && ++shared % 25 != 0) continue;  // likewise
