@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "models/error.h"
+#include "models/shapes.h"
 #include "profiler/fit_score.h"
 #include "sim/kernel_model.h"
 #include "sim/portable_math.h"
@@ -123,6 +124,41 @@ void fit_matmul(Profile& profile, const MeasuredTable& table) {
   profile.leave_out.push_back(
       score("bf16 products of 0.1 ms and more, at an m, n or k left out whole", whole_us,
             whole_predicted));
+}
+
+void fit_precisions(Profile& profile, const MeasuredTable& table,
+                    const std::array<double, kPrecisions>& peak_of) {
+  const std::size_t dtype = table.column("dtype"), m = table.column("m"), n = table.column("n"),
+                    k = table.column("k"), us = table.column("us");
+  const std::vector<double> few{128, 512, 2048, 8192, 32768};
+  const std::vector<Axis> axes{make_axis("m", few), make_axis("n", few), make_axis("k", few)};
+  const Smoothing smoothing{0.1, 1e-3};
+  for (const Precision precision : {Precision::fp8, Precision::fp8_block}) {
+    const double peak = peak_of[static_cast<std::size_t>(precision)];
+    std::vector<Point> points;
+    for (std::size_t row = 0; row < table.rows.size(); ++row) {
+      if (table.rows[row][dtype] != name_of(precision)) continue;
+      const Work work =
+          product(Phase::forward, precision, static_cast<std::int64_t>(table.number(row, m)),
+                  static_cast<std::int64_t>(table.number(row, n)),
+                  static_cast<std::int64_t>(table.number(row, k)));
+      Point p;
+      const auto at = precision_point(work);
+      std::copy(at.begin(), at.end(), p.log2_point.begin());
+      p.base_us = 1e6 * in_precision_seconds(profile, peak, work,
+                                             matmul_seconds(profile, product_shape(work)));
+      p.us = table.number(row, us);
+      points.push_back(p);
+    }
+    if (points.empty()) continue;
+    const std::vector<double> predicted =
+        cross_validate(axes, points, smoothing, scattered_folds(points.size()));
+    const std::string what = std::string(name_of(precision)) + " products";
+    profile.leave_out.push_back(score(what + " of 0.1 ms and more", measured(points), predicted,
+                                      at_least(points, kLongUs)));
+    profile.leave_out.push_back(score(what + ", all", measured(points), predicted));
+    profile.precisions.push_back({precision, fit_points(axes, points, smoothing)});
+  }
 }
 
 void fit_attention(Profile& profile, const MeasuredTable& table) {

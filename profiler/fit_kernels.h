@@ -29,6 +29,10 @@ std::vector<double> predict_points(const Grid& grid, const std::vector<Point>& p
 // Each adds its surface to the profile and its leave-out errors to profile.leave_out. The profile's
 // device must be set. The table may hold other GPUs' rows.
 void fit_matmul(Profile& profile, const MeasuredTable& table);
+// The table's rows of fp8 and fp8_block, over the profile's 16-bit products. Nothing where it has
+// none. `peak_of`: the device's, by precision.
+void fit_precisions(Profile& profile, const MeasuredTable& table,
+                    const std::array<double, kPrecisions>& peak_of);
 void fit_attention(Profile& profile, const MeasuredTable& table);
 void fit_collectives(Profile& profile, const MeasuredTable& table);
 

@@ -126,8 +126,11 @@ Profile fit(const std::filesystem::path& tables, const std::string& gpu, const s
       take_over(p, which, load_profile(instead.like));
   };
   const std::filesystem::path gemm = tables / ("gemm_" + gpu + ".csv.gz");
-  part(ModelledPart::matmul, std::filesystem::exists(gemm),
-       [&] { fit_matmul(p, read_table(gemm)); });
+  part(ModelledPart::matmul, std::filesystem::exists(gemm), [&] {
+    const MeasuredTable products = read_table(gemm);
+    fit_matmul(p, products);
+    fit_precisions(p, products, device.peak_of);
+  });
   const MeasuredTable moe = read_table(tables / "moe_forward_bf16.csv.gz");
   part(ModelledPart::grouped_matmul, has_rows(moe, gpu, "balanced"), [&] { fit_grouped(p, moe); });
   const MeasuredTable attention = read_table(tables / "attention_forward_causal.csv.gz");

@@ -52,19 +52,6 @@ std::uint16_t ctas_of(OpKind collective, Bytes bytes, const GroupShape& group) {
       std::clamp<Bytes>((bytes + kBytesPerCta - 1) / kBytesPerCta, 1, most));
 }
 
-// The same product or attention in another precision.
-Work in_precision(const Work& w, Precision p) {
-  if (w.kind == OpKind::attention) return causal_attention(w.phase, p, attention_shape(w));
-  const std::int64_t groups = w.kind == OpKind::grouped_matmul ? w.groups : 0;
-  if (w.phase == Phase::data_grad) return grouped_product(w.phase, p, groups, w.m, w.k, w.n);
-  if (w.phase == Phase::weight_grad) return grouped_product(w.phase, p, groups, w.k, w.n, w.m);
-  return grouped_product(w.phase, p, groups, w.m, w.n, w.k);
-}
-
-double roofline_seconds(const ProfiledDevice& device, double peak, const Work& w) {
-  return std::max(w.flops / peak, static_cast<double>(w.bytes) / device.memory_bandwidth);
-}
-
 // The clock at which a kernel ran that reached such a share of the peak rate, a multiple of 15 MHz,
 // as cards have them.
 int measured_mhz(const ProfiledClock& clock, OpClass kernels, double share) {
@@ -228,8 +215,7 @@ Cost CostModel::corrected(const CostQuery& query) const {
   return cost;
 }
 
-// A kernel of another precision is taken to be as far from its own roofline as the 16-bit kernel of
-// that shape is from its.
+// From the 16-bit kernel of that shape (in_precision_seconds).
 Cost CostModel::other_precision(const CostQuery& query) const {
   const Work& work = query.work;
   const ProfiledDevice& device = profile_->device;
@@ -243,10 +229,14 @@ Cost CostModel::other_precision(const CostQuery& query) const {
   half.work = in_precision(work, device.bf16 ? Precision::bf16 : Precision::fp16);
   Cost cost = whole(half);
   if (cost.time == 0) return cost;
-  const double longer = roofline_seconds(device, peak, in_precision(work, work.precision)) /
-                        roofline_seconds(device, device.peak_flops, half.work);
-  cost.time = to_picoseconds(static_cast<double>(cost.time) * 1e-12 * longer);
-  cost.provenance = Provenance::modelled;
+  cost.time = to_picoseconds(
+      in_precision_seconds(*profile_, peak, work, static_cast<double>(cost.time) * 1e-12));
+  const PrecisionSurface* surface = precision_surface(*profile_, work);
+  const bool measured = surface != nullptr && work.kind == OpKind::matmul &&
+                        work.phase == Phase::forward;  // no table has another
+  cost.provenance = measured
+                        ? std::max(cost.provenance, of_fit(surface->grid, precision_point(work)))
+                        : Provenance::modelled;
   return cost;
 }
 

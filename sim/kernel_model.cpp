@@ -20,6 +20,10 @@ double clamp_one(double x) {
   return x < 1 ? 1 : x;
 }
 
+double roofline_seconds(const ProfiledDevice& device, double peak, const Work& w) {
+  return std::max(w.flops / peak, static_cast<double>(w.bytes) / device.memory_bandwidth);
+}
+
 }  // namespace
 
 AttentionSize attention_size(const Work& w) {
@@ -98,6 +102,39 @@ double grouped_seconds(const Profile& profile, const ProductShape& shape) {
   const Surface& surface = profile.grouped_matmul;
   const double base = surface.launch_us * 1e-6 + product_base(profile.device, shape);
   return base * portable_exp2(octaves_at(surface.grid, grouped_point(shape)));
+}
+
+Work in_precision(const Work& w, Precision p) {
+  if (w.kind == OpKind::attention) return causal_attention(w.phase, p, attention_shape(w));
+  const std::int64_t groups = w.kind == OpKind::grouped_matmul ? w.groups : 0;
+  if (w.phase == Phase::data_grad) return grouped_product(w.phase, p, groups, w.m, w.k, w.n);
+  if (w.phase == Phase::weight_grad) return grouped_product(w.phase, p, groups, w.k, w.n, w.m);
+  return grouped_product(w.phase, p, groups, w.m, w.n, w.k);
+}
+
+const PrecisionSurface* precision_surface(const Profile& profile, const Work& w) {
+  if (w.kind == OpKind::attention) return nullptr;
+  const auto found =
+      std::find_if(profile.precisions.begin(), profile.precisions.end(),
+                   [&](const PrecisionSurface& s) { return s.precision == w.precision; });
+  return found == profile.precisions.end() ? nullptr : &*found;
+}
+
+std::array<double, 3> precision_point(const Work& product) {
+  ProductShape shape = product_shape(product);
+  shape.m *= shape.groups;
+  return matmul_point(shape);
+}
+
+double in_precision_seconds(const Profile& profile, double peak, const Work& w, double seconds) {
+  const Precision half = profile.device.bf16 ? Precision::bf16 : Precision::fp16;
+  const double longer =
+      roofline_seconds(profile.device, peak, in_precision(w, w.precision)) /
+      roofline_seconds(profile.device, profile.device.peak_flops, in_precision(w, half));
+  const PrecisionSurface* surface = precision_surface(profile, w);
+  const double beyond =
+      surface == nullptr ? 1 : portable_exp2(octaves_at(surface->grid, precision_point(w)));
+  return seconds * longer * beyond;
 }
 
 const AttentionSurface& attention_surface(const Profile& profile, const AttentionSize& shape) {

@@ -54,6 +54,17 @@ double attention_flops(const AttentionSize& shape);
 
 double matmul_seconds(const Profile& profile, const ProductShape& shape);
 double grouped_seconds(const Profile& profile, const ProductShape& shape);
+// The same product or attention in another precision.
+Work in_precision(const Work& w, Precision p);
+// What a product or attention takes in its own precision, of whose products the device's peak rate
+// is `peak`, where the 16-bit one takes `seconds`: it is as far from its roofline as that one, and
+// further by what was measured of its precision, if anything was. Experts side by side count as one
+// product of all their rows.
+double in_precision_seconds(const Profile& profile, double peak, const Work& w, double seconds);
+// nullptr: nothing was measured of it.
+const PrecisionSurface* precision_surface(const Profile& profile, const Work& w);
+std::array<double, 3> precision_point(const Work& product);
+
 // The surface of the nearest measured head_dim (the base carries the difference), and the time.
 const AttentionSurface& attention_surface(const Profile& profile, const AttentionSize& shape);
 double attention_seconds(const Profile& profile, const AttentionSize& shape);

@@ -111,6 +111,21 @@ std::vector<Correction> read_corrections(const Json& json) {
   return corrections;
 }
 
+std::vector<PrecisionSurface> read_precisions(const Json& json) {
+  std::vector<PrecisionSurface> surfaces;
+  for (std::size_t i = 0; i < json.size(); ++i) {
+    const Json one = json.at(i);
+    allow_only(one, {"precision", "axes", "octaves_thousandths"});
+    const auto precision = read_named<Precision>(one.at("precision"), kPrecisions, "a precision");
+    if (is_16_bit(precision))
+      one.at("precision").refuse("a precision other than the profile's own");
+    if (!surfaces.empty() && precision <= surfaces.back().precision)
+      one.refuse("precisions in their order, each once");
+    surfaces.push_back({precision, read_grid(one, {"m", "n", "k"})});
+  }
+  return surfaces;
+}
+
 constexpr std::array<OpKind, 5> kCollectives{OpKind::all_reduce, OpKind::all_gather,
                                              OpKind::reduce_scatter, OpKind::all_to_all,
                                              OpKind::send_recv};
@@ -181,7 +196,7 @@ Profile read_profile(const Json& json) {
                     "matmul",           "grouped_matmul", "attention", "attention_backward",
                     "memory",           "gaps",           "clock",     "collectives",
                     "corrections",      "fabrics",        "points",    "leave_out",
-                    "modelled"});
+                    "modelled",         "precisions"});
   Profile p;
   p.name = json.at("name").text();
   p.device = read_device(json.at("device"));
@@ -198,6 +213,7 @@ Profile read_profile(const Json& json) {
   const Json grouped = json.at("grouped_matmul");
   allow_only(grouped, {"launch_us", "axes", "octaves_thousandths"});
   p.grouped_matmul = read_surface(grouped, {"tokens", "n", "k", "experts"});
+  if (const auto precisions = json.find("precisions")) p.precisions = read_precisions(*precisions);
   const Json attention = json.at("attention");
   for (std::size_t i = 0; i < attention.size(); ++i) {
     const Json one = attention.at(i);

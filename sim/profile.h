@@ -105,6 +105,13 @@ struct Correction {
   Grid grid;  // axes as correction_axes() names them
 };
 
+// What products of another precision take beyond what the ratio of rooflines makes of the 16-bit
+// product of that shape: 2^octaves times that (kernel_model.h, in_precision_seconds). Axes m, n, k.
+struct PrecisionSurface {
+  Precision precision = Precision::fp8;
+  Grid grid;
+};
+
 // How far the fit was from measurements that it had not seen.
 struct LeaveOut {
   std::string what;  // "bf16 products of 0.1 ms and more"
@@ -129,10 +136,11 @@ struct Profile {
   std::string date;                   // of the coefficients, ISO 8601
   std::vector<std::string> software;  // versions that were measured
 
-  Surface matmul;                           // axes m, n, k
-  Surface grouped_matmul;                   // axes: tokens of an expert, n, k, experts on the rank
-  std::vector<AttentionSurface> attention;  // by head_dim
-  Grid attention_backward;                  // axis tokens: backward rate (FLOP/s) over forward rate
+  Surface matmul;                            // axes m, n, k
+  Surface grouped_matmul;                    // axes: tokens of an expert, n, k, experts on the rank
+  std::vector<AttentionSurface> attention;   // by head_dim
+  std::vector<PrecisionSurface> precisions;  // by precision; those that were measured
+  Grid attention_backward;  // axis tokens: backward rate (FLOP/s) over forward rate
   MemoryKernels memory;
   Gaps gaps;
   std::optional<ProfiledClock> clock;        // none: not measured

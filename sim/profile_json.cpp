@@ -27,7 +27,7 @@ std::string members(const Surface& surface) {
 }  // namespace
 
 std::string to_json(const Profile& p) {
-  std::string software, attention, collectives, corrections, leave_out;
+  std::string software, attention, collectives, corrections, leave_out, precisions;
   const auto add = [](std::string& list, const std::string& item) {
     list += (list.empty() ? "" : ",\n") + item;
   };
@@ -48,6 +48,9 @@ std::string to_json(const Profile& p) {
         fmt::format("{{\"kind\": {}, \"phase\": {}, {}}}", json_string(name_of(c.kind)),
                     json_string(name_of(c.phase)), members(c.grid)));
   }
+  for (const PrecisionSurface& s : p.precisions)
+    add(precisions, fmt::format("{{\"precision\": {}, {}}}", json_string(name_of(s.precision)),
+                                members(s.grid)));
   for (const LeaveOut& l : p.leave_out) {
     add(leave_out,
         fmt::format("{{\"what\": {}, \"points\": {}, \"median\": {:.4f}, \"p95\": {:.4f}, "
@@ -89,6 +92,7 @@ std::string to_json(const Profile& p) {
   if (!p.fabrics.empty()) member("fabrics", to_json(p.fabrics));
   member("attention", "[" + attention + "]");
   member("grouped_matmul", "{" + members(p.grouped_matmul) + "}");
+  if (!precisions.empty()) member("precisions", "[" + precisions + "]");
   member("matmul", "{" + members(p.matmul) + "}", "\n}\n");
   return text;
 }

@@ -2,11 +2,13 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <string>
 #include <vector>
 
 #include "models/error.h"
+#include "models/shapes.h"
 #include "sim/kernel_model.h"
 
 namespace steploom {
@@ -54,6 +56,40 @@ TEST(FitKernels, FindsAConstantEfficiencyOfProducts) {
     EXPECT_NEAR(matmul_seconds(p, shape) / truth, 1, 0.01);
   }
   EXPECT_LT(median_of(p, "bf16 products of 0.1 ms and more"), 0.01);
+}
+
+// fp8 products that reach 0.6 of what their roofline's ratio promises, on top of the 16-bit ones.
+TEST(FitKernels, FindsWhatAnotherPrecisionTakesBeyondItsRoofline) {
+  constexpr double kPeak = 2e15;
+  std::array<double, kPrecisions> peaks{};
+  peaks[static_cast<std::size_t>(Precision::fp8)] = kPeak;
+  Profile p = toy();
+  std::string text = "dtype,m,n,k,us\n";
+  for (double m = 128; m <= 32768; m *= 4)
+    for (double n = 64; n <= 65536; n *= 4)
+      for (double k = 64; k <= 65536; k *= 4) {
+        const std::string shape = cell(m) + "," + cell(n) + "," + cell(k) + ",";
+        const double us = (2.5 + product_base(device(), {m, n, k, 1}) * 1e6) / 0.8;
+        text += "bfloat16," + shape + cell(us) + "\n";
+      }
+  fit_matmul(p, parse_table(text, "toy.csv"));
+  const auto truth = [&](const Work& w) {
+    return in_precision_seconds(toy(), kPeak, w, matmul_seconds(p, product_shape(w))) / 0.6;
+  };
+  std::string table = "dtype,m,n,k,us\n";
+  for (std::int64_t m = 128; m <= 32768; m *= 4)
+    for (std::int64_t n = 64; n <= 65536; n *= 4)
+      for (std::int64_t k = 64; k <= 65536; k *= 4)
+        table += "fp8," + std::to_string(m) + "," + std::to_string(n) + "," + std::to_string(k) +
+                 "," + cell(truth(product(Phase::forward, Precision::fp8, m, n, k)) * 1e6) + "\n";
+  fit_precisions(p, parse_table(table, "toy.csv"), peaks);
+  ASSERT_EQ(p.precisions.size(), 1u);
+  EXPECT_EQ(p.precisions[0].precision, Precision::fp8);
+  const Work between = product(Phase::forward, Precision::fp8, 5000, 11008, 4096);
+  EXPECT_NEAR(in_precision_seconds(p, kPeak, between, matmul_seconds(p, product_shape(between))) /
+                  truth(between),
+              1, 0.02);
+  EXPECT_LT(median_of(p, "fp8 products, all"), 0.02);
 }
 
 // A GPU that is half as good at short sequences: the surface bends, and leave-out sees it through.

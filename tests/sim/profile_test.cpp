@@ -87,6 +87,10 @@ TEST(Profile, KeepsItsPromisesOnPointsLeftOut) {
     if (!p.is_modelled(ModelledPart::matmul)) {
       EXPECT_LE(median("bf16 products of 0.1 ms and more"), 0.06) << name;
     }
+    for (const PrecisionSurface& s : p.precisions) {
+      EXPECT_LE(median(std::string(name_of(s.precision)) + " products of 0.1 ms and more"), 0.06)
+          << name;
+    }
     if (!p.is_modelled(ModelledPart::collectives)) {
       EXPECT_LE(median("collectives of 256 KiB and more"), 0.08) << name;
     }
@@ -167,6 +171,12 @@ TEST(Profile, RefusesWhatItDoesNotKnow) {
   EXPECT_THAT(refused("\"sms\": 132", "\"sms\": 0"), HasSubstr("/device/sms"));
   EXPECT_THAT(refused("\"bandwidth_factor\": 0.8", "\"bandwidth_factor\": 1.8"),
               HasSubstr("/memory/bandwidth_factor"));
+  EXPECT_THAT(refused("\"precision\": \"fp8\"", "\"precision\": \"fp9\""),
+              HasSubstr("/precisions/0/precision"));
+  EXPECT_THAT(refused("\"precision\": \"fp8\"", "\"precision\": \"bf16\""),
+              HasSubstr("other than the profile's own"));
+  EXPECT_THAT(refused("\"precision\": \"fp8\"", "\"precision\": \"fp8_block\""),
+              HasSubstr("each once"));
   EXPECT_THAT(refused("[512,1024,2048", "[512,512,2048"), HasSubstr("above the one before"));
   EXPECT_THAT(refused("[-563,", "["), HasSubstr("6 values"));
 }
