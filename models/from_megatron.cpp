@@ -205,6 +205,8 @@ MegatronQuestion from_megatron(const MegatronArgs& args, std::string name) {
   q.notes = args.notes;
   if (run.has("tp-comm-overlap") && !overlaps_tp(run, q.model))
     q.notes.emplace_back("--tp-comm-overlap: Megatron-Core turns it off with latent attention");
+  if (std::string note = dispatcher_note(run, q.model); !note.empty())
+    q.notes.push_back(std::move(note));
   return q;
 }
 

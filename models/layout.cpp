@@ -21,12 +21,13 @@ namespace {
 constexpr std::int64_t kMostDegree = 1'000'000;
 constexpr std::size_t kLeastGuessed = 3;  // letters; every two-letter key is near every other
 
-constexpr std::array<std::string_view, 23> kKeys{
-    "tp",   "pp",        "ep",         "etp",       "mbs",       "sp",
-    "zero", "recompute", "chunks",     "vpp",       "vpp_group", "stages",
-    "cp",   "cp_comm",   "reshard",    "replicate", "schedule",  "partition",
-    "dw",   "bucket",    "grad_micro", "a2a_first", "tp_overlap"};
+constexpr std::array<std::string_view, 24> kKeys{
+    "tp",   "pp",        "ep",         "etp",       "mbs",        "sp",
+    "zero", "recompute", "chunks",     "vpp",       "vpp_group",  "stages",
+    "cp",   "cp_comm",   "reshard",    "replicate", "schedule",   "partition",
+    "dw",   "bucket",    "grad_micro", "a2a_first", "tp_overlap", "dispatcher"};
 constexpr std::array<std::string_view, 3> kContextComms{"p2p", "allgather", "a2a"};
+constexpr std::array<std::string_view, 2> kDispatchers{"alltoall", "deepep"};
 constexpr std::array<std::string_view, kPipelineOrders> kOrders{
     "1f1b", "gpipe", "looped-bfs", "zb-h1", "zb-h2", "interleaved-zb", "searched"};
 constexpr std::array<std::string_view, 3> kWeightPlacements{"none", "lancet", "solved"};
@@ -130,6 +131,12 @@ std::string gradients_text(const Layout& l) {
   return text;
 }
 
+// "" through NCCL, else ",dispatcher=deepep".
+std::string dispatcher_text(const Layout& l) {
+  if (l.dispatcher == Dispatcher::alltoall) return "";
+  return fmt::format(",dispatcher={}", name_of(l.dispatcher));
+}
+
 // One of an enumeration's names.
 template <class Enum>
 Enum named(std::string_view key, std::string_view value, std::span<const std::string_view> names) {
@@ -184,6 +191,8 @@ void set(Layout& l, std::optional<int>& etp, std::string_view key, std::string_v
     l.replicate = degree();
   } else if (key == "tp_overlap") {
     l.tp_overlap = whole_number(key, value, 0, 1) == 1;
+  } else if (key == "dispatcher") {
+    l.dispatcher = named<Dispatcher>(key, value, kDispatchers);
   } else if (key == "cp") {
     l.cp = degree();
   } else if (key == "cp_comm") {
@@ -217,6 +226,10 @@ void set(Layout& l, std::optional<int>& etp, std::string_view key, std::string_v
 
 std::string_view name_of(ContextComm c) {
   return kContextComms.at(static_cast<std::size_t>(c));
+}
+
+std::string_view name_of(Dispatcher d) {
+  return kDispatchers.at(static_cast<std::size_t>(d));
 }
 
 std::string_view name_of(WeightPlacement w) {
@@ -280,7 +293,7 @@ std::string to_text(const Layout& l) {
                      to_text(l.recompute, l.recompute_detail)) +
          (l.chunks == 1 ? "" : fmt::format(",chunks={}", l.chunks)) + ctas_text(l) +
          pipeline_text(l) + context_text(l) + sharding_text(l) + partition_text(l) +
-         gradients_text(l) + (l.tp_overlap ? ",tp_overlap=1" : "");
+         gradients_text(l) + (l.tp_overlap ? ",tp_overlap=1" : "") + dispatcher_text(l);
 }
 
 std::string short_name(const Layout& l) {
@@ -300,6 +313,7 @@ std::string short_name(const Layout& l) {
   if (l.sp) name += " sp";
   add("chunks", l.chunks);
   if (l.tp_overlap) name += " tp-overlap";
+  if (l.dispatcher != Dispatcher::alltoall) name += fmt::format(" {}", name_of(l.dispatcher));
   if (l.schedule != PipelineOrder::one_forward_one_backward)
     name += fmt::format(" {}", name_of(l.schedule));
   if (l.partition.cuts()) name += " parts " + to_text(l.partition);

@@ -15,8 +15,9 @@
 // (models/partition.h), "dw=solved" moves weight gradients beside the backward all-to-alls,
 // "bucket=10000000" says how many elements a gradient bucket has at least, "grad_micro=31457280"
 // cuts one into parts of at most so many bytes, "a2a_first=1" starts none while an all-to-all runs.
-// "tp_overlap=1" cuts products beside the communication of tensor parallelism. dp follows from
-// the number of devices. Expert parallelism is folded over tp·cp·dp as
+// "tp_overlap=1" cuts products beside the communication of tensor parallelism.
+// "dispatcher=deepep,ctas.ep=20" exchanges experts' rows by DeepEP's kernels, on so many SMs. dp
+// follows from the number of devices. Expert parallelism is folded over tp·cp·dp as
 // Megatron-Core 0.20 does: it does not multiply the devices. Rank order is Megatron's
 // tp-cp-ep-dp-pp: tensor parallelism innermost, pipeline outermost.
 #pragma once
@@ -41,6 +42,13 @@ enum class ContextComm : std::uint8_t {
   a2a,        // each rank gets all tokens of some heads (DeepSpeed-Ulysses)
 };
 std::string_view name_of(ContextComm c);  // "allgather"
+
+// How rows go to the experts of other ranks (Megatron's --moe-token-dispatcher-type).
+enum class Dispatcher : std::uint8_t {
+  alltoall,  // permuted, then a row for each expert of a token, through NCCL
+  deepep,    // DeepEP's kernels: a row for each rank of a token (ExpertExchange), permuted there
+};
+std::string_view name_of(Dispatcher d);  // "deepep"
 
 // Where the weight gradients of a backward pass run (planner/pass_weight_gradients.h).
 enum class WeightPlacement : std::uint8_t {
@@ -113,6 +121,7 @@ struct Layout {
   // Products of attention and dense feed-forward parts are cut, so that a part computes while
   // another's input is gathered or its output reduced (Megatron's --tp-comm-overlap).
   bool tp_overlap = false;
+  Dispatcher dispatcher = Dispatcher::alltoall;
 
   int virtual_stages() const { return pp * vpp; }
   int devices() const { return tp * cp * pp * dp; }

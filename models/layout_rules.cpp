@@ -7,6 +7,7 @@
 #include <numeric>
 #include <vector>
 
+#include "models/dispatcher_rules.h"
 #include "models/overlap_rules.h"
 #include "models/rule_words.h"
 #include "models/stages.h"
@@ -362,6 +363,8 @@ Broken replicate_divides(const RuleContext& c) {
 Broken ctas_are_measured_settings(const RuleContext& c) {
   constexpr int kMost = 32;
   for (std::size_t g = 0; g < c.layout.ctas.size(); ++g) {
+    if (static_cast<CommGroup>(g) == CommGroup::ep && c.layout.dispatcher == Dispatcher::deepep)
+      continue;  // no NCCL there (dispatcher_rules.cpp)
     const int ctas = c.layout.ctas[g];
     const bool power_of_two = (ctas & (ctas - 1)) == 0;
     if (ctas == 0 || (power_of_two && ctas > 0 && ctas <= kMost)) continue;
@@ -549,8 +552,8 @@ constexpr std::array kRules{
 std::span<const LayoutRule> layout_rules() {
   static const std::vector<LayoutRule> all = [] {
     std::vector<LayoutRule> rules(kRules.begin(), kRules.end());
-    const std::span<const LayoutRule> overlap = overlap_rules();
-    rules.insert(rules.end(), overlap.begin(), overlap.end());
+    for (const std::span<const LayoutRule> more : {overlap_rules(), dispatcher_rules()})
+      rules.insert(rules.end(), more.begin(), more.end());
     return rules;
   }();
   return all;

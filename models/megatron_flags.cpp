@@ -169,9 +169,9 @@ constexpr auto kFlags = std::to_array<MegatronFlag>({
     {"moe-z-loss-coeff", number, no_effect},
     {"moe-input-jitter-eps", number, no_effect},
     {"moe-token-dispatcher-type", text, read},
-    {"moe-flex-dispatcher-backend", text, not_modelled},
-    {"moe-enable-deepep", nothing, not_modelled},
-    {"moe-deepep-num-sms", integer, not_modelled},
+    {"moe-flex-dispatcher-backend", text, read},
+    {"moe-enable-deepep", nothing, no_effect},  // the flexible dispatcher's default
+    {"moe-deepep-num-sms", integer, read},
     {"moe-hybridep-num-sms", integer, not_modelled},
     {"moe-expert-capacity-factor", number, not_modelled},
     {"moe-pad-expert-input-to-capacity", nothing, not_modelled},

@@ -164,6 +164,32 @@ bool overlaps_tp(const MegatronRun& run, const ModelSpec& m) {
   return run.has("tp-comm-overlap") && m.attention.kind != AttentionKind::latent;
 }
 
+std::string dispatcher_note(const MegatronRun& run, const ModelSpec& m) {
+  if (!m.has_moe() || run.text_or("moe-token-dispatcher-type", "allgather") != "flex") return "";
+  const std::string backend = run.text_or("moe-flex-dispatcher-backend", "deepep");
+  if (backend != "deepep")
+    return fmt::format("--moe-flex-dispatcher-backend {}: costed as an all-to-all", backend);
+  if (degree(run, "expert-model-parallel-size") > 1 &&
+      run.integer_or("expert-tensor-parallel-size", degree(run, "tensor-model-parallel-size"), 1,
+                     kMostDegree) > 1)
+    return "--moe-token-dispatcher-type flex over tp and ep as one group: costed as an all-to-all";
+  return run.has("fp16") ? "--moe-token-dispatcher-type flex of fp16: costed as an all-to-all" : "";
+}
+
+namespace {
+
+std::string dispatcher_of(const MegatronRun& run, const ModelSpec& m) {
+  if (!m.has_moe() || run.text_or("moe-token-dispatcher-type", "allgather") != "flex" ||
+      degree(run, "expert-model-parallel-size") == 1 || !dispatcher_note(run, m).empty())
+    return "";
+  constexpr std::string_view kSms = "moe-deepep-num-sms";
+  std::string text = ",dispatcher=deepep";
+  if (run.has(kSms)) text += fmt::format(",ctas.ep={}", degree(run, kSms));
+  return text;
+}
+
+}  // namespace
+
 std::string megatron_layout(const MegatronRun& run, const ModelSpec& m) {
   const int tp = degree(run, "tensor-model-parallel-size");
   const int pp = degree(run, "pipeline-model-parallel-size");
@@ -183,6 +209,7 @@ std::string megatron_layout(const MegatronRun& run, const ModelSpec& m) {
   if (vpp > 1 && run.has(kGroup)) text += fmt::format(",vpp_group={}", degree(run, kGroup));
   if (!stages.empty()) text += ",stages=" + stages;
   if (overlaps_tp(run, m)) text += ",tp_overlap=1";
+  text += dispatcher_of(run, m);
   return text + ",recompute=" + recompute_of(run);
 }
 

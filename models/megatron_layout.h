@@ -16,4 +16,8 @@ std::string megatron_layout(const MegatronRun& run, const ModelSpec& model);
 // Engine's).
 bool overlaps_tp(const MegatronRun& run, const ModelSpec& model);
 
+// Why a flexible dispatcher (--moe-token-dispatcher-type flex) is costed as an all-to-all; "": it
+// is not, or there is none.
+std::string dispatcher_note(const MegatronRun& run, const ModelSpec& model);
+
 }  // namespace steploom

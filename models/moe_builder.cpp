@@ -13,11 +13,17 @@
 // comes behind them, beside the first. The backward pass does the same the other way round and
 // issues the experts' weight gradients after the data gradients of all chunks, beside the last
 // exchange.
+//
+// With DeepEP's dispatcher (moe/token_dispatcher.py, MoEFlexTokenDispatcher) tokens are sent as
+// they are, once to each rank that they have an expert on, and permuted into expert order there;
+// outputs are summed for each rank before they go back, and come home as one row a token.
+#include <cmath>
 #include <vector>
 
 #include "models/capacity_experts.h"
 #include "models/emitter.h"
 #include "models/operands.h"
+#include "models/visits.h"
 
 namespace steploom {
 namespace {
@@ -25,6 +31,8 @@ namespace {
 struct MoeShape {
   std::int64_t h, rows, gathered, width, wide, experts, local, top_k;  // rows: of all chunks
   int chunks;
+  bool deepep;
+  std::int64_t tokens, brought;  // of the rank; rows that the exchange brings to it
 };
 
 MoeShape moe_shape(const BuildContext& c) {
@@ -39,6 +47,13 @@ MoeShape moe_shape(const BuildContext& c) {
   s.local = moe.experts / c.layout.ep;
   s.top_k = moe.top_k;
   s.chunks = c.layout.chunks;
+  s.deepep = c.layout.dispatcher == Dispatcher::deepep;
+  s.tokens = c.shard;
+  s.brought = s.rows;
+  if (s.deepep)
+    s.brought = static_cast<std::int64_t>(
+        std::ceil(static_cast<double>(c.shard) *
+                  places_visited(c.layout.ep, moe.experts, static_cast<int>(s.top_k))));
   return s;
 }
 
@@ -74,6 +89,24 @@ TensorId move_rows(Emitter& out, std::string_view name, OpKind kind, CommGroup g
   return to;
 }
 
+// `scores`: what says where the rows go.
+TensorId exchange_by_deepep(Emitter& out, std::string_view name, Phase phase, const MoeShape& s,
+                            ExpertExchange way, TensorId rows, TensorId scores = kNoTensor) {
+  const BuildContext& c = out.c;
+  const Bytes row = s.h * c.e, brought = s.brought * row;
+  const TensorId y = out.tensor(name, way == ExpertExchange::dispatch ? brought : s.tokens * row);
+  OpNode node;
+  node.name = name;
+  node.work = expert_exchange(way, phase, c.work.precision, s.tokens, s.h, s.experts, s.top_k,
+                              c.work.routing.nodes, brought);
+  node.group = CommGroup::ep;
+  node.stream = StreamKind::ep;
+  node.reads = {rows, scores};
+  node.writes = {y};
+  out.op(std::move(node));
+  return y;
+}
+
 TensorId exchange(Emitter& out, std::string_view name, Phase phase, const MoeShape& s,
                   TensorId rows, TensorId to = kNoTensor) {
   if (out.c.layout.ep == 1) return rows;
@@ -82,8 +115,19 @@ TensorId exchange(Emitter& out, std::string_view name, Phase phase, const MoeSha
 }
 
 // Rows come from the exchange ordered by sender; several local experts want them ordered by expert.
+// DeepEP brings one of a token for all of them.
 TensorId sort_rows(Emitter& out, std::string_view name, Phase phase, const MoeShape& s,
                    TensorId rows) {
+  if (s.deepep) {
+    const Bytes row = s.h * out.c.e;
+    const TensorId sorted =
+        out.tensor(name, (name == kSortByExpert ? s.gathered : s.brought) * row);
+    out.op(name,
+           choosing(OpKind::permute, phase, out.c.work.precision, s.gathered, s.h, 1,
+                    (s.gathered + s.brought) * row),
+           {rows}, {sorted});
+    return sorted;
+  }
   if (s.local == 1 || (out.c.layout.ep == 1 && out.c.layout.etp == 1)) return rows;
   const Bytes bytes = s.gathered * s.h * out.c.e;
   const TensorId sorted = out.tensor(name, bytes);
@@ -110,18 +154,22 @@ TensorId scatter_rows(Emitter& out, std::string_view name, Phase phase, const Mo
 }
 
 // What is exchanged on the way to the experts, and what is sorted there.
-TensorId bring(Emitter& out, Phase phase, const MoeShape& s, TensorId rows) {
-  rows = exchange(out, phase == Phase::forward ? "dispatch" : "combine backward", phase, s, rows);
+TensorId bring(Emitter& out, Phase phase, const MoeShape& s, TensorId rows, TensorId scores) {
+  const std::string_view name = phase == Phase::forward ? "dispatch" : "combine backward";
+  if (s.deepep)
+    return exchange_by_deepep(out, name, phase, s, ExpertExchange::dispatch, rows, scores);
+  rows = exchange(out, name, phase, s, rows);
   return gather_rows(out, "expert input gather", phase, s, rows);
 }
 
 // Back again, in the end into `to` (kNoTensor: a new tensor).
 TensorId from_experts(Emitter& out, Phase phase, const MoeShape& s, TensorId rows, TensorId to) {
+  const std::string_view name = phase == Phase::forward ? "combine" : "dispatch backward";
   rows = sort_rows(out, kSortBySender, phase, s, rows);
+  if (s.deepep) return exchange_by_deepep(out, name, phase, s, ExpertExchange::combine, rows);
   rows = scatter_rows(out, "expert output scatter", phase, s, rows,
                       out.c.layout.ep == 1 ? to : kNoTensor);
-  return exchange(out, phase == Phase::forward ? "combine" : "dispatch backward", phase, s, rows,
-                  to);
+  return exchange(out, name, phase, s, rows, to);
 }
 
 TensorId experts(Emitter& out, std::string_view name, Phase phase, const MoeShape& s,
@@ -162,7 +210,7 @@ void experts_forward(Emitter& out, const MoeShape& all, TensorId permuted, const
   out.set_parts(s.chunks);
   std::vector<TensorId> brought;
   for (int i = 0; i < s.chunks; ++i)
-    brought.push_back(bring(out, Phase::forward, s, chunk_of(s, permuted, i)));
+    brought.push_back(bring(out, Phase::forward, s, chunk_of(s, permuted, i), saved.scores));
   out.set_parts(1);
   if (s.chunks > 1) {
     out.set_routed(false);
@@ -197,7 +245,7 @@ TensorId experts_backward(Emitter& out, const MoeShape& all, TensorId d_back, co
   out.set_parts(s.chunks);
   std::vector<TensorId> brought;
   for (int i = 0; i < s.chunks; ++i)
-    brought.push_back(bring(out, Phase::data_grad, s, chunk_of(s, d_back, i)));
+    brought.push_back(bring(out, Phase::data_grad, s, chunk_of(s, d_back, i), kNoTensor));
   out.set_parts(1);
   TensorId home = kNoTensor;
   if (cut) {
@@ -267,6 +315,12 @@ TensorId moe_forward(Emitter& out, TensorId normed, MoeSaved& saved) {
   router.reads = {logits};
   router.writes = {saved.scores, saved.chosen, saved.weight, saved.position, saved.source};
   out.op(std::move(router));
+  if (s.deepep) {
+    experts_forward(out, s, normed, shared_expert, saved);
+    if (shared == kNoTensor) return saved.back;
+    return out.stream("shared expert sum", OpKind::residual, Phase::forward, c.shard, 2 * s.h, s.h,
+                      {saved.back, shared});
+  }
   const TensorId permuted = permuted_rows(out, "permute", s);
   out.op("permute",
          choosing(OpKind::permute, Phase::forward, c.work.precision, s.rows, s.h, s.top_k,
@@ -289,26 +343,30 @@ TensorId moe_backward(Emitter& out, TensorId dy, TensorId normed, const MoeSaved
   const MoeShape s = moe_shape(c);
   const Precision p = c.work.precision;
   TensorId dx = kNoTensor;
-  const TensorId d_back = permuted_rows(out, "unpermute gradient", s);
+  const TensorId d_back = s.deepep ? dy : permuted_rows(out, "unpermute gradient", s);
   const bool complete = c.runtime.complete_operands;
   const TensorId d_weight = out.side("expert weights gradient", s.rows * 4);
   const int passes = complete ? 2 : 1;  // the weights' gradient needs the experts' outputs
-  out.op("unpermute",
-         choosing(OpKind::unpermute, Phase::data_grad, p, s.rows, s.h, s.top_k,
-                  (passes * s.rows * s.h + c.shard * s.h) * c.e),
-         {dy, complete ? saved.back : kNoTensor, saved.scores, saved.position, saved.weight,
-          saved.source},
-         {d_back, d_weight});
+  if (!s.deepep)
+    out.op("unpermute",
+           choosing(OpKind::unpermute, Phase::data_grad, p, s.rows, s.h, s.top_k,
+                    (passes * s.rows * s.h + c.shard * s.h) * c.e),
+           {dy, complete ? saved.back : kNoTensor, saved.scores, saved.position, saved.weight,
+            saved.source},
+           {d_back, d_weight});
   TensorId d_shared = kNoTensor;
   const auto shared_expert = [&] {
     if (moe.shared_width > 0) d_shared = shared_expert_backward(out, dy, normed, saved);
   };
   const TensorId home = experts_backward(out, s, d_back, shared_expert, saved);
-  dx = out.tensor("permute gradient", c.shard * s.h * c.e);
-  out.op("permute",
-         choosing(OpKind::permute, Phase::data_grad, p, c.shard, s.h, s.top_k,
-                  (s.rows * s.h + c.shard * s.h) * c.e),
-         {home, saved.position}, {dx});
+  dx = home;
+  if (!s.deepep) {
+    dx = out.tensor("permute gradient", c.shard * s.h * c.e);
+    out.op("permute",
+           choosing(OpKind::permute, Phase::data_grad, p, c.shard, s.h, s.top_k,
+                    (s.rows * s.h + c.shard * s.h) * c.e),
+           {home, saved.position}, {dx});
+  }
   const TensorId d_logits = out.tensor("router scores and top-k", c.shard * s.experts * c.e);
   out.op(
       "router scores and top-k",

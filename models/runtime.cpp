@@ -50,6 +50,7 @@ Runtime megatron_core() {
   r.workspace = kCublasWorkspace + kContext + kAllocatorSlack;
   r.communicator_buffers = kCommunicatorBuffers;
   r.overlaps_tp = true;  // --tp-comm-overlap, by Transformer Engine's userbuffers
+  r.deepep = true;       // --moe-flex-dispatcher-backend deepep
   return r;
 }
 
@@ -64,6 +65,7 @@ Runtime megatron_2022() {
   r.replicates_shards = false;
   r.context_parallel = false;  // came with Megatron-Core 0.5
   r.overlaps_tp = false;       // Transformer Engine's
+  r.deepep = false;            // of 2025
   r.overlap_grad_reduce = false;
   r.overlap_param_gather = false;
   return r;
@@ -111,6 +113,7 @@ Runtime deepspeed() {
   r.sequence_parallel = false;
   r.interleaves = false;  // runtime/pipe/schedule.py has 1F1B alone
   r.capacity_factor = 1;  // moe/layer.py
+  r.deepep = false;
   // engine.py, communication_data_type: bf16 for bf16 training, and gradients stay so in ZeRO 2 and
   // 3 (stage_1_and_2.py). Its BF16_Optimizer, of stages 0 and 1, sums them in fp32 instead.
   r.grad_bytes = 2;

@@ -87,6 +87,8 @@ struct Runtime {
   // Can cut products beside the communication of tensor parallelism (Layout::tp_overlap); off:
   // rules refuse it, `plan` tries none.
   bool overlaps_tp = false;
+  // Can exchange experts' rows by DeepEP's kernels (Layout::dispatcher); off: rules refuse it.
+  bool deepep = false;
 };
 
 std::span<const Runtime> built_in_runtimes();

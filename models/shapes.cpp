@@ -162,4 +162,18 @@ Work communication(OpKind kind, Phase phase, Bytes bytes) {
   return w;
 }
 
+Work expert_exchange(ExpertExchange way, Phase phase, Precision p, std::int64_t tokens,
+                     std::int64_t width, std::int64_t experts, std::int64_t choices, int node_limit,
+                     Bytes bytes) {
+  Work w = communication(OpKind::all_to_all, phase, bytes);
+  w.precision = p;
+  w.m = tokens;
+  w.n = width;
+  w.k = choices;
+  w.groups = experts;
+  w.exchange = way;
+  w.node_limit = node_limit;
+  return w;
+}
+
 }  // namespace steploom

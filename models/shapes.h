@@ -54,6 +54,11 @@ Work streaming(OpKind kind, Phase phase, Precision p, std::int64_t m, std::int64
 // A collective or a message; bytes as nccl-tests counts them.
 Work communication(OpKind kind, Phase phase, Bytes bytes);
 
+// Rows of `tokens` go to experts or come back by kernels of their own; the rest as Work has it.
+Work expert_exchange(ExpertExchange way, Phase phase, Precision p, std::int64_t tokens,
+                     std::int64_t width, std::int64_t experts, std::int64_t choices, int node_limit,
+                     Bytes bytes);
+
 // The work that `part` is one of `parts` equal parts of, cut along its rows (tokens), attention
 // along its sequences.
 Work joined(const Work& part, int parts);

@@ -114,7 +114,12 @@ class Writer {
     } else if (moe.top_k == 1) {
       flag("moe-router-pre-softmax");
     }
-    flag("moe-token-dispatcher-type", "alltoall");
+    const bool deepep = l_.dispatcher == Dispatcher::deepep;
+    flag("moe-token-dispatcher-type", deepep ? "flex" : "alltoall");
+    if (deepep) {
+      flag("moe-flex-dispatcher-backend", "deepep");
+      if (l_.ctas_of(CommGroup::ep) > 0) flag("moe-deepep-num-sms", l_.ctas_of(CommGroup::ep));
+    }
     if (w_.precision != Precision::fp16) flag("moe-grouped-gemm");
   }
 
@@ -218,7 +223,8 @@ class Writer {
     item_if(l_.a2a_first, "a2a_first=1: gradients are reduced beside the experts' exchanges");
     std::string ctas;
     for (std::size_t g = 0; g < l_.ctas.size(); ++g)
-      if (l_.ctas[g] > 0)
+      if (l_.ctas[g] > 0 &&
+          (static_cast<CommGroup>(g) != CommGroup::ep || l_.dispatcher == Dispatcher::alltoall))
         ctas += fmt::format("{}{} {}", ctas.empty() ? "" : ", ", name_of(static_cast<CommGroup>(g)),
                             l_.ctas[g]);
     item_if(!ctas.empty(),

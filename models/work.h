@@ -77,6 +77,14 @@ inline bool is_communication(OpKind k) {
 enum class Phase : std::uint8_t { forward, data_grad, weight_grad, optimizer };
 std::string_view name_of(Phase p);  // "forward"
 
+// How rows go to experts and back (Work::exchange).
+enum class ExpertExchange : std::uint8_t {
+  parts,     // an all-to-all of parts, one for each rank
+  dispatch,  // by kernels of their own (DeepEP's), a row once to each rank that it has an expert on
+             // and, over the NICs, once to each node
+  combine,   // back the same way, summed in each rank and node that they pass
+};
+
 struct Work {
   OpKind kind = OpKind::matmul;
   Phase phase = Phase::forward;
@@ -107,6 +115,10 @@ struct Work {
   Bytes bytes = 0;   // see above
   // weight_grad: a tensor of its own, in the operands' precision; false: added to an fp32 sum.
   bool fresh = false;
+  // all_to_all: m tokens of a rank, rows of width n, for each k experts out of `groups`, which lie
+  // on at most node_limit nodes (0: any number); `bytes`: that a rank receives of a dispatch.
+  ExpertExchange exchange = ExpertExchange::parts;
+  std::int32_t node_limit = 0;
   // Kernels that move data: 0: the profile's kernel of this kind. Otherwise another one, which
   // takes as long as an element-wise kernel that moves so many times `bytes`.
   double elementwise = 0;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "sim/expert_exchange.h"
+
 namespace steploom {
 namespace {
 
@@ -21,6 +23,22 @@ OverlapBuffers overlap_buffers(const Setting& s, const Layout& l) {
   const Bytes elements = tokens_of_rank(s.work, l) * s.model.hidden;
   return {elements * (kGathered * std::min(operand_bytes(p), bytes_of(p)) + kReduced * bytes_of(p)),
           2 * kWorkspace};
+}
+
+// What DeepEP registers: for each pair of SMs a queue from every rank of the node and, both ways,
+// for every node (csrc/config.hpp, get_nvl_buffer_size_hint and get_rdma_buffer_size_hint; lengths:
+// deep_ep/buffer.py, get_dispatch_config).
+Bytes exchange_buffers(const Setting& s, const Layout& l) {
+  if (l.dispatcher != Dispatcher::deepep) return 0;
+  constexpr Bytes kBesideRow = 8 + 128 * (8 + 4 + 4);  // source; 128 choices and scales at most
+  constexpr Bytes kInNode = 256, kBetweenNodes = 288, kRdma = 128;
+  const int node = s.cluster.devices_per_domain();
+  const Bytes peers = std::min(l.ep, node), nodes = std::max(l.ep / node, 1);
+  const int sms = l.ctas_of(CommGroup::ep);
+  const Bytes pairs = (sms > 0 ? sms : kExchangeSms) / 2;
+  const Bytes row = s.model.hidden * bytes_of(s.work.precision) + kBesideRow;
+  if (nodes == 1) return pairs * peers * kInNode * row;
+  return pairs * (peers * kBetweenNodes + 2 * nodes * kRdma) * row;
 }
 
 }  // namespace
@@ -74,7 +92,8 @@ MemoryParts fixed_memory(const Setting& setting, const Layout& l, const StagePar
   parts.gradients = all(g, 2);
   parts.optimizer = all(kept, 1);
   const OverlapBuffers overlap = overlap_buffers(setting, l);
-  parts.buffers = communicator_memory(setting, communicators) + overlap.registered;
+  parts.buffers = communicator_memory(setting, communicators) + overlap.registered +
+                  exchange_buffers(setting, l);
   parts.workspace = setting.runtime.workspace + overlap.workspace;
   parts.sharded = state(p.sharded, l.dp_shards());
   parts.replicated = state(p.replicated, l.dp_shards());

@@ -16,7 +16,7 @@ struct MemoryParts {
   Bytes gradients = 0;    // accumulated, runtime.grad_bytes each
   Bytes optimizer = 0;    // master and moments (models/optimizer.h), over dp·cp with ZeRO-1
   Bytes activations = 0;  // peak of everything that lives between a write and its last read
-  Bytes buffers = 0;      // communicators, and what Layout::tp_overlap registers
+  Bytes buffers = 0;      // communicators, and what Layout::tp_overlap and DeepEP register
   Bytes workspace = 0;    // libraries and allocator
 
   // parameters + gradients + optimizer again, by bucket.

@@ -80,7 +80,7 @@ std::uint32_t RoutedLoads::shape_of(const OpInfo& info, const GroupShapes& shape
   const Work& w = info.work;
   const GroupShape group = shapes[static_cast<std::size_t>(info.group)];
   const auto [it, fresh] = shape_ids_.try_emplace(
-      {w.kind, w.phase, w.precision, w.m, w.n, w.k, w.bytes, group, info.parts},
+      {w.kind, w.phase, w.precision, w.m, w.n, w.k, w.bytes, w.exchange, group, info.parts},
       static_cast<std::uint32_t>(shapes_.size()));
   if (!fresh) return it->second;
   Shape shape;
@@ -107,6 +107,8 @@ Picoseconds RoutedLoads::exchange(std::uint32_t id, Load& load) {
     if (known == id) return time;
   const Shape& shape = shapes_[id];
   CostQuery q = shape.balanced;
+  // By kernels of their own: experts are even, and what a node limit sends is in the work.
+  if (q.work.exchange != ExpertExchange::parts) return s_.costs.cost(q).time;
   const std::int64_t rows = tokens_ * s_.model.moe->top_k;  // that the balanced one sends
   const Bytes row = q.work.bytes * q.parts / rows;
   const bool one_node = q.group.nodes == 1;

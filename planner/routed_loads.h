@@ -88,7 +88,7 @@ class RoutedLoads {
   std::int64_t balanced_ = 0;  // rows on a rank
   std::vector<Shape> shapes_;
   std::map<std::tuple<OpKind, Phase, Precision, std::int64_t, std::int64_t, std::int64_t, Bytes,
-                      GroupShape, int>,
+                      ExpertExchange, GroupShape, int>,
            std::uint32_t>
       shape_ids_;
   std::map<std::uint32_t, std::vector<Varying>> blocks_;

@@ -310,4 +310,29 @@ CollectiveTime CollectiveModel::time(OpKind collective, Bytes bytes, const Group
           is_fitted(collective, group) ? Provenance::fitted : Provenance::modelled};
 }
 
+CollectiveTime CollectiveModel::time(const RowsExchanged& rows, const GroupShape& group,
+                                     int sms) const {
+  assert(sms >= 2 && sms % 2 == 0);
+  if (group.ranks == 1 || rows.tokens <= 0) return {};
+  const Protocol& simple = kProtocols.back();
+  const int r = group.ranks_per_node, nodes = group.nodes;
+  double latency = simple.ring_base * 1e-6;
+  double busy = sm_seconds(rows, nodes > 1, sms), link = 0;
+  if (r > 1) {
+    latency += std::max((simple.ring_nvlink - kWireNvlinkUs) * 1e-6 + nvlink_latency_, 0.0);
+    const double others = rows.sent() * (r - 1) / r;
+    busy =
+        std::max(busy, others / bus_bandwidth_.at(OpKind::all_to_all)[static_cast<std::size_t>(r)]);
+    link = others / nvlink_bandwidth_;
+  }
+  if (nodes > 1) {
+    latency += std::max((simple.ring_net - kWireNetUs) * 1e-6 + nic_latency_, 0.0) +
+               kPeerLatency * (nodes - 1);
+    const double others = rows.to_nodes() * r * (nodes - 1) / nodes;
+    link = others / egress(group);
+    busy = std::max(busy, link / kNicEfficiency);
+  }
+  return {latency + busy, link, sms, Provenance::modelled};
+}
+
 }  // namespace steploom

@@ -37,6 +37,10 @@
 //   point to point  S / (E of one rank) + a latency
 // Each is the least over NCCL's protocols (LL, LL128, Simple), whose latencies and bandwidths are
 // those of NCCL's own tuning model; all-reduce takes the faster of ring and tree.
+//
+// Rows that go to experts by kernels of their own (expert_exchange.h) take the longest of the SMs'
+// time, of what NVLink carries at V and of what the node's NICs carry at E; their latency is that
+// of NCCL's Simple, as are the rates of large sizes, and one message for every other node.
 #pragma once
 
 #include <cstdint>
@@ -46,6 +50,7 @@
 
 #include "sim/cluster.h"
 #include "sim/cost.h"
+#include "sim/expert_exchange.h"
 #include "sim/profile.h"
 
 namespace steploom {
@@ -85,6 +90,9 @@ class CollectiveModel {
   // `inside`: as CostQuery has it.
   CollectiveTime time(OpKind collective, Bytes bytes, const GroupShape& group, int ctas = 0,
                       Bytes inside = 0) const;
+
+  // Likewise, of an exchange of rows by so many SMs, an even number.
+  CollectiveTime time(const RowsExchanged& rows, const GroupShape& group, int sms) const;
 
  private:
   // The curve that gives the time of so many bytes; nullptr: none of this collective and size.

@@ -11,7 +11,7 @@ auto key(const CostQuery& q) {
   const Work& w = q.work;
   return std::tuple(w.kind, w.phase, w.precision, w.m, w.n, w.k, w.groups, w.heads, w.kv_heads,
                     w.head_dim, w.v_head_dim, w.window, w.chunked, w.both_ways, w.keys, w.bytes,
-                    w.fresh, std::bit_cast<std::uint64_t>(w.elementwise),
+                    w.exchange, w.node_limit, w.fresh, std::bit_cast<std::uint64_t>(w.elementwise),
                     std::bit_cast<std::uint64_t>(w.skew), q.group.ranks, q.group.nodes,
                     q.group.ranks_per_node, q.ctas, q.parts, q.inside);
 }

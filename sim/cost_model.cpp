@@ -171,7 +171,11 @@ Cost CostModel::collective(const CostQuery& query) const {
   const GroupShape& group = query.group;
   Cost cost;
   if (group.ranks <= 1 || w.bytes <= 0) return cost;
-  const CollectiveTime time = collectives_.time(w.kind, w.bytes, group, query.ctas, query.inside);
+  const CollectiveTime time =
+      w.exchange == ExpertExchange::parts
+          ? collectives_.time(w.kind, w.bytes, group, query.ctas, query.inside)
+          : collectives_.time(rows_exchanged(w, group), group,
+                              query.ctas > 0 ? query.ctas : kExchangeSms);
   cost.time = to_picoseconds(time.seconds);
   cost.provenance = time.provenance;
   cost.sms =

@@ -48,6 +48,10 @@ PlanShapes shapes_to_measure(const Setting& s, const Layout& layout) {
                   const double time = static_cast<double>(op.duration) * times;
                   whole += time;
                   if (op.duration == 0) return;
+                  if (w.exchange != ExpertExchange::parts) {  // no kernel of ours, nor NCCL's
+                    others[point_key(w)] += time;
+                    return;
+                  }
                   if (is_communication(w.kind)) {
                     if (info.provenance != Provenance::modelled) return;
                     const std::int32_t g =

@@ -267,49 +267,6 @@ TEST(CollectivesElsewhere, SixteenThousandGpus) {
   EXPECT_LT(all / part, 1.1);  // twice the hops: latency alone
 }
 
-// DeepEP's combine over InfiniBand, 4096 tokens of 7168 bf16 numbers, top 8 of 256 experts in at
-// most four groups of nodes (aiconfigurator's tables; the groups are assumed, docs/accuracy.md),
-// against an all-to-all that moves what it moves: a token goes once to every other node that it has
-// an expert on.
-struct DeepEp {
-  int nodes;
-  int groups;                        // nodes that a token may go to
-  std::array<double, 3> combine_us;  // at 16, 20 and 24 SMs
-};
-
-TEST(CollectivesElsewhere, GrowOverNodesAsDeepEpDoes) {
-  constexpr double kToken = 7168 * 2;
-  const Cluster c = load_cluster("h200-sxm-141gb", 8);
-  const CollectiveModel model(built_in_profile("h200-sxm-141gb"), c);
-  double before = 0, before_measured = 0;
-  for (const DeepEp& row : {DeepEp{2, 2, {2560, 2099, 1777}}, DeepEp{4, 4, {3545, 3528, 3522}},
-                            DeepEp{8, 4, {4587, 4461, 4475}}}) {
-    // Nodes that eight independent choices among `groups` reach, and the part of them that is
-    // not the token's own.
-    const double reached = row.groups * (1 - std::pow(1 - 1.0 / row.groups, 8));
-    const double others = reached * (row.nodes - 1) / row.nodes;
-    // Of S bytes a rank, an all-to-all sends (N−1)/N to other nodes.
-    const double size = 4096 * others * kToken * row.nodes / (row.nodes - 1);
-    const double us =
-        1e6 *
-        model.time(OpKind::all_to_all, static_cast<Bytes>(size), {8 * row.nodes, row.nodes, 8})
-            .seconds;
-    EXPECT_GT(us, before);
-    EXPECT_GT(row.combine_us[2], before_measured);
-    before = us;
-    before_measured = row.combine_us[2];
-    for (const double measured : row.combine_us) {
-      if (row.nodes > 2) {
-        EXPECT_NEAR(us / measured, 1, 0.25) << row.nodes << " nodes";
-      } else {
-        // Two nodes are still bound by the SMs that copy, which falls with their number: the
-        // links' time is below all three and nears them.
-        EXPECT_LT(us, measured);
-      }
-    }
-  }
-}
-
 // At large sizes between nodes the NIC is busy for its efficiency's share of the time.
 TEST_F(Collectives, LinkIsBusyForItsShare) {
   for (const OpKind kind : {OpKind::all_gather, OpKind::all_to_all, OpKind::all_reduce}) {
