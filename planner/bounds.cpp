@@ -12,6 +12,7 @@
 #include "planner/memory_parts.h"
 #include "planner/ranks.h"
 #include "planner/routed_bound.h"
+#include "planner/saved_before_backward.h"
 #include "sim/flat_program.h"
 #include "sim/portable_math.h"
 
@@ -47,6 +48,7 @@ void BoundModel::Digest::add(const Digest& other, std::int64_t times) {
   weight.add(other.weight, n);
   forward_energy.add(other.forward_energy, n);
   backward_energy.add(other.backward_energy, n);
+  exchanges += other.exchanges * times;
   forward_passage += other.forward_passage * times;
   backward_passage += other.backward_passage * times;
   saved += other.saved * times;
@@ -241,6 +243,9 @@ BoundModel::Digest BoundModel::measure(Part part, Kind kind, const Layout& l) {
   d.weight = longest_from(w, StreamKind::compute);
   d.forward_load = load_of(f);
   d.backward_load = load_of(whole);
+  for (const Block* block : {&f, &whole})
+    for (const OpTemplate& op : block->body.ops)
+      if (op.stream == static_cast<std::uint16_t>(StreamKind::ep)) d.exchanges += op.duration;
   // The first stage makes its input itself.
   const bool from_start = part == Part::embedding || l.partition.cuts();
   d.forward_passage = (from_start ? d.forward : longest_from(f, StreamKind::pp_recv)).time[0];
@@ -259,7 +264,7 @@ const BoundModel::Digest& BoundModel::digest(Part part, Kind kind, const Layout&
   as.replicate = 1;
   if (as.dw != WeightPlacement::none) as.dw = WeightPlacement::solved;
   as.bucket = as.grad_micro = 0;
-  as.a2a_first = false;
+  as.a2a_first = as.weave = false;
   as.schedule =
       splits_backward(l.schedule) ? PipelineOrder::zb_h1 : PipelineOrder::one_forward_one_backward;
   as.stages.clear();
@@ -315,6 +320,7 @@ BoundModel::Digest BoundModel::layer(Kind kind, const Layout& l) {
   sum.forward_load.add(f.forward_load);
   sum.backward_load = a.backward_load;
   sum.backward_load.add(f.backward_load);
+  sum.exchanges = a.exchanges + f.exchanges;
   sum.forward_passage = a.forward_passage + f.forward_passage;
   sum.backward_passage = a.backward_passage + f.backward_passage;
   sum.saved = a.saved + f.saved;
@@ -431,51 +437,6 @@ BoundModel::Digest BoundModel::chunk(const Layout& l, const StageSpan& span_of) 
   return sum;
 }
 
-namespace {
-
-// How many forward passes a rank runs before any backward one, and what they leave, by what a
-// micro-batch leaves on each chunk.
-Bytes saved_before_backward(const Layout& l, int rank, std::int64_t m,
-                            const std::vector<Bytes>& saved) {
-  const std::int64_t behind = l.pp - 1 - rank;  // ranks
-  std::int64_t passes = 1;                      // searched: the least that there must be
-  switch (l.schedule) {
-    case PipelineOrder::one_forward_one_backward:
-      passes = (l.vpp == 1 ? behind : 2 * behind) + 1;
-      break;
-    case PipelineOrder::zb_h1:
-    case PipelineOrder::interleaved_zb:
-      passes = behind + 1;
-      break;
-    case PipelineOrder::zb_h2:
-      passes = 2 * behind + 1;
-      break;
-    case PipelineOrder::gpipe:
-    case PipelineOrder::looped_bfs:
-      passes = l.vpp * m;
-      break;
-    case PipelineOrder::searched:
-      break;
-  }
-  if (l.vpp == 1) return std::min(passes, m) * saved.front();
-  // So many micro-batches in turn on every chunk.
-  const std::int64_t group = l.schedule == PipelineOrder::looped_bfs ? m
-                             : l.vpp_group == 0                      ? l.pp
-                                                                     : l.vpp_group;
-  const std::int64_t round = group * l.vpp;
-  if (l.schedule != PipelineOrder::looped_bfs) passes += (l.vpp - 1) * group;
-  passes = std::min(passes, m / group * round);  // of whole groups
-  Bytes sum = 0;
-  for (int chunk = 0; chunk < l.vpp; ++chunk) {
-    const std::int64_t rest = passes % round - chunk * group;
-    sum += saved[static_cast<std::size_t>(chunk)] *
-           (passes / round * group + std::clamp<std::int64_t>(rest, 0, group));
-  }
-  return sum;
-}
-
-}  // namespace
-
 Bound BoundModel::bound(const Layout& l) {
   const std::int64_t m = l.micro_batches(s_.work.global_batch);
   Picoseconds before_forward = 0, before_backward = 0, longest = 0;
@@ -484,30 +445,37 @@ Bound BoundModel::bound(const Layout& l) {
   optimizer(l, last);
   layer_.fill(std::nullopt);
   const bool split = splits_backward(l.schedule);
+  const bool by_load = l.weave || mixes_backward(l.schedule);
   for (int rank = 0; rank < l.pp; ++rank) {
     const std::vector<StageSpan> spans = rank_spans(s_.model, l, rank);
     ClockedTime path, loaded;  // of its kernels alone
+    ClockedTime exchanged;     // of its experts' exchanges alone
     ClockedEnergy energy;
     std::vector<Bytes> saved;
     Digest first;
     for (const StageSpan& span_of : spans) {
       const Digest d = chunk(l, span_of);
       if (span_of.chunk == 0) first = d;
-      path.add(d.forward, static_cast<double>(m));
-      path.add(d.backward, static_cast<double>(m));
-      loaded.add(d.forward, static_cast<double>(m));
-      loaded.add(d.backward_load, static_cast<double>(m));
-      path.add(d.weight, static_cast<double>(m));
+      const auto times = static_cast<double>(m);
+      path.add(l.weave ? d.forward_load : d.forward, times);
+      path.add(by_load ? d.backward_load : d.backward, times);
+      if (!by_load) path.add(d.weight, times);
+      loaded.add(d.forward, times);
+      loaded.add(d.backward_load, times);
+      exchanged.add({{m * d.exchanges, m * d.exchanges}, {}});
       energy.add(d.forward_energy, static_cast<double>(m));
       energy.add(d.backward_energy, static_cast<double>(m));
       saved.push_back(d.saved);
     }
     loaded.add(last.backward);
+    exchanged.add(last.backward);
     if (!split || rank == 0) path.add(last.backward);
     if (rank == 0) energy.add(last.backward_energy);
     longest = std::max(longest, least(before_forward + before_backward, path, energy));
     if (l.dw != WeightPlacement::none)
       longest = std::max(longest, least(before_forward + before_backward, loaded, energy));
+    if (l.weave && !split)
+      longest = std::max(longest, least(before_forward + before_backward, exchanged, energy));
     before_forward += first.forward_passage;
     if (!split) before_backward += first.backward_passage;
     const Bytes in_flight = saved_before_backward(l, rank, m, saved);

@@ -21,8 +21,11 @@
 //
 // Where weight gradients are placed (Layout::dw) those of one layer fill the gaps of another: B_s
 // then is without them, and a second T has the time of all of a backward pass's kernels in its
-// place. Where ranges of the forward pass run in parts (Layout::partition) F_s and f_s are the time
-// of their kernels, whole or in parts, whichever is less.
+// place. Where passes are woven (Layout::weave) a stage's kernels run one after another, and so do
+// its exchanges: T has the time of these or of those in place of spans; likewise of backward passes
+// some of which are in two parts (mixes_backward). Where ranges of the forward pass run in parts
+// (Layout::partition) F_s and f_s are the time of their kernels, whole or in parts, whichever is
+// less.
 //
 // Likewise the memory of a rank is never less than its fixed part plus what the micro-batches in
 // flight leave for their backward passes, in the order of its slots (1F1B: min(p − s, m) of them).
@@ -97,7 +100,8 @@ class BoundModel {
   struct Digest {
     ClockedTime forward, backward;  // spans; backward without weight gradients that are placed
     ClockedTime forward_load, backward_load;
-    ClockedTime weight;  // where the schedule has weight gradients apart
+    ClockedTime weight;         // where the schedule has weight gradients apart
+    Picoseconds exchanges = 0;  // of both passes' experts
     ClockedEnergy forward_energy, backward_energy;
     Picoseconds forward_passage = 0;
     Picoseconds backward_passage = 0;
