@@ -13,6 +13,7 @@
 #include "planner/ranks.h"
 #include "planner/routed_bound.h"
 #include "planner/saved_before_backward.h"
+#include "planner/weave.h"
 #include "sim/flat_program.h"
 #include "sim/portable_math.h"
 
@@ -45,6 +46,8 @@ void BoundModel::Digest::add(const Digest& other, std::int64_t times) {
   backward.add(other.backward, n);
   forward_load.add(other.forward_load, n);
   backward_load.add(other.backward_load, n);
+  forward_segments.add(other.forward_segments, n);
+  backward_segments.add(other.backward_segments, n);
   weight.add(other.weight, n);
   forward_energy.add(other.forward_energy, n);
   backward_energy.add(other.backward_energy, n);
@@ -65,10 +68,19 @@ BoundModel::BoundModel(const Setting& setting, CostCache& costs)
 
 // Longest path to the end of the last compute operator, over the operators that start only after
 // something on stream `from`: its other operators may have run before. From compute it is the span,
-// from pp_recv the passage. Gaps count between these operators, not before the first: whether a
-// block before it makes one is another block's affair.
-ClockedTime BoundModel::longest_from(const Block& b, StreamKind from) const {
+// from pp_recv the passage. Of the operators from `first` to before `last`. Gaps count between
+// these operators, not before the first: whether a block before it makes one is another block's
+// affair.
+ClockedTime BoundModel::longest_from(const Block& b, StreamKind from, std::uint32_t first,
+                                     std::uint32_t last) const {
   const auto origin = static_cast<std::size_t>(from);
+  last = std::min(last, static_cast<std::uint32_t>(b.body.ops.size()));
+  std::int32_t since = 1;  // on the stream, what counts first
+  for (std::uint32_t i = first; first > 0 && i < last; ++i)
+    if (b.body.ops[i].stream == origin) {
+      since = b.sequence[i];
+      break;
+    }
   ClockedTime longest;
   for (std::size_t anchor = 0; anchor < (law_.known() ? 2U : 1U); ++anchor) {
     const int mhz = anchor == 0 ? law_.most_mhz : slow_mhz_;
@@ -77,10 +89,10 @@ ClockedTime BoundModel::longest_from(const Block& b, StreamKind from) const {
     std::array<Picoseconds, kStreamKinds> stream;
     stream.fill(kNothingBefore);
     std::array<double, kStreamKinds> stream_cycles{};
-    for (std::size_t i = 0; i < b.body.ops.size(); ++i) {
+    for (std::size_t i = first; i < last; ++i) {
       const OpTemplate& op = b.body.ops[i];
       const bool starts_it = origin == kCompute && op.stream == kCompute;
-      if (!starts_it && b.known[i][origin] == 0) continue;
+      if (!starts_it && b.known[i][origin] < since) continue;
       Picoseconds start = std::max<Picoseconds>(0, stream[op.stream] + op.stream_gap);
       double path = stream_cycles[op.stream];
       for (std::uint32_t d = 0; d < op.deps; ++d) {
@@ -99,6 +111,17 @@ ClockedTime BoundModel::longest_from(const Block& b, StreamKind from) const {
     }
   }
   return longest;
+}
+
+// The spans of what lies between the cuts of a woven block.
+ClockedTime BoundModel::segments_of(const Block& b) const {
+  ClockedTime sum;
+  std::uint32_t first = 0;
+  for (const std::uint32_t cut : cuts_of(b.body)) {
+    sum.add(longest_from(b, StreamKind::compute, first, cut));
+    first = cut;
+  }
+  return sum;
 }
 
 ClockedTime BoundModel::load_of(const Block& b) const {
@@ -243,6 +266,10 @@ BoundModel::Digest BoundModel::measure(Part part, Kind kind, const Layout& l) {
   d.weight = longest_from(w, StreamKind::compute);
   d.forward_load = load_of(f);
   d.backward_load = load_of(whole);
+  if (s_.runtime.weaves != Weaves::no) {
+    d.forward_segments = segments_of(f);
+    d.backward_segments = segments_of(whole);
+  }
   for (const Block* block : {&f, &whole})
     for (const OpTemplate& op : block->body.ops)
       if (op.stream == static_cast<std::uint16_t>(StreamKind::ep)) d.exchanges += op.duration;
@@ -320,6 +347,10 @@ BoundModel::Digest BoundModel::layer(Kind kind, const Layout& l) {
   sum.forward_load.add(f.forward_load);
   sum.backward_load = a.backward_load;
   sum.backward_load.add(f.backward_load);
+  sum.forward_segments = a.forward_segments;
+  sum.forward_segments.add(f.forward_segments);
+  sum.backward_segments = a.backward_segments;
+  sum.backward_segments.add(f.backward_segments);
   sum.exchanges = a.exchanges + f.exchanges;
   sum.forward_passage = a.forward_passage + f.forward_passage;
   sum.backward_passage = a.backward_passage + f.backward_passage;
@@ -445,7 +476,7 @@ Bound BoundModel::bound(const Layout& l) {
   optimizer(l, last);
   layer_.fill(std::nullopt);
   const bool split = splits_backward(l.schedule);
-  const bool by_load = l.weave || mixes_backward(l.schedule);
+  const bool mixed = mixes_backward(l.schedule);
   for (int rank = 0; rank < l.pp; ++rank) {
     const std::vector<StageSpan> spans = rank_spans(s_.model, l, rank);
     ClockedTime path, loaded;  // of its kernels alone
@@ -457,9 +488,9 @@ Bound BoundModel::bound(const Layout& l) {
       const Digest d = chunk(l, span_of);
       if (span_of.chunk == 0) first = d;
       const auto times = static_cast<double>(m);
-      path.add(l.weave ? d.forward_load : d.forward, times);
-      path.add(by_load ? d.backward_load : d.backward, times);
-      if (!by_load) path.add(d.weight, times);
+      path.add(l.weave ? d.forward_segments : d.forward, times);
+      path.add(mixed ? d.backward_load : l.weave ? d.backward_segments : d.backward, times);
+      if (!mixed) path.add(d.weight, times);
       loaded.add(d.forward, times);
       loaded.add(d.backward_load, times);
       exchanged.add({{m * d.exchanges, m * d.exchanges}, {}});

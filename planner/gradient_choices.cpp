@@ -18,8 +18,12 @@ bool over_replicas(CommGroup g) {
          g == CommGroup::expert_dp_outer;
 }
 
+// What most layouts break first: asking every rule takes as long as a bound.
 bool may_weave(const Setting& s, Layout l) {
-  if (s.runtime.weaves == Weaves::no) return false;
+  if (s.runtime.weaves == Weaves::no || l.recompute == Recompute::full || l.zero > 1 ||
+      l.chunks > 1 || l.partition.cuts() || l.tp_overlap)
+    return false;
+  if (s.runtime.weaves == Weaves::interleaved && l.pp > 1 && l.vpp == 1) return false;
   l.weave = true;
   return !refuse({s.model, s.work, l, s.cluster.devices(), &s.runtime, s.cluster.devices_per_node});
 }
@@ -49,7 +53,7 @@ std::vector<GradientChoices> gradient_choices(const Setting& s, const Layout& l)
       l.dw != WeightPlacement::none || l.bucket != 0 || l.grad_micro != 0 || l.a2a_first || l.weave;
   if (said) return out;
   const bool exchanges = s.model.has_moe() && l.ep > 1;
-  if (exchanges && !l.tp_overlap && may_weave(s, l)) {
+  if (exchanges && may_weave(s, l)) {
     out.push_back({l, {}});
     out.back().placed.weave = true;
   }

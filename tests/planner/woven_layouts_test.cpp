@@ -121,7 +121,7 @@ TEST(WovenLayouts, PairsFollowOneAnother) {
       for (const int group : {p, 2 * p}) {
         const auto step = [&](std::int64_t m) {
           ScheduleSlots slots;
-          for (int r = 0; r < p; ++r) slots.push_back(interleaved(r, {p, v, group, m}));
+          for (int r = 0; r < p; ++r) slots.push_back(interleaved(r, {p, v, group, m, true}));
           const ScheduleTimes times =
               times_of(even_problem(Placement::loop, {p, v, group, m}, costs), slots);
           EXPECT_EQ(times.fault, "") << p << ' ' << v;
