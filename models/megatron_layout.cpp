@@ -210,6 +210,7 @@ std::string megatron_layout(const MegatronRun& run, const ModelSpec& m) {
   if (!stages.empty()) text += ",stages=" + stages;
   if (overlaps_tp(run, m)) text += ",tp_overlap=1";
   text += dispatcher_of(run, m);
+  if (run.has("overlap-moe-expert-parallel-comm")) text += ",weave=1";
   return text + ",recompute=" + recompute_of(run);
 }
 

@@ -21,6 +21,8 @@ enum class Kernels : std::uint8_t {
   torch_eager,  // PyTorch's own, several each (eager_kernels.h)
 };
 
+enum class Weaves : std::uint8_t { no, interleaved, any };
+
 struct Runtime {
   std::string name;  // "megatron-core"
   Kernels kernels = Kernels::fused;
@@ -66,6 +68,9 @@ struct Runtime {
   // Can run pipeline schedules other than 1F1B, interleaved or not, and weight gradients as passes
   // of their own (Layout::schedule); off: rules refuse them, `plan` tries none.
   bool pipeline_orders = false;
+  // Can run forward and backward passes woven together (Layout::weave): not, with one stage or
+  // several chunks a rank, or always; no: rules refuse it, `plan` tries none.
+  Weaves weaves = Weaves::no;
   // Operators name everything that their kernels touch, statistics and routing included, in the
   // order of operands.h: what can be executed. Off: only what fixes order and most of the memory.
   bool complete_operands = false;
