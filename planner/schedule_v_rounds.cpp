@@ -101,8 +101,8 @@ class VRounds {
     int chunk = 0;
     const auto all = [&](std::size_t r) { return ranks_[r].forward[0] + ranks_[r].forward[1]; };
     for (std::size_t r = 1; r < p; ++r)
-      while (all(r) < all(r - 1) || (ranks_[r].forward[1] <= ranks_[r - 1].forward[1] &&
-                                     ranks_[r - 1].forward[1] < m_)) {
+      while (all(r) < all(r - 1) ||
+             (ranks_[r].forward[1] <= ranks_[r - 1].forward[1] && ranks_[r - 1].forward[1] < m_)) {
         for (std::size_t k = p; k-- > r;)
           if (ranks_[k].forward[chunk] < m_ && !put(k, SlotKind::forward, chunk)) return false;
         chunk = 1 - chunk;

@@ -1,7 +1,7 @@
-// The rules by which zero-bubble's own scheduler lays out stages in line and in a V (arXiv 2401.10241,
-// section 3.1 and its code, github.com/sail-sg/zero-bubble-pipeline-parallelism), told again as an
-// oracle: ours must never be longer. Nothing here uses ScheduleState. One message time, W needs all
-// that F saved; in a V all stages are alike, as they are there.
+// The rules by which zero-bubble's own scheduler lays out stages in line and in a V (arXiv
+// 2401.10241, section 3.1 and its code, github.com/sail-sg/zero-bubble-pipeline-parallelism), told
+// again as an oracle: ours must never be longer. Nothing here uses ScheduleState. One message time,
+// W needs all that F saved; in a V all stages are alike, as they are there.
 #pragma once
 
 #include <algorithm>
@@ -14,8 +14,8 @@
 namespace steploom {
 
 struct ZeroBubbleRules {
-  bool idle_before_first_b = false;  // no forward pass that would delay the first B
-  bool prefer_b = false;             // leave out forward passes for B's
+  bool idle_before_first_b = false;                  // no forward pass that would delay the first B
+  bool prefer_b = false;                             // leave out forward passes for B's
   bool fill_forward = false, fill_backward = false;  // W's even where a rank may idle
 };
 
@@ -41,7 +41,9 @@ class ZeroBubbleLine {
     return kind == 0 ? c.forward : kind == 1 ? c.data : c.weight;
   }
   Picoseconds comm() const { return q_.stages[0].to_next; }
-  Bytes held(std::size_t j) const { return static_cast<Bytes>(n(0, j)) - static_cast<Bytes>(n(2, j)); }
+  Bytes held(std::size_t j) const {
+    return static_cast<Bytes>(n(0, j)) - static_cast<Bytes>(n(2, j));
+  }
   Picoseconds arrives(std::size_t kind, std::size_t j) const {
     if (kind == 0 && j > 0) return ends_[0][j - 1][n(0, j)] + comm();
     if (kind == 1 && j + 1 < p_) return ends_[1][j + 1][n(1, j)] + comm();
@@ -54,7 +56,8 @@ class ZeroBubbleLine {
     if (kind == 0 && j > 0 && n(0, j) >= n(0, j - 1)) broken_ = true;
     if (kind == 1 && n(1, j) >= n(0, j)) broken_ = true;
     if (broken_) return;
-    constexpr SlotKind kKinds[]{SlotKind::forward, SlotKind::backward_data, SlotKind::backward_weight};
+    constexpr SlotKind kKinds[]{SlotKind::forward, SlotKind::backward_data,
+                                SlotKind::backward_weight};
     const Picoseconds start = kind == 2 ? now_[j] : std::max(now_[j], arrives(kind, j));
     if (n(0, j) > 0) idle_[j] += start - now_[j];
     slots[j].push_back({kKinds[kind], static_cast<std::int32_t>(n(kind, j))});
@@ -80,7 +83,8 @@ class ZeroBubbleLine {
     for (std::size_t j = p_ - 1; j-- > 0;) {
       Picoseconds end = now_[j];
       while (1 + more[j] < m_ && held(j) + static_cast<Bytes>(more[j]) + 1 <= q_.limit[j]) {
-        if (rules_.idle_before_first_b ? end + cost(0, j) > last + comm() : end >= last + comm()) break;
+        if (rules_.idle_before_first_b ? end + cost(0, j) > last + comm() : end >= last + comm())
+          break;
         end += cost(0, j);
         ++more[j];
       }
@@ -174,7 +178,8 @@ class ZeroBubbleV {
     return kind == 0 ? c.forward : kind == 1 ? c.data : c.weight;
   }
   Bytes held(std::size_t j) const {
-    return static_cast<Bytes>(n(0, 0, j) + n(0, 1, j)) - static_cast<Bytes>(n(2, 0, j) + n(2, 1, j));
+    return static_cast<Bytes>(n(0, 0, j) + n(0, 1, j)) -
+           static_cast<Bytes>(n(2, 0, j) + n(2, 1, j));
   }
   // The rank whose pass of the same chunk comes before; p: none.
   std::size_t from(std::size_t c, std::size_t j) const {
@@ -187,7 +192,8 @@ class ZeroBubbleV {
     return i < n(kind, c, other) ? ends_[kind][c][other][i] + q_.stages[0].to_next : -1;
   }
   bool put(std::size_t kind, std::size_t c, std::size_t j) {
-    constexpr SlotKind kKinds[]{SlotKind::forward, SlotKind::backward_data, SlotKind::backward_weight};
+    constexpr SlotKind kKinds[]{SlotKind::forward, SlotKind::backward_data,
+                                SlotKind::backward_weight};
     const std::size_t i = n(kind, c, j);
     if (i >= m_ || (kind == 0 && held(j) + 1 > q_.limit[j])) return false;
     const Picoseconds input = kind == 2 ? 0 : arrives(kind, c, j, i);
@@ -213,8 +219,8 @@ class ZeroBubbleV {
   bool weights_before(std::size_t kind, std::size_t c, std::size_t j, bool fill) {
     const Picoseconds input = arrives(kind, c, j, n(kind, c, j));
     while (from(c, j) < p_ && !waiting_[j].empty() && input >= now_[j] + cost(2)) weight(j);
-    const Picoseconds most = std::max(
-        most_idle(), *std::max_element(approved_.begin(), approved_.end()) - approved_[j]);
+    const Picoseconds most =
+        std::max(most_idle(), *std::max_element(approved_.begin(), approved_.end()) - approved_[j]);
     if (fill && from(c, j) < p_ && !waiting_[j].empty() && input - now_[j] > most - idle[j])
       weight(j);
     return put(kind, c, j);
@@ -281,7 +287,8 @@ class ZeroBubbleV {
   const ZeroBubbleRules rules_;
   std::vector<Picoseconds> approved_;
   std::size_t p_, m_;
-  std::array<std::array<std::vector<std::vector<Picoseconds>>, 2>, 3> ends_;  // by kind, chunk, rank
+  std::array<std::array<std::vector<std::vector<Picoseconds>>, 2>, 3>
+      ends_;  // by kind, chunk, rank
   std::vector<Picoseconds> now_;
   std::vector<std::vector<std::size_t>> waiting_;  // by rank: chunks of W's
 };
