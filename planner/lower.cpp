@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <limits>
 #include <map>
 #include <tuple>
 #include <utility>
@@ -16,6 +17,7 @@
 #include "sim/check.h"
 #include "sim/fold.h"
 #include "sim/kernel_class.h"
+#include "sim/step_clock.h"
 
 namespace steploom {
 namespace {
@@ -70,8 +72,15 @@ CommGroup role_in(const ProcessGroup& g, std::size_t member) {
 
 class Lowering {
  public:
-  Lowering(const Setting& s, const Layout& l, CostCache& costs, Folding folding)
-      : s_(s), l_(l), costs_(costs), table_(rank_table(s.model, l, s.cluster)), links_{s.cluster} {
+  // `order`: what ranks run in place of what the layout asks for; nullptr: that.
+  Lowering(const Setting& s, const Layout& l, CostCache& costs, Folding folding,
+           const ScheduleSlots* order = nullptr)
+      : s_(s),
+        l_(l),
+        costs_(costs),
+        order_(order),
+        table_(rank_table(s.model, l, s.cluster)),
+        links_{s.cluster} {
     for (std::size_t r = 0; r < table_.stage.size(); ++r) rank_kind_.push_back(kind_of(r));
     if (s.work.routing.uneven() && s.model.has_moe()) load_ranks();
     const RankGraph graph = rank_graph();
@@ -264,7 +273,7 @@ class Lowering {
     if (slots_.empty()) {
       const std::int64_t m = l_.micro_batches(s_.work.global_batch);
       const bool search = l_.schedule == PipelineOrder::searched;
-      for (const RankSlots& slots : search ? searched(m) : slots_of(l_, m))
+      for (const RankSlots& slots : order_ ? *order_ : search ? searched(m) : slots_of(l_, m))
         slots_.push_back(with_passes(slots, l_.vpp));
     }
     return slots_[static_cast<std::size_t>(stage)];
@@ -280,7 +289,29 @@ class Lowering {
       stages.push_back({block(Pass::forward), block(Pass::backward), block(Pass::weight),
                         s_.cluster.device.memory - fixed_of(r).fixed()});
     }
-    return searched_schedule(stages, m);
+    return soonest(searched_schedules(stages, m));
+  }
+
+  // The one that ends soonest when replayed. Passes of one rank may overlap more than the
+  // scheduler's times say, but hardly by kMargin.
+  ScheduleSlots soonest(std::vector<TimedSchedule>&& orders) const {
+    constexpr Picoseconds kMargin = 16;  // 1 / this
+    if (orders.size() == 1) return std::move(orders.front().slots);
+    ScheduleSlots* best = nullptr;
+    Picoseconds least = std::numeric_limits<Picoseconds>::max();
+    for (TimedSchedule& order : orders) {
+      if (best != nullptr && order.step - order.step / kMargin >= least) continue;
+      Lowered lowered = Lowering(s_, l_, costs_, Folding::folded, &order.slots).run();
+      ClockedProgram clocked(lowered.program);
+      if (best != nullptr && !clocked.may_beat(least)) continue;
+      const Replay r = clocked.replay(s_.replaying());
+      const bool fits =
+          *std::max_element(r.peak_memory.begin(), r.peak_memory.end()) <= s_.cluster.device.memory;
+      if (!fits || r.makespan >= least) continue;
+      best = &order.slots;
+      least = r.makespan;
+    }
+    return std::move(best != nullptr ? *best : orders.front().slots);
   }
 
   // Megatron's and PyTorch's sharded data parallelism refuses a single connection
@@ -411,6 +442,7 @@ class Lowering {
   const Setting& s_;
   const Layout& l_;
   CostCache& costs_;
+  const ScheduleSlots* order_;
   RankTable table_;
   Links links_;
   Fold fold_;

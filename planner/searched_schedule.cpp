@@ -52,6 +52,17 @@ Balance balance_of(const BlockTemplate& block) {
   return {held, most - std::max<Bytes>(held, 0)};
 }
 
+RankSlots in_two(const RankSlots& slots) {
+  RankSlots out;
+  for (SlotSpec slot : slots) {
+    const bool whole = slot.kind == SlotKind::backward;
+    if (whole) slot.kind = SlotKind::backward_data;
+    out.push_back(slot);
+    if (whole) out.push_back({SlotKind::backward_weight, slot.micro_batch, slot.chunk});
+  }
+  return out;
+}
+
 }  // namespace
 
 ScheduleProblem schedule_problem(const std::vector<StageBlocks>& stages,
@@ -75,11 +86,24 @@ ScheduleProblem schedule_problem(const std::vector<StageBlocks>& stages,
   return problem;
 }
 
-ScheduleSlots searched_schedule(const std::vector<StageBlocks>& stages,
-                                std::int64_t micro_batches) {
+std::vector<TimedSchedule> searched_schedules(const std::vector<StageBlocks>& stages,
+                                              std::int64_t micro_batches) {
   const ScheduleProblem problem = schedule_problem(stages, micro_batches);
-  if (std::optional<FoundSchedule> found = search_schedule(problem)) return std::move(found->slots);
-  return zb_h1_schedule(problem.shape);
+  std::optional<FoundSchedule> found = search_schedule(problem);
+  if (!found) return {{0, zb_h1_schedule(problem.shape)}};
+  std::vector<TimedSchedule> out{{found->step, std::move(found->slots)}};
+  for (const NamedSchedule& named : named_schedules()) {
+    if (named.placement != problem.placement || !refusal(named, problem.shape).empty()) continue;
+    ScheduleSlots slots = named.slots(problem.shape);
+    for (RankSlots& rank : slots) rank = in_two(rank);
+    const ScheduleTimes times = times_of(problem, slots);
+    const bool known = std::any_of(out.begin(), out.end(),
+                                   [&](const TimedSchedule& t) { return t.slots == slots; });
+    if (times.fits(problem) && !known) out.push_back({times.step, std::move(slots)});
+  }
+  std::stable_sort(out.begin() + 1, out.end(),
+                   [](const TimedSchedule& a, const TimedSchedule& b) { return a.step < b.step; });
+  return out;
 }
 
 }  // namespace steploom

@@ -21,7 +21,15 @@ struct StageBlocks {
 ScheduleProblem schedule_problem(const std::vector<StageBlocks>& stages,
                                  std::int64_t micro_batches);
 
-// One stage a rank. Where nothing fits, ZB-H1: the layout then has too little memory.
-ScheduleSlots searched_schedule(const std::vector<StageBlocks>& stages, std::int64_t micro_batches);
+// What the scheduler finds, then the named schedules of stages in line that fit, whole backward
+// passes as B and W, by their times. Where nothing fits ZB-H1 alone: the layout then has too little
+// memory. One stage a rank. The times know of no clock, no contention and not how few messages are
+// under way: the shortest of them when replayed is lower.cpp's to find.
+struct TimedSchedule {
+  Picoseconds step = 0;
+  ScheduleSlots slots;
+};
+std::vector<TimedSchedule> searched_schedules(const std::vector<StageBlocks>& stages,
+                                              std::int64_t micro_batches);
 
 }  // namespace steploom
