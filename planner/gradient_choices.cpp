@@ -41,7 +41,8 @@ std::vector<GradientChoices> gradient_choices(const Setting& s, const Layout& l)
   const bool said =
       l.dw != WeightPlacement::none || l.bucket != 0 || l.grad_micro != 0 || l.a2a_first;
   if (said || !s.runtime.places_gradients) return out;
-  const bool exchanges = s.model.has_moe() && l.ep > 1;
+  // Passes of their own have no place to choose.
+  const bool exchanges = s.model.has_moe() && l.ep > 1 && !splits_backward(l.schedule);
   if (exchanges)
     for (const WeightPlacement how : {WeightPlacement::lancet, WeightPlacement::solved}) {
       out.push_back({l, {}});

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cassert>
-#include <limits>
 #include <map>
 #include <tuple>
 #include <utility>
@@ -17,7 +16,6 @@
 #include "sim/check.h"
 #include "sim/fold.h"
 #include "sim/kernel_class.h"
-#include "sim/step_clock.h"
 
 namespace steploom {
 namespace {
@@ -72,9 +70,8 @@ CommGroup role_in(const ProcessGroup& g, std::size_t member) {
 
 class Lowering {
  public:
-  // `order`: what ranks run in place of what the layout asks for; nullptr: that.
   Lowering(const Setting& s, const Layout& l, CostCache& costs, Folding folding,
-           const ScheduleSlots* order = nullptr)
+           const ScheduleSlots* order)
       : s_(s),
         l_(l),
         costs_(costs),
@@ -289,29 +286,7 @@ class Lowering {
       stages.push_back({block(Pass::forward), block(Pass::backward), block(Pass::weight),
                         s_.cluster.device.memory - fixed_of(r).fixed()});
     }
-    return soonest(searched_schedules(stages, m));
-  }
-
-  // The one that ends soonest when replayed. Passes of one rank may overlap more than the
-  // scheduler's times say, but hardly by kMargin.
-  ScheduleSlots soonest(std::vector<TimedSchedule>&& orders) const {
-    constexpr Picoseconds kMargin = 16;  // 1 / this
-    if (orders.size() == 1) return std::move(orders.front().slots);
-    ScheduleSlots* best = nullptr;
-    Picoseconds least = std::numeric_limits<Picoseconds>::max();
-    for (TimedSchedule& order : orders) {
-      if (best != nullptr && order.step - order.step / kMargin >= least) continue;
-      Lowered lowered = Lowering(s_, l_, costs_, Folding::folded, &order.slots).run();
-      ClockedProgram clocked(lowered.program);
-      if (best != nullptr && !clocked.may_beat(least)) continue;
-      const Replay r = clocked.replay(s_.replaying());
-      const bool fits =
-          *std::max_element(r.peak_memory.begin(), r.peak_memory.end()) <= s_.cluster.device.memory;
-      if (!fits || r.makespan >= least) continue;
-      best = &order.slots;
-      least = r.makespan;
-    }
-    return std::move(best != nullptr ? *best : orders.front().slots);
+    return soonest_schedule(s_, l_, costs_, searched_schedules(stages, m));
   }
 
   // Megatron's and PyTorch's sharded data parallelism refuses a single connection
@@ -460,8 +435,9 @@ class Lowering {
 
 }  // namespace
 
-Lowered lower(const Setting& setting, const Layout& layout, CostCache& costs, Folding folding) {
-  return Lowering(setting, layout, costs, folding).run();
+Lowered lower(const Setting& setting, const Layout& layout, CostCache& costs, Folding folding,
+              const ScheduleSlots* order) {
+  return Lowering(setting, layout, costs, folding, order).run();
 }
 
 }  // namespace steploom

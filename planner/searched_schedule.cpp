@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 #include "models/op_graph.h"
+#include "planner/lower.h"
+#include "sim/step_clock.h"
 
 namespace steploom {
 namespace {
@@ -104,6 +107,27 @@ std::vector<TimedSchedule> searched_schedules(const std::vector<StageBlocks>& st
   std::stable_sort(out.begin() + 1, out.end(),
                    [](const TimedSchedule& a, const TimedSchedule& b) { return a.step < b.step; });
   return out;
+}
+
+ScheduleSlots soonest_schedule(const Setting& setting, const Layout& layout, CostCache& costs,
+                               std::vector<TimedSchedule>&& orders) {
+  // A rank's passes may overlap more than the scheduler's times say, but hardly by this part.
+  constexpr Picoseconds kMargin = 16;
+  if (orders.size() == 1) return std::move(orders.front().slots);
+  std::size_t best = 0;
+  Picoseconds least = std::numeric_limits<Picoseconds>::max();
+  for (std::size_t i = 0; i < orders.size(); ++i) {
+    if (orders[i].step - orders[i].step / kMargin >= least) continue;
+    Lowered lowered = lower(setting, layout, costs, Folding::folded, &orders[i].slots);
+    ClockedProgram clocked(lowered.program);
+    if (!clocked.may_beat(least)) continue;
+    const Replay r = clocked.replay(setting.replaying());
+    const Bytes peak = *std::max_element(r.peak_memory.begin(), r.peak_memory.end());
+    if (peak > setting.cluster.device.memory || r.makespan >= least) continue;
+    least = r.makespan;
+    best = i;
+  }
+  return std::move(orders[best].slots);
 }
 
 }  // namespace steploom

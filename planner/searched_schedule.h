@@ -6,7 +6,11 @@
 // own temporary tensors leave of the device.
 #pragma once
 
+#include <vector>
+
 #include "planner/schedule_search.h"
+#include "planner/setting.h"
+#include "sim/cost_cache.h"
 #include "sim/program.h"
 
 namespace steploom {
@@ -21,15 +25,20 @@ struct StageBlocks {
 ScheduleProblem schedule_problem(const std::vector<StageBlocks>& stages,
                                  std::int64_t micro_batches);
 
-// What the scheduler finds, then the named schedules of stages in line that fit, whole backward
-// passes as B and W, by their times. Where nothing fits ZB-H1 alone: the layout then has too little
-// memory. One stage a rank. The times know of no clock, no contention and not how few messages are
-// under way: the shortest of them when replayed is lower.cpp's to find.
 struct TimedSchedule {
   Picoseconds step = 0;
   ScheduleSlots slots;
 };
+
+// What the scheduler finds, then the named schedules of stages in line that fit, whole backward
+// passes as B and W, by their times. Where nothing fits ZB-H1 alone: the layout then has too little
+// memory. One stage a rank.
 std::vector<TimedSchedule> searched_schedules(const std::vector<StageBlocks>& stages,
                                               std::int64_t micro_batches);
+
+// Of these the one that ends soonest when the layout is replayed with it: their times know nothing
+// of clocks, of contention and of how few messages a runtime has under way.
+ScheduleSlots soonest_schedule(const Setting& setting, const Layout& layout, CostCache& costs,
+                               std::vector<TimedSchedule>&& orders);
 
 }  // namespace steploom
