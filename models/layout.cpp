@@ -21,7 +21,7 @@ namespace {
 constexpr std::int64_t kMostDegree = 1'000'000;
 constexpr std::size_t kLeastGuessed = 3;  // letters; every two-letter key is near every other
 
-constexpr std::array<std::string_view, 24> kKeys{
+constexpr std::array<std::string_view, 25> kKeys{
     "tp",        "pp",         "ep",         "etp",       "mbs",    "sp",     "zero",
     "recompute", "chunks",     "vpp",        "vpp_group", "stages", "cp",     "cp_comm",
     "reshard",   "replicate",  "schedule",   "partition", "dw",     "bucket", "grad_micro",

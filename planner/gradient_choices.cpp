@@ -52,7 +52,8 @@ std::vector<GradientChoices> gradient_choices(const Setting& s, const Layout& l)
   const bool said =
       l.dw != WeightPlacement::none || l.bucket != 0 || l.grad_micro != 0 || l.a2a_first || l.weave;
   if (said) return out;
-  const bool exchanges = s.model.has_moe() && l.ep > 1;
+  // Passes of their own have no place to choose, and nothing to weave.
+  const bool exchanges = s.model.has_moe() && l.ep > 1 && !splits_backward(l.schedule);
   if (exchanges && may_weave(s, l)) {
     out.push_back({l, {}});
     out.back().placed.weave = true;

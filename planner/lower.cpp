@@ -69,8 +69,14 @@ struct Links {
 
 class Lowering {
  public:
-  Lowering(const Setting& s, const Layout& l, CostCache& costs, Folding folding)
-      : s_(s), l_(l), costs_(costs), table_(rank_table(s.model, l, s.cluster)), links_{s.cluster} {
+  Lowering(const Setting& s, const Layout& l, CostCache& costs, Folding folding,
+           const ScheduleSlots* order)
+      : s_(s),
+        l_(l),
+        costs_(costs),
+        order_(order),
+        table_(rank_table(s.model, l, s.cluster)),
+        links_{s.cluster} {
     for (std::size_t r = 0; r < table_.stage.size(); ++r) rank_kind_.push_back(kind_of(r));
     if (s.work.routing.uneven() && s.model.has_moe()) load_ranks();
     const RankGraph graph = rank_graph();
@@ -261,7 +267,8 @@ class Lowering {
   const std::vector<PassSlot>& slots_for(int stage) {
     if (slots_.empty()) {
       const std::int64_t m = l_.micro_batches(s_.work.global_batch);
-      for (const RankSlots& slots : is_searched(l_.schedule) ? searched(m) : slots_of(l_, m))
+      const bool search = is_searched(l_.schedule);
+      for (const RankSlots& slots : order_ ? *order_ : search ? searched(m) : slots_of(l_, m))
         slots_.push_back(with_passes(slots, l_.vpp, splits_backward(l_.schedule)));
     }
     return slots_[static_cast<std::size_t>(stage)];
@@ -281,7 +288,8 @@ class Lowering {
       rank.room = s_.cluster.device.memory - fixed_of(r).fixed();
       ranks.push_back(std::move(rank));
     }
-    return searched_schedule(in_a_v(l_.schedule) ? Placement::v : Placement::loop, ranks, m);
+    const Placement placement = in_a_v(l_.schedule) ? Placement::v : Placement::loop;
+    return soonest_schedule(s_, l_, costs_, searched_schedules(placement, ranks, m));
   }
 
   // Megatron's and PyTorch's sharded data parallelism refuses a single connection
@@ -325,6 +333,7 @@ class Lowering {
   const Setting& s_;
   const Layout& l_;
   CostCache& costs_;
+  const ScheduleSlots* order_;
   RankTable table_;
   Links links_;
   Fold fold_;
@@ -342,8 +351,9 @@ class Lowering {
 
 }  // namespace
 
-Lowered lower(const Setting& setting, const Layout& layout, CostCache& costs, Folding folding) {
-  return Lowering(setting, layout, costs, folding).run();
+Lowered lower(const Setting& setting, const Layout& layout, CostCache& costs, Folding folding,
+              const ScheduleSlots* order) {
+  return Lowering(setting, layout, costs, folding, order).run();
 }
 
 }  // namespace steploom

@@ -7,14 +7,16 @@
 // Under uneven routing every place in an expert-parallel group has durations of its own in every
 // slot (routed_loads.h), and only ranks whose durations are all the same fold.
 //
-// Durations are as they were measured: where the profile knows the device's clock, replay_at_clock()
-// of sim/step_clock.h, not replay(), gives the step and leaves the Program at its clocks.
+// Durations are as they were measured: where the profile knows the device's clock,
+// replay_at_clock() of sim/step_clock.h, not replay(), gives the step and leaves the Program at its
+// clocks.
 #pragma once
 
 #include <vector>
 
 #include "models/layout.h"
 #include "planner/memory_parts.h"
+#include "planner/pipeline_schedule.h"
 #include "planner/routed_loads.h"
 #include "planner/setting.h"
 #include "sim/cost_cache.h"
@@ -31,8 +33,9 @@ struct Lowered {
 
 enum class Folding { folded, unfolded };
 
-// The layout must keep all layout rules. `costs` must belong to setting.costs.
+// The layout must keep all layout rules. `costs` must belong to setting.costs. `order`: what the
+// pipeline's ranks run instead of what the layout's schedule says; nullptr: that.
 Lowered lower(const Setting& setting, const Layout& layout, CostCache& costs,
-              Folding folding = Folding::folded);
+              Folding folding = Folding::folded, const ScheduleSlots* order = nullptr);
 
 }  // namespace steploom

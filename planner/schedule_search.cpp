@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "planner/schedule_greedy.h"
+#include "planner/schedule_rounds.h"
 #include "planner/schedule_warm_up.h"
 
 namespace steploom {
@@ -26,10 +27,8 @@ class Search {
 
   std::optional<FoundSchedule> run() {
     try_named();
-    if (problem_.placement == Placement::loop && problem_.shape.chunks == 1)
-      for (const bool past : {false, true})
-        for (const auto kind : {IdleRule::Kind::never, IdleRule::Kind::always})
-          if (!done()) fill(warm_up_order(problem_, past), {kind}, "warm-up");
+    if (problem_.placement == Placement::loop && problem_.shape.chunks == 1) try_in_line();
+    if (problem_.placement == Placement::v && problem_.shape.chunks == 2) try_v_rounds();
     const bool close = slots() > kLarge && best_.time - best_.bound < best_.bound / kClose;
     if (problem_.placement != Placement::bidirectional && !close) try_greedy();
     if (best_.slots.empty()) return std::nullopt;
@@ -94,6 +93,37 @@ class Search {
         if (!done()) fill(order, {kind}, named.name);
       orders.push_back(std::move(order));
     }
+  }
+
+  void try_in_line() {
+    for (const bool past : {false, true}) {
+      for (const auto kind : {IdleRule::Kind::never, IdleRule::Kind::always})
+        if (!done()) fill(warm_up_order(problem_, past), {kind}, "warm-up");
+      for (const bool yield : {false, true})
+        for (const bool busy : {false, true}) {
+          if (done()) return;
+          if (auto slots = rounds_schedule({past, yield, busy}, state_))
+            take(std::move(*slots), "rounds");
+        }
+    }
+  }
+
+  void try_v_rounds() {
+    for (const bool busy_backward : {false, true})
+      for (const bool busy_forward : {false, true}) {
+        VRoundsRule rule{busy_forward, busy_backward, {}};
+        // Again with what ranks idled, as long as the longest idles less.
+        for (Picoseconds before = INT64_MAX; !done();) {
+          std::optional<ScheduleSlots> slots = v_rounds_schedule(rule, state_);
+          if (!slots) return;
+          take(std::move(*slots), "rounds");
+          if (state_.bubble() >= before) break;
+          before = state_.bubble();
+          rule.idled.clear();
+          for (std::size_t r = 0; r < state_.ranks(); ++r)
+            rule.idled.push_back(state_.rank(r).idle());
+        }
+      }
   }
 
   void try_greedy() {

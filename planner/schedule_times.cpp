@@ -27,66 +27,44 @@ ScheduleState::ScheduleState(const ScheduleProblem& problem)
 
 void ScheduleState::clear() {
   const std::size_t cells = seats_.size() * m_;
-  forward_.assign(cells, kUnknown);
-  backward_.assign(cells, kUnknown);
-  weight_.assign(cells, kUnknown);
-  std::fill(ranks_.begin(), ranks_.end(), Rank{});
-}
-
-bool ScheduleState::legal(std::size_t rank, const SlotSpec& slot) const {
-  const std::size_t seat = seat_of(rank, slot.chunk);
-  const Seat& s = seats_[seat];
-  if (slot.micro_batch < s.first || slot.micro_batch >= s.first + s.count) return false;
-  const std::size_t at = cell(seat, slot.micro_batch);
-  switch (slot.kind) {
-    case SlotKind::forward:
-      return forward_[at] == kUnknown;
-    case SlotKind::backward:
-    case SlotKind::backward_data:
-      return forward_[at] != kUnknown && backward_[at] == kUnknown;
-    case SlotKind::backward_weight:
-      return backward_[at] != kUnknown && weight_[at] == kUnknown;
-    case SlotKind::pair:  // two slots here
-    case SlotKind::optimizer:
-      break;
+  done_.assign(cells, Done::nothing);
+  forward_input_.assign(cells, kUnknown);
+  backward_input_.assign(cells, kUnknown);
+  // A backward pass at the end of the pipeline follows its own forward pass.
+  for (std::size_t seat = 0; seat < seats_.size(); ++seat) {
+    const auto first = static_cast<std::ptrdiff_t>(seat * m_);
+    const auto count = static_cast<std::ptrdiff_t>(m_);
+    if (seats_[seat].previous < 0) std::fill_n(forward_input_.begin() + first, count, 0);
+    if (seats_[seat].next < 0) std::fill_n(backward_input_.begin() + first, count, 0);
   }
-  return false;
-}
-
-Picoseconds ScheduleState::ready(std::size_t rank, const SlotSpec& slot) const {
-  const std::size_t seat = seat_of(rank, slot.chunk);
-  if (slot.kind == SlotKind::backward_weight) return 0;
-  const bool forward = slot.kind == SlotKind::forward;
-  const int from = forward ? seats_[seat].previous : seats_[seat].next;
-  if (from < 0)
-    return 0;  // a backward pass at the end of the pipeline follows its own forward pass
-  const auto before = static_cast<std::size_t>(from);
-  const Picoseconds end = (forward ? forward_ : backward_)[cell(before, slot.micro_batch)];
-  return end == kUnknown ? end : end + (forward ? to_next_ : to_previous_)[before];
+  std::fill(ranks_.begin(), ranks_.end(), Rank{});
 }
 
 void ScheduleState::record(std::size_t rank, const SlotSpec& slot, Picoseconds end) {
   const std::size_t seat = seat_of(rank, slot.chunk), at = cell(seat, slot.micro_batch);
+  const Seat& s = seats_[seat];
   const StageCosts& c = costs(rank, slot.chunk);
   Rank& r = ranks_[rank];
-  switch (slot.kind) {
-    case SlotKind::forward:
-      forward_[at] = end;
-      r.held += c.saved;
-      r.peak = std::max(r.peak, r.held);
-      break;
-    case SlotKind::backward:
-      backward_[at] = weight_[at] = end;
-      r.held -= c.saved;
-      break;
-    case SlotKind::backward_data:
-      backward_[at] = end;
-      r.held -= c.saved - c.kept;
-      break;
-    default:
-      weight_[at] = end;
-      r.held -= c.kept;
+  if (slot.kind == SlotKind::forward) {
+    done_[at] = Done::forward;
+    if (s.next >= 0)
+      forward_input_[cell(static_cast<std::size_t>(s.next), slot.micro_batch)] =
+          end + to_next_[seat];
+    r.held += c.saved;
+    r.peak = std::max(r.peak, r.held);
+    return;
   }
+  if (slot.kind == SlotKind::backward_weight) {
+    done_[at] = Done::all;
+    r.held -= c.kept;
+    return;
+  }
+  const bool whole = slot.kind == SlotKind::backward;
+  done_[at] = whole ? Done::all : Done::data;
+  if (s.previous >= 0)
+    backward_input_[cell(static_cast<std::size_t>(s.previous), slot.micro_batch)] =
+        end + to_previous_[seat];
+  r.held -= whole ? c.saved : c.saved - c.kept;
 }
 
 SlotTime ScheduleState::place(std::size_t rank, const SlotSpec& slot) {

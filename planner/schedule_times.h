@@ -70,10 +70,32 @@ class ScheduleState {
   }
 
   // Whether the slot may follow what its rank has run, whatever other ranks do.
-  bool legal(std::size_t rank, const SlotSpec& slot) const;
+  bool legal(std::size_t rank, const SlotSpec& slot) const {
+    const std::size_t seat = seat_of(rank, slot.chunk);
+    const Seat& s = seats_[seat];
+    if (slot.micro_batch < s.first || slot.micro_batch >= s.first + s.count) return false;
+    const Done done = done_[cell(seat, slot.micro_batch)];
+    switch (slot.kind) {
+      case SlotKind::forward:
+        return done == Done::nothing;
+      case SlotKind::backward:
+      case SlotKind::backward_data:
+        return done == Done::forward;
+      case SlotKind::backward_weight:
+        return done == Done::data;
+      case SlotKind::pair:  // two slots here
+      case SlotKind::optimizer:
+        break;
+    }
+    return false;
+  }
   // When its input is there; kUnknown while that has not been laid out.
   static constexpr Picoseconds kUnknown = -1;
-  Picoseconds ready(std::size_t rank, const SlotSpec& slot) const;
+  Picoseconds ready(std::size_t rank, const SlotSpec& slot) const {
+    if (slot.kind == SlotKind::backward_weight) return 0;
+    const std::size_t at = cell(seat_of(rank, slot.chunk), slot.micro_batch);
+    return slot.kind == SlotKind::forward ? forward_input_[at] : backward_input_[at];
+  }
   // Lays it out at the end of its rank; its input must be known.
   SlotTime place(std::size_t rank, const SlotSpec& slot);
   SlotTime place_pair(std::size_t rank, const SlotSpec& forward, const SlotSpec& backward);
@@ -112,9 +134,12 @@ class ScheduleState {
   const ScheduleProblem* problem_;
   std::vector<Seat> seats_;
   std::size_t chunks_, m_;
-  std::vector<Picoseconds> durations_;                    // by seat and kind
-  std::vector<Picoseconds> to_next_, to_previous_;        // by seat, 0 inside a rank
-  std::vector<Picoseconds> forward_, backward_, weight_;  // by seat and micro-batch: when it ended
+  std::vector<Picoseconds> durations_;              // by seat and kind
+  std::vector<Picoseconds> to_next_, to_previous_;  // by seat, 0 inside a rank
+  enum class Done : std::uint8_t { nothing, forward, data, all };
+  // By seat and micro-batch: the last pass that was laid out, and when inputs arrive.
+  std::vector<Done> done_;
+  std::vector<Picoseconds> forward_input_, backward_input_;
   std::vector<Rank> ranks_;
 };
 

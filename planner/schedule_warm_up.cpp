@@ -5,7 +5,7 @@
 
 namespace steploom {
 
-ScheduleSlots warm_up_order(const ScheduleProblem& problem, bool past) {
+std::vector<std::int32_t> warm_up_counts(const ScheduleProblem& problem, bool past) {
   assert(problem.placement == Placement::loop && problem.shape.chunks == 1);
   const std::vector<StageCosts>& stages = problem.stages;
   const std::size_t p = stages.size();
@@ -28,11 +28,19 @@ ScheduleSlots warm_up_order(const ScheduleProblem& problem, bool past) {
     }
     arrives = std::max(arrives, end) + c.data + c.to_previous;
   }
-  ScheduleSlots out(p);
-  for (std::size_t s = 0; s < p; ++s) {
-    if (s > 0) count[s] = std::max(1, std::min(count[s], count[s - 1] - 1));
+  for (std::size_t s = 1; s < p; ++s)
+    if (std::min(count[s], count[s - 1]) < m)
+      count[s] = std::max(1, std::min(count[s], count[s - 1] - 1));
+  return count;
+}
+
+ScheduleSlots warm_up_order(const ScheduleProblem& problem, bool past) {
+  const auto m = static_cast<std::int32_t>(problem.shape.micro_batches);
+  const std::vector<std::int32_t> count = warm_up_counts(problem, past);
+  ScheduleSlots out(count.size());
+  for (std::size_t s = 0; s < out.size(); ++s) {
     std::int32_t next = 0;
-    while (next < std::min(count[s], m)) out[s].push_back({SlotKind::forward, next++});
+    while (next < count[s]) out[s].push_back({SlotKind::forward, next++});
     for (std::int32_t i = 0; i < m; ++i) {
       out[s].push_back({SlotKind::backward_data, i});
       if (next < m) out[s].push_back({SlotKind::forward, next++});

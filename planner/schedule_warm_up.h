@@ -11,6 +11,9 @@
 namespace steploom {
 
 // Stages in line, one a rank. `past`: the last forward pass may end after the first B has arrived.
+// How many forward passes each rank runs before its first B.
+std::vector<std::int32_t> warm_up_counts(const ScheduleProblem& problem, bool past);
+
 ScheduleSlots warm_up_order(const ScheduleProblem& problem, bool past);
 
 }  // namespace steploom

@@ -12,6 +12,7 @@
 #include "planner/lower.h"
 #include "planner/parallel.h"
 #include "planner/samples.h"
+#include "planner/schedule_choices.h"
 #include "sim/engine.h"
 #include "sim/step_clock.h"
 
@@ -59,8 +60,8 @@ Fate try_layout(const Setting& s, Worker& w, Picoseconds to_beat, Candidate& c,
   return c.memory > s.cluster.device.memory ? Fate::out_of_memory : Fate::replayed;
 }
 
-// The layout with the best of its choices of gradients (gradient_choices.h), where one beats
-// `to_beat`; else what became of the one that went furthest.
+// The layout with the best of its schedules and its choices of gradients (schedule_choices.h,
+// gradient_choices.h), where one beats `to_beat`; else what became of the one that went furthest.
 Fate try_candidate(const Setting& s, Worker& w, Picoseconds to_beat, Candidate& c) {
   if (c.closed_form >= to_beat) return Fate::pruned_bound;
   Candidate best = c;
@@ -70,30 +71,37 @@ Fate try_candidate(const Setting& s, Worker& w, Picoseconds to_beat, Candidate& 
     now.layout = layout;
     now.closed_form = bound;
     const Fate fate = try_layout(s, w, to_beat, now, reduced);
-    if (fate >= furthest && (fate != Fate::replayed || furthest != fate || better(now, best))) {
+    const bool better_of_two = fate == Fate::replayed        ? better(now, best)
+                               : fate == Fate::out_of_memory ? now.memory < best.memory
+                                                             : true;
+    if (fate > furthest || (fate == furthest && better_of_two)) {
       furthest = fate;
       best = now;
     }
     if (fate == Fate::replayed) to_beat = std::min(to_beat, now.step);
   };
-  for (const GradientChoices& choices : gradient_choices(s, c.layout)) {
-    const Picoseconds bound = w.bounds.bound(choices.placed).step;
-    if (bound >= to_beat) continue;
-    bool reduced = false;
-    consider(choices.placed, bound, choices.reduced.empty() ? nullptr : &reduced);
-    if (!reduced) continue;
-    for (const Layout& layout : choices.reduced) consider(layout, bound, nullptr);
-  }
+  for (const Layout& scheduled : schedule_choices(s, c.layout))
+    for (const GradientChoices& choices : gradient_choices(s, scheduled)) {
+      const Bound bound = w.bounds.bound(choices.placed);
+      if (bound.step >= to_beat || bound.memory > s.cluster.device.memory) continue;
+      bool reduced = false;
+      consider(choices.placed, bound.step, choices.reduced.empty() ? nullptr : &reduced);
+      if (!reduced) continue;
+      for (const Layout& layout : choices.reduced) consider(layout, bound.step, nullptr);
+    }
   c = best;
   return furthest;
 }
 
-// Of the layout and its choices.
+// Of the layout and its choices: the least memory, and the least step of those that may fit.
 Bound least_bound(const Setting& s, BoundModel& bounds, const Layout& layout) {
-  Bound least = bounds.bound(layout);
-  for (const GradientChoices& choices : gradient_choices(s, layout))
-    if (choices.placed != layout)
-      least.step = std::min(least.step, bounds.bound(choices.placed).step);
+  Bound least{kNever, std::numeric_limits<Bytes>::max()};
+  for (const Layout& scheduled : schedule_choices(s, layout))
+    for (const GradientChoices& choices : gradient_choices(s, scheduled)) {
+      const Bound bound = bounds.bound(choices.placed);
+      least.memory = std::min(least.memory, bound.memory);
+      if (bound.memory <= s.cluster.device.memory) least.step = std::min(least.step, bound.step);
+    }
   return least;
 }
 

@@ -2,9 +2,12 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 
 #include "models/op_graph.h"
+#include "planner/lower.h"
 #include "planner/schedule_seats.h"
+#include "sim/step_clock.h"
 
 namespace steploom {
 namespace {
@@ -53,6 +56,25 @@ Balance balance_of(const BlockTemplate& block) {
   return {held, most - std::max<Bytes>(held, 0)};
 }
 
+// Moves the last weight gradients of the rank's first stage to the end.
+void end_with_first_stage(RankSlots& slots) {
+  const auto last = std::find_if(slots.rbegin(), slots.rend(), [](const SlotSpec& slot) {
+    return slot.chunk == 0 && slot.kind != SlotKind::forward;
+  });
+  std::rotate(last.base() - 1, last.base(), slots.end());
+}
+
+RankSlots in_two(const RankSlots& slots) {
+  RankSlots out;
+  for (SlotSpec slot : slots) {
+    const bool whole = slot.kind == SlotKind::backward;
+    if (whole) slot.kind = SlotKind::backward_data;
+    out.push_back(slot);
+    if (whole) out.push_back({SlotKind::backward_weight, slot.micro_batch, slot.chunk});
+  }
+  return out;
+}
+
 }  // namespace
 
 ScheduleProblem schedule_problem(Placement placement, const std::vector<RankOfStages>& ranks,
@@ -81,19 +103,49 @@ ScheduleProblem schedule_problem(Placement placement, const std::vector<RankOfSt
   return problem;
 }
 
-ScheduleSlots searched_schedule(Placement placement, const std::vector<RankOfStages>& ranks,
-                                std::int64_t micro_batches) {
+std::vector<TimedSchedule> searched_schedules(Placement placement,
+                                              const std::vector<RankOfStages>& ranks,
+                                              std::int64_t micro_batches) {
   const ScheduleProblem problem = schedule_problem(placement, ranks, micro_batches);
+  const bool v = placement == Placement::v;
   std::optional<FoundSchedule> found = search_schedule(problem);
-  if (placement == Placement::loop)
-    return found ? std::move(found->slots) : zb_h1_schedule(problem.shape);
-  if (!found) return v_min_schedule(problem.shape);
-  RankSlots& first = found->slots.front();
-  const auto last = std::find_if(first.rbegin(), first.rend(), [](const SlotSpec& slot) {
-    return slot.chunk == 0 && slot.kind != SlotKind::forward;
-  });
-  std::rotate(last.base() - 1, last.base(), first.end());
-  return std::move(found->slots);
+  if (!found) return {{0, v ? v_min_schedule(problem.shape) : zb_h1_schedule(problem.shape)}};
+  std::vector<TimedSchedule> out{{found->step, std::move(found->slots)}};
+  for (const NamedSchedule& named : named_schedules()) {
+    if (named.placement != problem.placement || !refusal(named, problem.shape).empty()) continue;
+    ScheduleSlots slots = named.slots(problem.shape);
+    for (RankSlots& rank : slots) rank = in_two(rank);
+    const ScheduleTimes times = times_of(problem, slots);
+    const bool known = std::any_of(out.begin(), out.end(),
+                                   [&](const TimedSchedule& t) { return t.slots == slots; });
+    if (times.fits(problem) && !known) out.push_back({times.step, std::move(slots)});
+  }
+  std::stable_sort(out.begin() + 1, out.end(),
+                   [](const TimedSchedule& a, const TimedSchedule& b) { return a.step < b.step; });
+  if (v)
+    for (TimedSchedule& each : out) end_with_first_stage(each.slots.front());
+  return out;
+}
+
+ScheduleSlots soonest_schedule(const Setting& setting, const Layout& layout, CostCache& costs,
+                               std::vector<TimedSchedule>&& orders) {
+  // A rank's passes may overlap more than the scheduler's times say, but hardly by this part.
+  constexpr Picoseconds kMargin = 16;
+  if (orders.size() == 1) return std::move(orders.front().slots);
+  std::size_t best = 0;
+  Picoseconds least = std::numeric_limits<Picoseconds>::max();
+  for (std::size_t i = 0; i < orders.size(); ++i) {
+    if (orders[i].step - orders[i].step / kMargin >= least) continue;
+    Lowered lowered = lower(setting, layout, costs, Folding::folded, &orders[i].slots);
+    ClockedProgram clocked(lowered.program);
+    if (!clocked.may_beat(least)) continue;
+    const Replay r = clocked.replay(setting.replaying());
+    const Bytes peak = *std::max_element(r.peak_memory.begin(), r.peak_memory.end());
+    if (peak > setting.cluster.device.memory || r.makespan >= least) continue;
+    least = r.makespan;
+    best = i;
+  }
+  return std::move(orders[best].slots);
 }
 
 }  // namespace steploom

@@ -6,7 +6,11 @@
 // own temporary tensors leave of the device.
 #pragma once
 
+#include <vector>
+
 #include "planner/schedule_search.h"
+#include "planner/setting.h"
+#include "sim/cost_cache.h"
 #include "sim/program.h"
 
 namespace steploom {
@@ -24,10 +28,22 @@ struct RankOfStages {
 ScheduleProblem schedule_problem(Placement placement, const std::vector<RankOfStages>& ranks,
                                  std::int64_t micro_batches);
 
-// One stage a rank, or two in a V. Where nothing fits, the schedule that holds little: ZB-H1, or
-// V-Min in a V; the layout then has too little memory. In a V the first rank's last weight
-// gradients are those of its first stage: tied embeddings are complete then.
-ScheduleSlots searched_schedule(Placement placement, const std::vector<RankOfStages>& ranks,
-                                std::int64_t micro_batches);
+struct TimedSchedule {
+  Picoseconds step = 0;
+  ScheduleSlots slots;
+};
+
+// What the scheduler finds, then the placement's named schedules that fit, whole backward passes as
+// B and W, by their times. One stage a rank, or two in a V. Where nothing fits, the schedule that
+// holds little: ZB-H1, or V-Min in a V; the layout then has too little memory. In a V the first
+// rank's last weight gradients are those of its first stage: tied embeddings are complete then.
+std::vector<TimedSchedule> searched_schedules(Placement placement,
+                                              const std::vector<RankOfStages>& ranks,
+                                              std::int64_t micro_batches);
+
+// Of these the one that ends soonest when the layout is replayed with it: their times know nothing
+// of clocks, of contention and of how few messages a runtime has under way.
+ScheduleSlots soonest_schedule(const Setting& setting, const Layout& layout, CostCache& costs,
+                               std::vector<TimedSchedule>&& orders);
 
 }  // namespace steploom

@@ -8,6 +8,7 @@
 #include "models/layout_rules.h"
 #include "models/routing.h"
 #include "models/stages.h"
+#include "planner/schedule_choices.h"
 
 namespace steploom {
 namespace {
@@ -151,11 +152,18 @@ class Enumeration {
   bool consider(const Layout& l) {
     ++space.enumerated;
     const auto refusal = refuse(context(l));
-    if (refusal)
-      ++space.refused[refusal->rule];
-    else
+    if (!refusal) {
       space.valid.push_back(l);
-    return !refusal;
+      return true;
+    }
+    // Another order may take chunks that 1F1B does not.
+    const bool orders = s_.runtime.pipeline_orders && l.pp > 1 && l.vpp > 1;
+    const std::vector<Layout> others = orders ? schedule_choices(s_, l) : std::vector<Layout>{};
+    if (!others.empty())
+      space.valid.push_back(others.front());
+    else
+      ++space.refused[refusal->rule];
+    return !others.empty();
   }
 
   // What is refused whole is refused in parts too. Overlap inside tensor parallelism is tried where

@@ -10,8 +10,9 @@
 // many layers where they can; beside it, or where they cannot, the split whose largest stage does
 // the fewest FLOPs. Experts in 1, 2, 4 or 8 chunks where they exchange rows and the runtime can cut
 // them; likewise ranges around the exchanges in 2, 4 or 8 parts, or as the range program chooses
-// (models/partition.h). What is left open in a layout of the space: gradient_choices.h. Nothing is
-// left out by a rule of thumb, so "best" means best of all.
+// (models/partition.h). What is left open in a layout of the space: its pipeline schedule
+// (schedule_choices.h) and its gradients (gradient_choices.h). Nothing is left out by a rule of
+// thumb, so "best" means best of all.
 #pragma once
 
 #include <cstdint>

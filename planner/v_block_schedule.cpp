@@ -9,7 +9,8 @@
 #include <algorithm>
 #include <array>
 #include <cassert>
-#include <tuple>
+#include <climits>
+#include <numeric>
 
 #include "planner/schedule_weights.h"
 
@@ -41,16 +42,31 @@ class Units {
 
   // Moves passes to earlier units while the pipeline fills and drains.
   void squeeze() {
-    std::vector<std::tuple<int, std::size_t, int, std::size_t>> order;  // unit, rank, pass, batch
-    for (std::size_t r = 0; r < ranks_.size(); ++r) {
-      std::fill(ranks_[r].taken.begin(), ranks_[r].taken.end(), false);
-      for (int k = 0; k <= kWeight; ++k)
-        for (std::size_t i = 0; i < ranks_[r].of(k).size(); ++i)
-          order.emplace_back(ranks_[r].of(k)[i], r, k, i);
+    struct Move {
+      std::uint32_t rank;
+      int pass;
+      std::uint32_t batch;
+      int unit;
+    };
+    // By unit, then rank: counted, not sorted.
+    std::vector<std::size_t> first;
+    for (Rank& rank : ranks_) {
+      std::fill(rank.taken.begin(), rank.taken.end(), false);
+      first.resize(std::max(first.size(), rank.held.size() + 1));
+      for (const std::vector<int>& units : rank.at)
+        for (const int unit : units) ++first[static_cast<std::size_t>(unit) + 1];
     }
-    std::sort(order.begin(), order.end());
+    std::partial_sum(first.begin(), first.end(), first.begin());
+    std::vector<Move> order(first.back());
+    for (std::size_t r = 0; r < ranks_.size(); ++r)
+      for (int k = 0; k <= kWeight; ++k)
+        for (std::size_t i = 0; i < ranks_[r].of(k).size(); ++i) {
+          const int unit = ranks_[r].of(k)[i];
+          order[first[static_cast<std::size_t>(unit)]++] = {static_cast<std::uint32_t>(r), k,
+                                                            static_cast<std::uint32_t>(i), unit};
+        }
     enum class Phase { fill, steady, drain } phase = Phase::fill;
-    for (const auto& [unit, r, k, i] : order) {
+    for (const auto& [r, k, i, unit] : order) {
       if (phase == Phase::fill && r == 0 && k == kPasses - 1) phase = Phase::steady;
       if (phase != Phase::steady) move(r, k, i, unit);
       if (phase == Phase::steady && k == 0 && i + 1 == m_) phase = Phase::drain;
@@ -65,15 +81,13 @@ class Units {
                                                                     {SlotKind::backward_data, 0}}};
     ScheduleSlots out;
     for (const Rank& rank : ranks_) {
-      std::vector<std::pair<int, SlotSpec>> slots;
-      for (std::size_t k = 0; k < kPasses; ++k)
-        for (std::size_t i = 0; i < m_; ++i)
-          slots.emplace_back(rank.at[k][i], SlotSpec{kKinds[k].first, static_cast<std::int32_t>(i),
-                                                     kKinds[k].second});
-      std::sort(slots.begin(), slots.end(),
-                [](const auto& a, const auto& b) { return a.first < b.first; });
       RankSlots& of_rank = out.emplace_back();
-      for (const auto& [unit, slot] : slots) of_rank.push_back(slot);
+      std::array<std::size_t, kPasses> next{};
+      while (of_rank.size() < kPasses * m_) {
+        const std::size_t k = next_pass(rank, next);
+        of_rank.push_back(
+            {kKinds[k].first, static_cast<std::int32_t>(next[k]++), kKinds[k].second});
+      }
     }
     return out;
   }
@@ -86,19 +100,30 @@ class Units {
     std::vector<int>& of(int pass) { return at[static_cast<std::size_t>(pass)]; }
   };
 
+  // Whose unit is the next one, of those that are left.
+  static std::size_t next_pass(const Rank& rank, const std::array<std::size_t, kPasses>& next) {
+    std::size_t best = 0;
+    int unit = INT_MAX;
+    for (std::size_t k = 0; k < kPasses; ++k)
+      if (next[k] < rank.at[k].size() && rank.at[k][next[k]] < unit) {
+        unit = rank.at[k][next[k]];
+        best = k;
+      }
+    return best;
+  }
+
   // W's on the first free units, and what is held meanwhile.
   static void lay_weights(Rank& rank) {
-    std::vector<std::pair<int, int>> passes;
-    for (int k = 0; k < kPasses; ++k)
-      for (const int unit : rank.of(k)) passes.emplace_back(unit, k);
-    std::sort(passes.begin(), passes.end());
+    std::array<std::size_t, kPasses> next{};
     int waiting = 0, held = 0, unit = 0;
     const auto weight = [&] {
       rank.of(kWeight).push_back(unit++);
       rank.held.push_back(--held);
       --waiting;
     };
-    for (const auto& [at, k] : passes) {
+    for (std::size_t left = kPasses * rank.at[0].size(); left > 0; --left) {
+      const std::size_t k = next_pass(rank, next);
+      const int at = rank.at[k][next[k]++];
       while (unit < at && waiting > 0) weight();
       for (; unit < at; ++unit) rank.held.push_back(held);
       rank.held.push_back(k < 2 ? ++held : held);

@@ -8,6 +8,7 @@
 #include "models/layout_rules.h"
 #include "planner/bounds.h"
 #include "planner/lower.h"
+#include "planner/schedule_choices.h"
 #include "planner/search.h"
 #include "planner/space.h"
 #include "sim/relax.h"
@@ -91,7 +92,10 @@ TEST(GradientChoices, TheSearchLosesNone) {
   World world(small_moe(2), 1, 1020, 4, "steploom", "h200-sxm-141gb");
   world.cluster.devices_per_node = world.cluster.nics_per_node = 2;
   Candidate best;
+  std::vector<Layout> scheduled;
   for (const Layout& l : enumerate_layouts(world.setting).valid)
+    for (const Layout& choice : schedule_choices(world.setting, l)) scheduled.push_back(choice);
+  for (const Layout& l : scheduled)
     for (const Layout& choice : all_choices(world.setting, l)) {
       const Candidate c = evaluate(world.setting, choice, world.cache);
       if (c.memory > world.cluster.device.memory) continue;

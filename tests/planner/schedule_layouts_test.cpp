@@ -105,7 +105,7 @@ TEST(ScheduleLayouts, LoweredProgramsRunAsTheirSlots) {
 }
 
 // Four stages of a dense model and eight micro-batches: zero bubble saves most of a bubble that is
-// a fifth of the step, H2 more with more memory, and the search more than H1.
+// a fifth of the step, H2 more with more memory, and the search no less than either.
 TEST(ScheduleLayouts, ZeroBubbleShortensAStep) {
   World world("llama-2-7b", 1, 4096, 8, "steploom", "h200-sxm-141gb");
   world.cluster.devices_per_node = world.cluster.nics_per_node = 4;
@@ -120,7 +120,7 @@ TEST(ScheduleLayouts, ZeroBubbleShortensAStep) {
   EXPECT_LT(plain.step * 3 / 4, h1.step);
   EXPECT_GT(h2.memory, h1.memory);
   EXPECT_LT(h2.step, h1.step);
-  EXPECT_LT(found.step, h1.step);
+  EXPECT_LE(found.step, h2.step);
   EXPECT_LT(found.memory, world.cluster.device.memory);
 }
 

@@ -5,8 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <random>
 
 #include "tests/planner/schedule_costs.h"
+#include "tests/planner/zero_bubble_rules.h"
 
 namespace steploom {
 namespace {
@@ -147,6 +149,72 @@ TEST(ScheduleSearch, MeetsTheBoundOnEqualStages) {
       EXPECT_EQ(zbv->time, 300 * m);
       EXPECT_EQ(zbv->bubble, 0);
     }
+}
+
+// Stages of times from 60 to 140, one in four problems with all alike; in a V all are alike. From
+// 1F1B's activations to twice as many.
+ScheduleProblem drawn_problem(Placement placement, int chunks, std::uint32_t seed) {
+  std::mt19937 random(seed);
+  const int p = 2 + static_cast<int>(random() % 8), m = p + static_cast<int>(random() % 30);
+  const bool even = random() % 4 == 0;
+  const auto message = static_cast<Picoseconds>(random() % 2 * (random() % 20));
+  ScheduleProblem problem{placement, {p, chunks, 0, m}, {}, {}};
+  const auto time = [&] { return even ? 100 : static_cast<Picoseconds>(60 + random() % 81); };
+  for (int s = 0; s < chunks * p; ++s) {
+    problem.stages.push_back({time(), time(), time(), message, message, 1, 1, 0});
+    if (placement == Placement::v) problem.stages.back() = problem.stages.front();
+  }
+  problem.limit.assign(static_cast<std::size_t>(p),
+                       chunks * p + static_cast<Bytes>(random() % static_cast<unsigned>(p)));
+  return problem;
+}
+
+// What zero-bubble's scheduler would run, the best of all its settings; INT64_MAX: it finds
+// nothing.
+Picoseconds zero_bubbles(const ScheduleProblem& problem, ScheduleGoal goal) {
+  Picoseconds best = INT64_MAX;
+  const auto take = [&](const ScheduleSlots& slots) {
+    const ScheduleTimes t = times_of(problem, slots);
+    EXPECT_EQ(t.fault, "");
+    EXPECT_TRUE(t.fits(problem));
+    best = std::min(best, goal_of(t, goal));
+  };
+  for (int k = 0; k < 8; ++k) {
+    if (problem.placement == Placement::loop) {
+      const ZeroBubbleLine line(problem, {(k & 4) != 0, (k & 2) != 0, (k & 1) != 0, false});
+      if (line.fits) take(line.slots);
+      continue;
+    }
+    if (k >= 4) break;
+    Picoseconds before = INT64_MAX;
+    for (std::vector<Picoseconds> idle;;) {
+      const ZeroBubbleV v(problem, {false, false, (k & 1) != 0, (k & 2) != 0}, idle);
+      if (!v.fits) break;
+      take(v.slots);
+      if (v.most_idle() >= before) break;
+      before = v.most_idle();
+      idle = v.idle;
+    }
+  }
+  return best;
+}
+
+TEST(ScheduleSearch, NeverLongerThanZeroBubblesRules) {
+  int shorter = 0, compared = 0;
+  for (const auto& [placement, chunks] :
+       {std::pair{Placement::loop, 1}, std::pair{Placement::v, 2}})
+    for (std::uint32_t seed = 1; seed <= 60; ++seed)
+      for (const ScheduleGoal goal : {ScheduleGoal::step, ScheduleGoal::rank_time}) {
+        const ScheduleProblem problem = drawn_problem(placement, chunks, seed);
+        const Picoseconds theirs = zero_bubbles(problem, goal);
+        if (theirs == INT64_MAX) continue;
+        const auto found = search_schedule(problem, {goal});
+        EXPECT_LE(found->time, theirs) << "chunks " << chunks << ", seed " << seed;
+        shorter += found->time < theirs;
+        ++compared;
+      }
+  EXPECT_GT(compared, 200);
+  EXPECT_GT(shorter, 50);
 }
 
 TEST(ScheduleSearch, SaysWhereNothingFits) {
