@@ -66,6 +66,10 @@ struct Runtime {
   // Can run pipeline schedules other than 1F1B, interleaved or not, and weight gradients as passes
   // of their own (Layout::schedule); off: rules refuse them, `plan` tries none.
   bool pipeline_orders = false;
+  // Messages between pipeline ranks are issued as torch.distributed.pipelining issues them: beside
+  // the passes, in the order of its lowering (planner/torch_actions.h), all on one stream; a first
+  // stage runs all of its backward pass where weight gradients would be.
+  bool messages_apart = false;
   // Operators name everything that their kernels touch, statistics and routing included, in the
   // order of operands.h: what can be executed. Off: only what fixes order and most of the memory.
   bool complete_operands = false;

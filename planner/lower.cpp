@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <cassert>
 #include <map>
+#include <optional>
 #include <tuple>
 #include <utility>
 
 #include "models/chunk_builder.h"
 #include "planner/expert_place.h"
+#include "planner/message_slots.h"
 #include "planner/pass_slots.h"
 #include "planner/rank_blocks.h"
 #include "planner/ranks.h"
@@ -221,6 +223,9 @@ class Lowering {
         p.blocks.push_back(std::move(b.body));
       }
     p.blocks.push_back(std::move(entry.second.optimizer.body));
+    if (s_.runtime.messages_apart)
+      for (ChunkBlocks& chunk : entry.second.chunks)
+        for (Block& b : chunk.message) p.blocks.push_back(std::move(b.body));
     std::vector<ProgramTensor> tensors;
     for (const Tensor& t : entry.second.tensors)
       tensors.push_back({t.name, t.bytes, t.scope, t.whole, t.offset});
@@ -234,8 +239,9 @@ class Lowering {
     CommunicatorUse use;
     use.shape = table_.groups[static_cast<std::size_t>(table_.group_of[rank][role])].shape;
     const auto& [first, blocks] = blocks_.at(rank_kind_[rank]);
-    // The optimizer's is the last.
-    const std::size_t end = first + blocks.chunks.size() * passes_of(l_) + 1;
+    // The optimizer's is the last, but for messages.
+    const std::size_t messages = s_.runtime.messages_apart ? kMessages : 0;
+    const std::size_t end = first + blocks.chunks.size() * (passes_of(l_) + messages) + 1;
     for (std::size_t b = first; b < end; ++b) {
       const BlockTemplate& block = out_.program.blocks[b];
       for (std::size_t i = 0; i < block.ops.size(); ++i) {
@@ -264,10 +270,17 @@ class Lowering {
     if (slots_.empty()) {
       const std::int64_t m = l_.micro_batches(s_.work.global_batch);
       const bool search = l_.schedule == PipelineOrder::searched;
-      for (const RankSlots& slots : search ? searched(m) : slots_of(l_, m))
-        slots_.push_back(with_passes(slots, l_.vpp));
+      out_.slots = search ? searched(m) : slots_of(l_, m);
+      for (const RankSlots& slots : out_.slots) slots_.push_back(with_passes(slots, l_.vpp));
     }
     return slots_[static_cast<std::size_t>(stage)];
+  }
+
+  // Passes and messages as a pipeline stage's ranks issue them.
+  const std::vector<std::optional<MessageOf>>& issue_order(int stage) {
+    if (issued_.empty())
+      issued_ = with_message_slots(out_.slots, l_, l_.micro_batches(s_.work.global_batch));
+    return issued_[static_cast<std::size_t>(stage)];
   }
 
   ScheduleSlots searched(std::int64_t m) {
@@ -344,7 +357,8 @@ class Lowering {
       return slot;
     };
     const std::size_t passes = passes_of(l_);
-    for (const PassSlot& spec : slots_for(stage)) {
+    MessageSlots messages(p);
+    const auto pass_slot = [&](const PassSlot& spec) {
       const auto k = static_cast<std::size_t>(spec.chunk);
       const ChunkBlocks& chunk = blocks.chunks[k];
       const Pass pass = spec.pass;
@@ -362,9 +376,29 @@ class Lowering {
         last_weight[k] = slot;
       else if (spec.kind != SlotKind::forward)
         last_backward[k] = slot;
+      if (s_.runtime.messages_apart) messages.pass(slot, spec);
+    };
+    const auto message_slot = [&](const MessageOf& of) {
+      const auto which = static_cast<std::size_t>(of.message);
+      const auto k = static_cast<std::size_t>(of.chunk);
+      const SlotKind kind = is_forward(of.message) ? SlotKind::forward : SlotKind::backward;
+      messages.message(push(kind, of.micro_batch, chunks * passes + 1 + k * kMessages + which,
+                            blocks.chunks[k].message[which]),
+                       of);
+    };
+    if (s_.runtime.messages_apart && l_.pp > 1) {
+      auto next = slots_for(stage).begin();
+      for (const std::optional<MessageOf>& of : issue_order(stage))
+        if (of)
+          message_slot(*of);
+        else
+          pass_slot(*next++);
+    } else {
+      for (const PassSlot& spec : slots_for(stage)) pass_slot(spec);
     }
     const std::uint32_t optimizer =
         push(SlotKind::optimizer, -1, chunks * passes, blocks.optimizer);
+    messages.optimizer(optimizer);
     for (std::size_t k = 0; k < chunks; ++k) {
       for (const BlockEdge& e : blocks.chunks[k].into_optimizer)
         p.edges.push_back({last_backward[k], e.from, optimizer, e.to});
@@ -375,11 +409,15 @@ class Lowering {
 
   // A collective issued before any compute operator of its block waits for the block before.
   void wait_for_issued(const std::vector<const Block*>& pushed, std::uint32_t slot) {
-    if (pushed.size() < 2) return;
-    const std::int32_t last = pushed[pushed.size() - 2]->last[0];
-    if (last < 0) return;
-    for (const std::uint32_t op : pushed.back()->leading)
-      out_.program.edges.push_back({slot - 1, static_cast<std::uint32_t>(last), slot, op});
+    if (pushed.back()->leading.empty()) return;
+    for (std::size_t back = 1; back < pushed.size(); ++back) {
+      const std::int32_t last = pushed[pushed.size() - 1 - back]->last[0];
+      if (last < 0) continue;  // of messages alone
+      for (const std::uint32_t op : pushed.back()->leading)
+        out_.program.edges.push_back(
+            {slot - static_cast<std::uint32_t>(back), static_cast<std::uint32_t>(last), slot, op});
+      return;
+    }
   }
 
   // Messages of a runtime with few buffers: receives of the slot pushed last wait for what was
@@ -415,7 +453,8 @@ class Lowering {
   Links links_;
   Fold fold_;
   Lowered out_;
-  std::vector<std::vector<PassSlot>> slots_;  // by stage
+  std::vector<std::vector<PassSlot>> slots_;                   // by stage
+  std::vector<std::vector<std::optional<MessageOf>>> issued_;  // by stage
   std::map<Kind, std::uint64_t> kinds_;
   std::vector<std::uint64_t> rank_kind_;
   std::map<std::uint64_t, std::pair<std::uint32_t, RankBlocks>> blocks_;

@@ -15,6 +15,7 @@
 
 #include "models/layout.h"
 #include "planner/memory_parts.h"
+#include "planner/pipeline_schedule.h"
 #include "planner/routed_loads.h"
 #include "planner/setting.h"
 #include "sim/cost_cache.h"
@@ -27,6 +28,7 @@ struct Lowered {
   std::vector<MemoryParts> memory;  // by device; activations still 0
   std::vector<int> first_rank;      // by device: the lowest rank that it stands for
   RoutingSummary routing;           // under uneven routing
+  ScheduleSlots slots;              // what each pipeline rank runs
 };
 
 enum class Folding { folded, unfolded };

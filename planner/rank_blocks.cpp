@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "models/eager_passes.h"
 #include "models/split_backward.h"
 #include "planner/pass_partition.h"
 #include "planner/passes.h"
@@ -45,30 +46,57 @@ RankBlocks rank_blocks(const Setting& s, const Layout& l, const std::vector<Stag
   RankBlocks out;
   const auto lowered = [&](std::string name, const OpGraph& graph) {
     Block block = lower_block(std::move(name), graph, s.runtime, l, shapes, costs);
-    buffer_messages(s, l, spans, block);
+    if (!s.runtime.messages_apart) buffer_messages(s, l, spans, block);
     return block;
   };
   out.optimizer = lowered("optimizer", chunks.back().optimizer);
   for (std::size_t k = 0; k < chunks.size(); ++k) {
-    const Chunk& chunk = chunks[k];
+    Chunk& chunk = chunks[k];
     const std::string of = chunks.size() == 1 ? "" : " chunk " + std::to_string(k);
     ChunkBlocks b;
-    b.of(Pass::forward) = lowered("F" + of, chunk.forward);
-    b.of(Pass::first_forward) = lowered("F first" + of, chunk.first_forward);
+    if (s.runtime.messages_apart) {
+      const auto apart = [&](OpGraph& graph, Message receive, Message send) {
+        PassAndMessages parts = without_messages(graph);
+        graph = std::move(parts.pass);
+        b.of(receive) = lowered("receive" + of, parts.receive);
+        b.of(send) = lowered("send" + of, parts.send);
+      };
+      for (OpGraph* graph : {&chunk.forward, &chunk.first_forward})
+        apart(*graph, Message::receive_forward, Message::send_forward);
+      for (OpGraph* graph : {&chunk.backward, &chunk.last_backward})
+        apart(*graph, Message::receive_backward, Message::send_backward);
+    }
+    const auto pass_block = [&](std::string name, const OpGraph& graph, EagerPass pass) {
+      const bool eager = s.runtime.kernels == Kernels::torch_eager && l.pp > 1;
+      return lowered(std::move(name), eager ? eager_pass(graph, pass, spans[k]) : graph);
+    };
+    b.of(Pass::forward) = pass_block("F" + of, chunk.forward, EagerPass::forward);
+    b.of(Pass::first_forward) = pass_block("F first" + of, chunk.first_forward, EagerPass::forward);
     const bool split = splits_backward(l.schedule);
     if (split) {
-      const BackwardBlocks usual = split_backward(chunk.backward);
-      const BackwardBlocks last = split_backward(chunk.last_backward);
-      b.of(Pass::backward) = lowered("B" + of, usual.data);
-      b.of(Pass::last_backward) = lowered("B last" + of, last.data);
-      b.of(Pass::weight) = lowered("W" + of, usual.weight);
-      b.of(Pass::last_weight) = lowered("W last" + of, last.weight);
+      // PyTorch's first stage, whose input needs no gradient, has nothing to do before W.
+      const bool whole = s.runtime.messages_apart && spans[k].embedding;
+      const auto split_of = [&](const OpGraph& graph) {
+        return whole ? BackwardBlocks{OpGraph(), graph} : split_backward(graph);
+      };
+      const BackwardBlocks usual = split_of(chunk.backward);
+      const BackwardBlocks last = split_of(chunk.last_backward);
+      const EagerPass weights = whole ? EagerPass::whole_backward : EagerPass::weight_gradients;
+      b.of(Pass::backward) = pass_block("B" + of, usual.data, EagerPass::data_gradients);
+      b.of(Pass::last_backward) = pass_block("B last" + of, last.data, EagerPass::data_gradients);
+      b.of(Pass::weight) = pass_block("W" + of, usual.weight, weights);
+      b.of(Pass::last_weight) = pass_block("W last" + of, last.weight, weights);
     } else {
-      b.of(Pass::backward) = lowered("B" + of, chunk.backward);
-      b.of(Pass::last_backward) = lowered("B last" + of, chunk.last_backward);
+      b.of(Pass::backward) = pass_block("B" + of, chunk.backward, EagerPass::whole_backward);
+      b.of(Pass::last_backward) =
+          pass_block("B last" + of, chunk.last_backward, EagerPass::whole_backward);
     }
-    std::vector<std::vector<Block*>> passes{{&b.of(Pass::forward), &b.of(Pass::first_forward)},
-                                            {&b.of(Pass::backward), &b.of(Pass::last_backward)}};
+    std::vector<std::vector<Block*>> passes{{&b.of(Message::receive_forward)},
+                                            {&b.of(Pass::forward), &b.of(Pass::first_forward)},
+                                            {&b.of(Message::send_forward)},
+                                            {&b.of(Message::receive_backward)},
+                                            {&b.of(Pass::backward), &b.of(Pass::last_backward)},
+                                            {&b.of(Message::send_backward)}};
     if (split) passes.push_back({&b.of(Pass::weight), &b.of(Pass::last_weight)});
     if (k + 1 == chunks.size()) passes.back().push_back(&out.optimizer);
     place_tensors(chunk, passes);
