@@ -49,7 +49,7 @@ void refuse_what_it_cannot_run(const Setting& s, const Layout& l) {
                      !m.dense.bias && !m.learned_positions;
   const bool gpt = !a.rotary && !m.dense.gated && m.norm_bias && a.qkv_bias && a.out_bias &&
                    m.dense.bias && m.learned_positions;
-  if (m.has_moe() || a.qk_norm || m.embedding_width > 0 || m.mtp_modules > 0 ||
+  if (m.has_moe() || a.qk_norm || m.embedding_width > 0 || m.mtp_modules > 0 || a.window > 0 ||
       a.kind == AttentionKind::latent || !(llama || gpt))
     refuse("model", "one that profiler/torch_model.py builds, llama-like or GPT-2-like", m.name);
   if (s.work.precision != Precision::bf16)
