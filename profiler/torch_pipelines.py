@@ -7,6 +7,8 @@ Each FOLDER is what `steploom export --to torch` wrote. Losses and times as torc
 them; around every job the hosts of both ranks are timed at once by steps of six and of 24 small Llama
 blocks (torch_parts.py), for hosts of virtual machines are now fast, now slow. One JSON line a job.
 With --one-gpu both ranks share a GPU and messages go through the host by gloo: for losses, not for times.
+With --alone a process is that rank of two and its messages go nowhere (the fake process group): its steps
+take as long as it has work, which is all where the host is what they wait for.
 """
 import argparse
 import gc
@@ -57,18 +59,24 @@ def main():
     parser.add_argument("folders", nargs="+", type=pathlib.Path)
     parser.add_argument("--builtin", default="", help="PyTorch's own schedule in place of the file's")
     parser.add_argument("--one-gpu", action="store_true", help="both ranks share the first GPU")
+    parser.add_argument("--alone", type=int, choices=(0, 1), help="the only rank, of two")
     parser.add_argument("--check", type=int, default=3)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--blocks", type=int, default=3)
     parser.add_argument("--warm", type=int, default=3)
     parser.add_argument("-o", "--out", default="torch-pipelines.jsonl", help="JSON-lines file to write")
     options = parser.parse_args()
+    alone = options.alone is not None
     if options.one_gpu:
         share_a_gpu()
+    elif alone:
+        from torch.testing._internal.distributed.fake_pg import FakeStore
+        torch.cuda.set_device(0)
+        dist.init_process_group("fake", rank=options.alone, world_size=2, store=FakeStore())
     else:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         dist.init_process_group("nccl", device_id=torch.device("cuda", torch.cuda.current_device()))
-    rank = dist.get_rank()
+    rank = 0 if alone else dist.get_rank()
     loops = [Loop(True, layers) for layers in LOOPS] if options.steps > 0 else []
     for loop in loops:
         loop.microseconds(10)
@@ -80,6 +88,8 @@ def main():
     def hosts():
         torch_pipeline.together()
         mine = [loop.microseconds(10) for loop in loops]
+        if alone:
+            return [mine]
         both = [None] * dist.get_world_size()
         dist.all_gather_object(both, mine)
         return both
@@ -89,11 +99,11 @@ def main():
             file.flush()
         write(first)
         for folder in options.folders:
-            line = {"name": folder.name, "builtin": options.builtin,
+            line = {"name": folder.name, "builtin": options.builtin, "alone": options.alone,
                     "schedule_sha256": hashlib.sha256((folder / "schedule.csv").read_bytes()).hexdigest()[:16]}
             try:
                 job, config = torch_pipeline.read_job(folder)
-                trainer = torch_pipeline.Trainer(job, config, folder, options.builtin, told=options.one_gpu)
+                trainer = torch_pipeline.Trainer(job, config, folder, options.builtin, told=options.one_gpu or alone)
                 line["losses"] = [trainer.mean_loss() for _ in range(options.check)]
                 if options.steps > 0:
                     line["host_loops_us"] = [hosts()]

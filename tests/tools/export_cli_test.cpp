@@ -138,7 +138,7 @@ TEST_F(Export, TorchRefusesWhatTheDriverCannotRun) {
   refused(kLlama, pp2, "2.10, 2.11 or later", {"--torch-version", "2.9"});
   refused(kLlama, pp2, "2.10, 2.11 or later", {"--torch-version", "2.x"});
   refused(kLlama, {"--layout", "pp=1,zero=0,mbs=1"}, "pipeline ranks alone");
-  refused(kMoe, {"--layout", "pp=8,ep=1,zero=0,mbs=1"}, "llama-like or GPT-2-like");
+  refused(kMoe, {"--gpus", "4", "--layout", "pp=4,ep=1,zero=0,mbs=1"}, "llama-like or GPT-2-like");
   const CliRun run =
       exported(kGpt2 + Args{"--layout", "pp=4,zero=0,mbs=1"}, "torch", {"--torch-version", "2.12"});
   ASSERT_EQ(run.status, 0) << run.err;
