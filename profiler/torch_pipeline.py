@@ -137,12 +137,14 @@ def together():
     torch.cuda.synchronize()
 
 
-def measure(trainer, blocks, steps, warm):
+def measure(trainer, blocks, steps, warm, between=lambda: None):
+    """Calls between() before the first block and after each."""
     for _ in range(warm):
         trainer.step()
     together()
     torch.cuda.reset_peak_memory_stats()
     times, walls, host = [], [], []
+    between()
     for _ in range(blocks):
         marks = [torch.cuda.Event(enable_timing=True) for _ in range(steps + 1)]
         together()
@@ -155,6 +157,7 @@ def measure(trainer, blocks, steps, warm):
         together()
         walls.append((time.perf_counter() - start) * 1e3 / steps)
         times.append([a.elapsed_time(b) for a, b in zip(marks, marks[1:])])
+        between()
     medians = [statistics.median(block) for block in times]
     median = statistics.median([t for block in times for t in block])
     return {"median_ms": median, "blocks_ms": medians, "walls_ms": walls, "host_ms": host,

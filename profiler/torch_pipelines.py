@@ -4,8 +4,8 @@
     torchrun --nproc-per-node 2 profiler/torch_pipelines.py FOLDER... [--builtin NAME] -o torch-pipelines.jsonl
 
 Each FOLDER is what `steploom export --to torch` wrote. Losses and times as torch_pipeline.py has
-them; around every job the hosts of both ranks are timed at once by steps of six and of 24 small Llama
-blocks (torch_parts.py), for hosts of virtual machines are now fast, now slow. One JSON line a job.
+them; around every block of steps the hosts of both ranks are timed at once by steps of six and of 24
+small Llama blocks (torch_parts.py), for hosts of virtual machines are now fast, now slow. One JSON line a job.
 With --one-gpu both ranks share a GPU and messages go through the host by gloo: for losses, not for times.
 With --alone a process is that rank of two and its messages go nowhere (the fake process group): its steps
 take as long as it has work, which is all where the host is what they wait for.
@@ -106,9 +106,9 @@ def main():
                 trainer = torch_pipeline.Trainer(job, config, folder, options.builtin, told=options.one_gpu or alone)
                 line["losses"] = [trainer.mean_loss() for _ in range(options.check)]
                 if options.steps > 0:
-                    line["host_loops_us"] = [hosts()]
-                    line.update(torch_pipeline.measure(trainer, options.blocks, options.steps, options.warm))
-                    line["host_loops_us"].append(hosts())
+                    around = line["host_loops_us"] = []
+                    line.update(torch_pipeline.measure(trainer, options.blocks, options.steps, options.warm,
+                                                       lambda: around.append(hosts())))
                     line["sm_mhz"], line["watts"] = nvml.sm_mhz(), nvml.watts()
                 del trainer
             except Exception as error:  # the next job may run all the same
