@@ -10,6 +10,7 @@
 #include "models/dropout.h"
 #include "models/eager_kernels.h"
 #include "models/emitter.h"
+#include "models/graph_rewriter.h"
 #include "models/operands.h"
 #include "models/parameters.h"
 #include "models/step_parts.h"
@@ -259,22 +260,35 @@ void send(Emitter& out, CommGroup group, Phase phase, TensorId x) {
 StageSpan stage_span(const ModelSpec& m, const Layout& l, int stage) {
   const int stages = l.virtual_stages();
   assert(stage >= 0 && stage < stages);
-  const bool first = stage == 0;
-  const bool last = stage == stages - 1;
+  const bool v = in_a_v(l.schedule);
+  StageSpan s;
+  s.embedding = stage == 0;
+  s.head = stage == stages - 1;
+  s.handed = v && stage == l.pp;
+  s.hands_on = v && stage == l.pp - 1;
+  s.receives = !s.embedding && !s.handed;
+  s.sends = !s.head && !s.hands_on;
+  s.beside_embedding = v && s.head;
+  s.chunk = stage / l.pp;
   if (l.stages.empty()) {
     assert(m.layers % stages == 0);
-    const int each = m.layers / stages;
-    return {stage * each, each, first, last, !first, !last, stage / l.pp};
+    s.layers = m.layers / stages;
+    s.first_layer = stage * s.layers;
+  } else {
+    const auto here = l.stages.begin() + stage;
+    s.layers = *here;
+    s.first_layer = std::accumulate(l.stages.begin(), here, 0);
   }
-  const auto here = l.stages.begin() + stage;
-  return {
-      std::accumulate(l.stages.begin(), here, 0), *here, first, last, !first, !last, stage / l.pp};
+  return s;
 }
 
 std::vector<StageSpan> rank_spans(const ModelSpec& m, const Layout& l, int pipeline_rank) {
   std::vector<StageSpan> spans;
-  for (int chunk = 0; chunk < l.vpp; ++chunk)
-    spans.push_back(stage_span(m, l, chunk * l.pp + pipeline_rank));
+  for (int chunk = 0; chunk < l.vpp; ++chunk) {
+    const bool up = in_a_v(l.schedule) && chunk == 1;
+    spans.push_back(
+        stage_span(m, l, up ? 2 * l.pp - 1 - pipeline_rank : chunk * l.pp + pipeline_rank));
+  }
   return spans;
 }
 
@@ -372,6 +386,7 @@ Chunk build_passes(const BuildContext& c, const StageSpan& stage, const Chunk& b
 
   Emitter f(c, chunk, chunk.forward);
   TensorId x = stage.embedding ? embedding_forward(f, narrow, embedding_mask)
+               : stage.handed  ? before.handed_on
                                : receive(f, CommGroup::pp_forward_in, Phase::forward);
   for (int i = 0; i < stage.layers; ++i) x = layer_forward(f, layer_at(i), x, saved_at(i));
   f.set_layer(m.layers);
@@ -380,12 +395,16 @@ Chunk build_passes(const BuildContext& c, const StageSpan& stage, const Chunk& b
     mtp_forward(f, x, modules);
   }
   if (stage.sends) send(f, CommGroup::pp_forward_out, Phase::forward, x);
+  if (stage.hands_on) chunk.handed_on = x;
 
   Emitter b(c, chunk, chunk.backward);
-  const TensorId d_modules = mtp_backward(b, modules, stage.embedding);
+  const TensorId d_modules = mtp_backward(b, modules, stage.has_embedding_table());
   b.set_layer(m.layers);
-  TensorId dy = stage.head ? head_backward(b, head, stage.embedding)
-                           : receive(b, CommGroup::pp_backward_in, Phase::data_grad);
+  if (stage.hands_on)
+    chunk.handed_back = b.tensor("gradient of what was handed on", c.shard * m.hidden * c.e);
+  TensorId dy = stage.head       ? head_backward(b, head, stage.has_embedding_table())
+                : stage.hands_on ? chunk.handed_back
+                                 : receive(b, CommGroup::pp_backward_in, Phase::data_grad);
   if (d_modules != kNoTensor)
     dy = b.stream("prediction gradient sum", OpKind::residual, Phase::data_grad, c.shard,
                   2 * m.hidden, m.hidden, {dy, d_modules});
@@ -397,6 +416,7 @@ Chunk build_passes(const BuildContext& c, const StageSpan& stage, const Chunk& b
   b.set_layer(-1);
   if (stage.embedding) embedding_backward(b, dy, narrow, embedding_mask);
   if (stage.receives) send(b, CommGroup::pp_backward_out, Phase::data_grad, dy);
+  if (stage.handed) chunk.backward = renamed(chunk.backward, dy, before.handed_back);
 
   as_launched(c, chunk);
   if (adds_gradients) chunk.backward = with_gradient_sums(c, chunk.backward);

@@ -25,9 +25,15 @@ struct StageSpan {
   bool receives = false;   // has a stage before it
   bool sends = false;      // has a stage after it
   int chunk = 0;           // its place among the chunks of its rank
+  // In a V: the stage before it, or after it, is the rank's other chunk. No message passes.
+  bool handed = false, hands_on = false;
+  bool beside_embedding = false;  // in a V: the rank's other chunk holds the input embedding
   auto operator<=>(const StageSpan&) const = default;
+
+  bool has_embedding_table() const { return embedding || beside_embedding; }
 };
-// `stage` from 0 to pp·vpp: virtual stage s is chunk s / pp of pipeline rank s mod pp.
+// `stage` from 0 to pp·vpp: virtual stage s is chunk s / pp of pipeline rank s mod pp, or of where
+// it lies in a V (in_a_v).
 StageSpan stage_span(const ModelSpec& m, const Layout& l, int stage);
 // The chunks of a pipeline rank, in model order.
 std::vector<StageSpan> rank_spans(const ModelSpec& m, const Layout& l, int pipeline_rank);
@@ -48,7 +54,8 @@ Chunk build_part(const ModelSpec& m, const Workload& w, const Layout& l, const R
                  int layer, LayerPart part);
 
 // The chunks of one rank. They share one table of tensors: the last one's is whole, the others' are
-// its beginnings. The last one's optimizer is that of all; the others have none.
+// its beginnings. The last one's optimizer is that of all; the others have none. Where one hands on
+// to the next (in a V), that one reads its output and writes the gradient of it.
 std::vector<Chunk> build_chunks(const ModelSpec& m, const Workload& w, const Layout& l,
                                 const Runtime& r, const std::vector<StageSpan>& spans);
 
@@ -66,7 +73,7 @@ StageParameters parameters_of(const ModelSpec& m, const Layout& l,
                               const std::vector<StageSpan>& spans);
 
 // Tied embeddings, and those that multi-token prediction reads, live on the first and the last
-// stage; their gradients are summed between them.
+// stage; their gradients are summed between them, if these are on two ranks.
 bool shares_embedding(const ModelSpec& m, const Layout& l, const StageSpan& stage);
 
 }  // namespace steploom

@@ -15,7 +15,7 @@ std::int64_t parameter_tensors(const ModelSpec& m, const StageSpan& stage) {
   std::int64_t sum = layer * stage.layers;
   if (stage.embedding) sum += m.learned_positions ? 2 : 1;
   if (stage.head)
-    sum += (m.final_norm ? of_norm : 0) + (m.tied_embeddings && stage.embedding ? 0 : 1);
+    sum += (m.final_norm ? of_norm : 0) + (m.tied_embeddings && stage.has_embedding_table() ? 0 : 1);
   return sum;
 }
 

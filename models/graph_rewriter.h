@@ -1,5 +1,7 @@
 // Copying a graph while adding operators: how a pass returns a new graph.
 //
+// renamed() is the same graph with another tensor in place of one.
+//
 // copy() appends the next operator of the old graph with its edges; add() appends a new one, which
 // depends on the last writers so far of the tensors it reads. Operators that are not copied are
 // dropped, with their edges.
@@ -65,5 +67,18 @@ class GraphRewriter {
   std::vector<OpId> moved_;   // old number -> new
   std::vector<OpId> writer_;  // by tensor
 };
+
+inline OpGraph renamed(const OpGraph& graph, TensorId from, TensorId to) {
+  const auto name = [&](TensorId t) { return t == from ? to : t; };
+  OpGraph out;
+  for (OpId op = 0; op < graph.size(); ++op) {
+    OpNode node = graph.node(op);
+    std::transform(node.reads.begin(), node.reads.end(), node.reads.begin(), name);
+    std::transform(node.writes.begin(), node.writes.end(), node.writes.begin(), name);
+    const OpId id = out.add(std::move(node));
+    for (const OpGraph::Edge& e : graph.predecessors(op)) out.depend(e.op, id, name(e.tensor));
+  }
+  return out;
+}
 
 }  // namespace steploom

@@ -21,14 +21,15 @@ namespace {
 constexpr std::int64_t kMostDegree = 1'000'000;
 constexpr std::size_t kLeastGuessed = 3;  // letters; every two-letter key is near every other
 
-constexpr std::array<std::string_view, 23> kKeys{
-    "tp",   "pp",        "ep",         "etp",       "mbs",       "sp",
-    "zero", "recompute", "chunks",     "vpp",       "vpp_group", "stages",
-    "cp",   "cp_comm",   "reshard",    "replicate", "schedule",  "partition",
-    "dw",   "bucket",    "grad_micro", "a2a_first", "tp_overlap"};
+constexpr std::array<std::string_view, 24> kKeys{
+    "tp",   "pp",        "ep",         "etp",       "mbs",        "sp",
+    "zero", "recompute", "chunks",     "vpp",       "vpp_group",  "stages",
+    "cp",   "cp_comm",   "reshard",    "replicate", "schedule",   "partition",
+    "dw",   "bucket",    "grad_micro", "a2a_first", "tp_overlap", "weave"};
 constexpr std::array<std::string_view, 3> kContextComms{"p2p", "allgather", "a2a"};
 constexpr std::array<std::string_view, kPipelineOrders> kOrders{
-    "1f1b", "gpipe", "looped-bfs", "zb-h1", "zb-h2", "interleaved-zb", "searched"};
+    "1f1b",     "gpipe", "looped-bfs", "zb-h1", "zb-h2",      "interleaved-zb",
+    "searched", "zb-v",  "v-half",     "v-min", "dualpipe-v", "searched-v"};
 constexpr std::array<std::string_view, 3> kWeightPlacements{"none", "lancet", "solved"};
 constexpr std::int64_t kMostElements = 1'000'000'000'000;
 // Groups that a CTA count can be given to; "ctas.tp".
@@ -184,6 +185,8 @@ void set(Layout& l, std::optional<int>& etp, std::string_view key, std::string_v
     l.replicate = degree();
   } else if (key == "tp_overlap") {
     l.tp_overlap = whole_number(key, value, 0, 1) == 1;
+  } else if (key == "weave") {
+    l.weave = whole_number(key, value, 0, 1) == 1;
   } else if (key == "cp") {
     l.cp = degree();
   } else if (key == "cp_comm") {
@@ -280,7 +283,7 @@ std::string to_text(const Layout& l) {
                      to_text(l.recompute, l.recompute_detail)) +
          (l.chunks == 1 ? "" : fmt::format(",chunks={}", l.chunks)) + ctas_text(l) +
          pipeline_text(l) + context_text(l) + sharding_text(l) + partition_text(l) +
-         gradients_text(l) + (l.tp_overlap ? ",tp_overlap=1" : "");
+         gradients_text(l) + (l.tp_overlap ? ",tp_overlap=1" : "") + (l.weave ? ",weave=1" : "");
 }
 
 std::string short_name(const Layout& l) {
@@ -300,6 +303,7 @@ std::string short_name(const Layout& l) {
   if (l.sp) name += " sp";
   add("chunks", l.chunks);
   if (l.tp_overlap) name += " tp-overlap";
+  if (l.weave) name += " woven";
   if (l.schedule != PipelineOrder::one_forward_one_backward)
     name += fmt::format(" {}", name_of(l.schedule));
   if (l.partition.cuts()) name += " parts " + to_text(l.partition);

@@ -2,10 +2,10 @@
 //
 // Text form: "tp=4,pp=2,ep=8,etp=1,mbs=1,sp=1,zero=1,recompute=none", any order, each key at most
 // once; keys left out keep their defaults. "vpp=2" interleaves two model chunks a pipeline rank
-// (virtual stage s on rank s mod pp), "vpp_group=8" with so many micro-batches in turn on each (0:
-// pp); "stages=Ett|tt|tL" says which layers a stage holds (models/stages.h), "recompute=selective"
-// what is run again (models/recompute.h). "schedule=zb-h1" orders the passes otherwise than 1F1B.
-// "chunks=4" cuts the expert part of every layer into as
+// (virtual stage s on rank s mod pp; with "schedule=zb-v" and others in a V), "vpp_group=8" with so
+// many micro-batches in turn on each (0: pp); "stages=Ett|tt|tL" says which layers a stage holds
+// (models/stages.h), "recompute=selective" what is run again (models/recompute.h). "schedule=zb-h1"
+// orders the passes otherwise than 1F1B. "chunks=4" cuts the expert part of every layer into as
 // many chunks, so that one is exchanged while another is computed. "ctas=8" gives every group's
 // collectives at most 8 CTAs, "ctas.tp=4" those of one group (tp, cp, ep, etp, dp, expert_dp,
 // dp_outer, pp, embedding, world). "cp=2" cuts every sequence in two (context parallelism),
@@ -15,7 +15,8 @@
 // (models/partition.h), "dw=solved" moves weight gradients beside the backward all-to-alls,
 // "bucket=10000000" says how many elements a gradient bucket has at least, "grad_micro=31457280"
 // cuts one into parts of at most so many bytes, "a2a_first=1" starts none while an all-to-all runs.
-// "tp_overlap=1" cuts products beside the communication of tensor parallelism. dp follows from
+// "tp_overlap=1" cuts products beside the communication of tensor parallelism, "weave=1" runs
+// forward and backward passes of two micro-batches beside each other. dp follows from
 // the number of devices. Expert parallelism is folded over tp·cp·dp as
 // Megatron-Core 0.20 does: it does not multiply the devices. Rank order is Megatron's
 // tp-cp-ep-dp-pp: tensor parallelism innermost, pipeline outermost.
@@ -58,13 +59,30 @@ enum class PipelineOrder : std::uint8_t {
   zb_h1,
   zb_h2,
   interleaved_zb,
-  searched  // the scheduler's, for the times of these stages and the device's memory
+  searched,  // the scheduler's, for the times of these stages and the device's memory
+  zb_v,      // from here on stages lie in a V
+  v_half,
+  v_min,
+  dualpipe_v,
+  searched_v
 };
-inline constexpr int kPipelineOrders = static_cast<int>(PipelineOrder::searched) + 1;
+inline constexpr int kPipelineOrders = static_cast<int>(PipelineOrder::searched_v) + 1;
 std::string_view name_of(PipelineOrder o);  // "zb-h1"
 // Runs weight gradients as passes of their own.
 constexpr bool splits_backward(PipelineOrder o) {
   return o >= PipelineOrder::zb_h1;
+}
+// Of backward passes some are whole and some in two parts.
+constexpr bool mixes_backward(PipelineOrder o) {
+  return o == PipelineOrder::dualpipe_v;
+}
+// Stages go down the ranks and up again, two a rank: rank r of p has stages r and 2p − 1 − r, so
+// the first and the last are on one rank, and stages p − 1 and p too.
+constexpr bool in_a_v(PipelineOrder o) {
+  return o >= PipelineOrder::zb_v;
+}
+constexpr bool is_searched(PipelineOrder o) {
+  return o == PipelineOrder::searched || o == PipelineOrder::searched_v;
 }
 // Of one chunk a rank; the others need several, 1F1B takes both.
 constexpr bool of_one_chunk(PipelineOrder o) {
@@ -113,6 +131,9 @@ struct Layout {
   // Products of attention and dense feed-forward parts are cut, so that a part computes while
   // another's input is gathered or its output reduced (Megatron's --tp-comm-overlap).
   bool tp_overlap = false;
+  // A forward and a backward pass of two micro-batches run as one, so that the experts' exchanges
+  // of each lie beside what the other computes (planner/weave.h).
+  bool weave = false;
 
   int virtual_stages() const { return pp * vpp; }
   int devices() const { return tp * cp * pp * dp; }

@@ -197,10 +197,10 @@ Broken schedule_needs_runtime(const RuleContext& c) {
     return fmt::format("schedule={}, which the runtime {} cannot run; schedule must be 1f1b",
                        name_of(order), c.runtime->name);
   // Ranks would wait for each other's sends.
-  if (of_one_chunk(order) || c.runtime->receive_ahead == 0) return std::nullopt;
+  if (of_one_chunk(order) || in_a_v(order) || c.runtime->receive_ahead == 0) return std::nullopt;
   return fmt::format(
       "schedule={}, for whose messages the runtime {} has too few buffers; choose vpp=1 and "
-      "gpipe, zb-h1, zb-h2 or searched",
+      "gpipe, zb-h1, zb-h2 or searched, or vpp=2 and zb-v, v-half, v-min, dualpipe-v or searched-v",
       name_of(order), c.runtime->name);
 }
 
@@ -209,9 +209,12 @@ Broken schedule_fits_chunks(const RuleContext& c) {
   if (l.schedule == PipelineOrder::one_forward_one_backward) return std::nullopt;
   if (l.pp == 1)
     return fmt::format("schedule={} with pp=1; leave it out or choose pp > 1", name_of(l.schedule));
-  if (of_one_chunk(l.schedule) == (l.vpp == 1)) return std::nullopt;
+  if (in_a_v(l.schedule) ? l.vpp == 2 : of_one_chunk(l.schedule) == (l.vpp == 1))
+    return std::nullopt;
   return fmt::format("schedule={} with vpp={}; vpp must be {}", name_of(l.schedule), l.vpp,
-                     of_one_chunk(l.schedule) ? "1" : "2 or more");
+                     of_one_chunk(l.schedule) ? "1"
+                     : in_a_v(l.schedule)     ? "2"
+                                              : "2 or more");
 }
 
 Broken stages_hold_the_layers(const RuleContext& c) {
@@ -232,6 +235,14 @@ Broken micro_batches_fill_vpp(const RuleContext& c) {
   const Layout& l = c.layout;
   if (l.vpp == 1 || l.schedule == PipelineOrder::looped_bfs) return std::nullopt;
   const std::int64_t m = l.micro_batches(c.workload.global_batch);
+  if (in_a_v(l.schedule)) {
+    if (l.vpp_group != 0)
+      return fmt::format("vpp_group={} with schedule={}, which has no groups; leave it out",
+                         l.vpp_group, name_of(l.schedule));
+    if (l.schedule != PipelineOrder::dualpipe_v || m >= 2 * l.pp) return std::nullopt;
+    return fmt::format("{} micro-batches with schedule={} and pp={}; there must be 2·pp={} or more",
+                       m, name_of(l.schedule), l.pp, 2 * l.pp);
+  }
   const std::int64_t group = l.vpp_group == 0 ? l.pp : l.vpp_group;
   if (l.vpp_group == 0 && m % l.pp != 0)
     return fmt::format(

@@ -184,7 +184,7 @@ constexpr auto kFlags = std::to_array<MegatronFlag>({
     {"enable-cuda-graph", nothing, not_modelled},
     {"cuda-graph-scope", several, not_modelled},
     // Overlap.
-    {"overlap-moe-expert-parallel-comm", nothing, not_modelled},
+    {"overlap-moe-expert-parallel-comm", nothing, read},
     {"delay-wgrad-compute", nothing, not_modelled},
     {"ep-overlap-early-attn-memory-release", nothing, not_modelled},
     {"overlap-dispatch-backward-with-experts-wgrad", nothing, not_modelled},

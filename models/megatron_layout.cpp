@@ -183,6 +183,7 @@ std::string megatron_layout(const MegatronRun& run, const ModelSpec& m) {
   if (vpp > 1 && run.has(kGroup)) text += fmt::format(",vpp_group={}", degree(run, kGroup));
   if (!stages.empty()) text += ",stages=" + stages;
   if (overlaps_tp(run, m)) text += ",tp_overlap=1";
+  if (run.has("overlap-moe-expert-parallel-comm")) text += ",weave=1";
   return text + ",recompute=" + recompute_of(run);
 }
 

@@ -155,6 +155,9 @@ struct Chunk {
   OpGraph backward;       // data and weight gradients, in autograd's order
   OpGraph last_backward;  // the step's last: reduces gradient buckets beside it (ZeRO-2, 3: all do)
   OpGraph optimizer;      // once a step, after the last backward
+  // What it shares with the rank's next chunk, if that goes on with its micro-batches: its output,
+  // and the gradient of it.
+  TensorId handed_on = kNoTensor, handed_back = kNoTensor;
 };
 
 }  // namespace steploom

@@ -136,6 +136,55 @@ Broken a2a_first_needs_exchange(const RuleContext& c) {
   return "a2a_first=1 without an all-to-all of experts; leave it out or choose ep > 1";
 }
 
+// What Megatron-Core asks of its overlap, and what is not modelled beside it.
+Broken weave_needs_exchange(const RuleContext& c) {
+  if (!c.layout.weave || (c.model.has_moe() && c.layout.ep > 1)) return std::nullopt;
+  return "weave=1 without an all-to-all of experts to hide; leave it out or choose ep > 1";
+}
+
+Broken weave_needs_runtime(const RuleContext& c) {
+  const Layout& l = c.layout;
+  if (!l.weave || c.runtime == nullptr || c.runtime->weaves == Weaves::any) return std::nullopt;
+  if (c.runtime->weaves == Weaves::no)
+    return fmt::format("weave=1, which the runtime {} cannot run; leave it out", c.runtime->name);
+  if (l.pp == 1 || l.vpp > 1) return std::nullopt;
+  return fmt::format("weave=1 with pp={} and vpp=1 and the runtime {}; choose vpp > 1 or pp=1",
+                     l.pp, c.runtime->name);
+}
+
+Broken weave_needs_pairs(const RuleContext& c) {
+  const PipelineOrder order = c.layout.schedule;
+  if (!c.layout.weave || order == PipelineOrder::one_forward_one_backward ||
+      order == PipelineOrder::dualpipe_v)
+    return std::nullopt;
+  return fmt::format(
+      "weave=1 with schedule={}, which has no forward beside a backward pass; choose 1f1b or "
+      "dualpipe-v",
+      name_of(order));
+}
+
+Broken weave_excludes(const RuleContext& c) {
+  const Layout& l = c.layout;
+  if (!l.weave) return std::nullopt;
+  if (l.recompute == Recompute::full || l.recompute_detail.has(RecomputeModule::moe))
+    return fmt::format("weave=1 with recompute={}; experts must not run again",
+                       to_text(l.recompute, l.recompute_detail));
+  if (l.chunks > 1 || l.partition.cuts() || l.dw != WeightPlacement::none || l.a2a_first)
+    return "weave=1 with chunks, partition, dw or a2a_first; leave these out";
+  if (l.zero > 1) return fmt::format("weave=1 with zero={}; choose zero=0 or 1", l.zero);
+  return std::nullopt;
+}
+
+Broken weave_needs_even_work(const RuleContext& c) {
+  if (!c.layout.weave) return std::nullopt;
+  if (c.workload.routing.uneven())
+    return fmt::format("weave=1 with routing {}; it must be balanced", to_text(c.workload.routing));
+  if (c.workload.precision == Precision::fp32) return "weave=1 in fp32; choose 16 bits or fewer";
+  if (c.model.mtp_modules <= 1) return std::nullopt;
+  return fmt::format("weave=1, but {} has {} prediction modules; there may be one", c.model.name,
+                     c.model.mtp_modules);
+}
+
 constexpr std::array kRules{
     LayoutRule{"chunks need an exchange",
                "Tutel (arXiv 2206.03382): the all-to-all is what its pipelining hides",
@@ -169,6 +218,20 @@ constexpr std::array kRules{
                placement_excludes_tp_overlap},
     LayoutRule{"a2a_first needs an all-to-all", "Lina (arXiv 2210.17223), section 5",
                a2a_first_needs_exchange},
+    LayoutRule{"weave needs an all-to-all",
+               "Megatron-Core 0.20, transformer_config.py (overlap_moe_expert_parallel_comm)",
+               weave_needs_exchange},
+    LayoutRule{"weave needs a runtime that has it",
+               "steploom: Runtime::weaves; Megatron-Core 0.20, transformer_config.py: with pp, vpp",
+               weave_needs_runtime},
+    LayoutRule{"weave needs pairs of passes", "steploom: planner/pipeline_schedule.h",
+               weave_needs_pairs},
+    LayoutRule{"weave excludes full recomputation and other overlap of the experts",
+               "Megatron-Core 0.20, transformer_config.py; the latter: steploom models none",
+               weave_excludes},
+    LayoutRule{"weave needs even work of 16 bits or fewer",
+               "Megatron-Core 0.20, transformer_config.py; uneven routing: steploom models none",
+               weave_needs_even_work},
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
 // Rules of what overlaps what: chunks, ranges in parts, placed weight gradients, gradient
-// collectives. Rows of layout_rules() behind all others.
+// collectives, woven passes. Rows of layout_rules() behind all others.
 #pragma once
 
 #include <span>

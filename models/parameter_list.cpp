@@ -18,8 +18,8 @@ class Builder {
     for (const StageSpan& stage : spans) {
       if (stage.embedding) embedding();
       for (int i = 0; i < stage.layers; ++i) layer(stage.first_layer + i);
-      if (stage.head) head(stage.embedding);
-      for (int i = 1; stage.head && i <= m_.mtp_modules; ++i) module(i, stage.embedding);
+      if (stage.head) head(stage.has_embedding_table());
+      for (int i = 1; stage.head && i <= m_.mtp_modules; ++i) module(i, stage.has_embedding_table());
     }
     std::stable_partition(out_.begin(), out_.end(), [](const ParameterTensor& p) {
       return p.bucket != ParameterBucket::experts;

@@ -49,7 +49,8 @@ Runtime megatron_core() {
   r.bucket_elements_per_rank = 1'000'000;
   r.workspace = kCublasWorkspace + kContext + kAllocatorSlack;
   r.communicator_buffers = kCommunicatorBuffers;
-  r.overlaps_tp = true;  // --tp-comm-overlap, by Transformer Engine's userbuffers
+  r.overlaps_tp = true;            // --tp-comm-overlap, by Transformer Engine's userbuffers
+  r.weaves = Weaves::interleaved;  // --overlap-moe-expert-parallel-comm
   return r;
 }
 
@@ -64,6 +65,7 @@ Runtime megatron_2022() {
   r.replicates_shards = false;
   r.context_parallel = false;  // came with Megatron-Core 0.5
   r.overlaps_tp = false;       // Transformer Engine's
+  r.weaves = Weaves::no;       // came with Megatron-Core 0.14
   r.overlap_grad_reduce = false;
   r.overlap_param_gather = false;
   return r;
@@ -89,6 +91,9 @@ Runtime torch_eager() {
   r.tensor_parallel = false;
   r.sequence_parallel = false;
   r.experts = false;
+  // pipelining/schedules.py: GPipe, 1F1B, interleaved, looped BFS, zero bubble, ZB-V and DualPipeV;
+  // others as a list of slots (_PipelineScheduleRuntime).
+  r.pipeline_orders = true;
   r.grad_bytes = 2;
   r.master_weights = false;
   r.adds_gradients = true;
@@ -113,6 +118,7 @@ Runtime deepspeed() {
   r.sequence_parallel = false;
   r.interleaves = false;  // runtime/pipe/schedule.py has 1F1B alone
   r.capacity_factor = 1;  // moe/layer.py
+  r.weaves = Weaves::no;
   // engine.py, communication_data_type: bf16 for bf16 training, and gradients stay so in ZeRO 2 and
   // 3 (stage_1_and_2.py). Its BF16_Optimizer, of stages 0 and 1, sums them in fp32 instead.
   r.grad_bytes = 2;
@@ -144,6 +150,7 @@ Runtime own_executor() {
   r.chunks_experts = true;
   r.places_gradients = true;
   r.pipeline_orders = true;
+  r.weaves = Weaves::any;
   r.complete_operands = true;
   r.overlap_grad_reduce = true;
   r.overlap_param_gather = true;

@@ -21,6 +21,8 @@ enum class Kernels : std::uint8_t {
   torch_eager,  // PyTorch's own, several each (eager_kernels.h)
 };
 
+enum class Weaves : std::uint8_t { no, interleaved, any };
+
 struct Runtime {
   std::string name;  // "megatron-core"
   Kernels kernels = Kernels::fused;
@@ -70,6 +72,9 @@ struct Runtime {
   // the passes, in the order of its lowering (planner/torch_actions.h), all on one stream; a first
   // stage runs all of its backward pass where weight gradients would be.
   bool messages_apart = false;
+  // Can run forward and backward passes woven together (Layout::weave): not, with one stage or
+  // several chunks a rank, or always; no: rules refuse it, `plan` tries none.
+  Weaves weaves = Weaves::no;
   // Operators name everything that their kernels touch, statistics and routing included, in the
   // order of operands.h: what can be executed. Off: only what fixes order and most of the memory.
   bool complete_operands = false;

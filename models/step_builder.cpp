@@ -36,12 +36,15 @@ std::int64_t embedding_elements(const ModelSpec& m, const Layout& l) {
   return table_elements(m, l) + embedding_parameters(m).replicated;
 }
 std::int64_t head_table_elements(const ModelSpec& m, const Layout& l, const StageSpan& stage) {
-  const bool own_table = !m.tied_embeddings || !stage.embedding;  // tied: a copy on the last stage
+  const bool own_table =
+      !m.tied_embeddings || !stage.has_embedding_table();  // tied: a copy on the last stage
   return own_table ? table_elements(m, l) : 0;
 }
 // The copy of the embedding's table that multi-token prediction needs on the last stage.
 std::int64_t token_table_elements(const ModelSpec& m, const Layout& l, const StageSpan& stage) {
-  return m.mtp_modules > 0 && !stage.embedding && !m.tied_embeddings ? table_elements(m, l) : 0;
+  return m.mtp_modules > 0 && !stage.has_embedding_table() && !m.tied_embeddings
+             ? table_elements(m, l)
+             : 0;
 }
 
 }  // namespace
@@ -356,7 +359,8 @@ OpGraph optimizer_graph(const BuildContext& c, const std::vector<StageSpan>& spa
 }
 
 bool shares_embedding(const ModelSpec& m, const Layout& l, const StageSpan& stage) {
-  return m.embedding_at_both_ends() && l.pp > 1 && (stage.embedding || stage.head);
+  return m.embedding_at_both_ends() && l.pp > 1 && !in_a_v(l.schedule) &&
+         (stage.embedding || stage.head);
 }
 
 StageParameters& StageParameters::operator+=(const StageParameters& o) {

@@ -196,6 +196,7 @@ class Writer {
     }
     if (l_.sp) flag("sequence-parallel");
     if (l_.tp_overlap) flag("tp-comm-overlap");
+    if (l_.weave) flag("overlap-moe-expert-parallel-comm");
     if (l_.bucket > 0) flag("ddp-bucket-size", l_.bucket);
     if (m_.has_moe()) {
       flag("expert-model-parallel-size", l_.ep);
@@ -295,12 +296,13 @@ class Writer {
 
   void environment() {
     constexpr const char* kConnections = "CUDA_DEVICE_MAX_CONNECTIONS";
-    const bool needs_one = (l_.tp > 1 || l_.cp > 1) && l_.zero < 2;
+    const bool many = l_.zero >= 2 || l_.weave;
+    const bool needs_one = (l_.tp > 1 || l_.cp > 1) && !many;
     int connections = r_.hardware_connections;
-    if (l_.zero >= 2) connections = std::max(connections, kManyConnections);
+    if (many) connections = std::max(connections, kManyConnections);
     if (needs_one) connections = 1;
     out_.args.environment.emplace_back(kConnections, std::to_string(connections));
-    item_if(connections != r_.hardware_connections,
+    item_if(connections != r_.hardware_connections && !l_.weave,
             fmt::format("{}={} as planned: {}, as Megatron asks for with {}", kConnections,
                         r_.hardware_connections, connections, needs_one ? "tp or cp" : "its FSDP"));
   }

@@ -12,6 +12,8 @@
 #include "planner/memory_parts.h"
 #include "planner/ranks.h"
 #include "planner/routed_bound.h"
+#include "planner/saved_before_backward.h"
+#include "planner/weave.h"
 #include "sim/flat_program.h"
 #include "sim/portable_math.h"
 
@@ -44,9 +46,12 @@ void BoundModel::Digest::add(const Digest& other, std::int64_t times) {
   backward.add(other.backward, n);
   forward_load.add(other.forward_load, n);
   backward_load.add(other.backward_load, n);
+  forward_segments.add(other.forward_segments, n);
+  backward_segments.add(other.backward_segments, n);
   weight.add(other.weight, n);
   forward_energy.add(other.forward_energy, n);
   backward_energy.add(other.backward_energy, n);
+  exchanges += other.exchanges * times;
   forward_passage += other.forward_passage * times;
   backward_passage += other.backward_passage * times;
   saved += other.saved * times;
@@ -63,10 +68,19 @@ BoundModel::BoundModel(const Setting& setting, CostCache& costs)
 
 // Longest path to the end of the last compute operator, over the operators that start only after
 // something on stream `from`: its other operators may have run before. From compute it is the span,
-// from pp_recv the passage. Gaps count between these operators, not before the first: whether a
-// block before it makes one is another block's affair.
-ClockedTime BoundModel::longest_from(const Block& b, StreamKind from) const {
+// from pp_recv the passage. Of the operators from `first` to before `last`. Gaps count between
+// these operators, not before the first: whether a block before it makes one is another block's
+// affair.
+ClockedTime BoundModel::longest_from(const Block& b, StreamKind from, std::uint32_t first,
+                                     std::uint32_t last) const {
   const auto origin = static_cast<std::size_t>(from);
+  last = std::min(last, static_cast<std::uint32_t>(b.body.ops.size()));
+  std::int32_t since = 1;  // on the stream, what counts first
+  for (std::uint32_t i = first; first > 0 && i < last; ++i)
+    if (b.body.ops[i].stream == origin) {
+      since = b.sequence[i];
+      break;
+    }
   ClockedTime longest;
   for (std::size_t anchor = 0; anchor < (law_.known() ? 2U : 1U); ++anchor) {
     const int mhz = anchor == 0 ? law_.most_mhz : slow_mhz_;
@@ -75,10 +89,10 @@ ClockedTime BoundModel::longest_from(const Block& b, StreamKind from) const {
     std::array<Picoseconds, kStreamKinds> stream;
     stream.fill(kNothingBefore);
     std::array<double, kStreamKinds> stream_cycles{};
-    for (std::size_t i = 0; i < b.body.ops.size(); ++i) {
+    for (std::size_t i = first; i < last; ++i) {
       const OpTemplate& op = b.body.ops[i];
       const bool starts_it = origin == kCompute && op.stream == kCompute;
-      if (!starts_it && b.known[i][origin] == 0) continue;
+      if (!starts_it && b.known[i][origin] < since) continue;
       Picoseconds start = std::max<Picoseconds>(0, stream[op.stream] + op.stream_gap);
       double path = stream_cycles[op.stream];
       for (std::uint32_t d = 0; d < op.deps; ++d) {
@@ -97,6 +111,17 @@ ClockedTime BoundModel::longest_from(const Block& b, StreamKind from) const {
     }
   }
   return longest;
+}
+
+// The spans of what lies between the cuts of a woven block.
+ClockedTime BoundModel::segments_of(const Block& b) const {
+  ClockedTime sum;
+  std::uint32_t first = 0;
+  for (const std::uint32_t cut : cuts_of(b.body)) {
+    sum.add(longest_from(b, StreamKind::compute, first, cut));
+    first = cut;
+  }
+  return sum;
 }
 
 ClockedTime BoundModel::load_of(const Block& b) const {
@@ -241,6 +266,13 @@ BoundModel::Digest BoundModel::measure(Part part, Kind kind, const Layout& l) {
   d.weight = longest_from(w, StreamKind::compute);
   d.forward_load = load_of(f);
   d.backward_load = load_of(whole);
+  if (s_.runtime.weaves != Weaves::no) {
+    d.forward_segments = segments_of(f);
+    d.backward_segments = segments_of(whole);
+  }
+  for (const Block* block : {&f, &whole})
+    for (const OpTemplate& op : block->body.ops)
+      if (op.stream == static_cast<std::uint16_t>(StreamKind::ep)) d.exchanges += op.duration;
   // The first stage makes its input itself.
   const bool from_start = part == Part::embedding || l.partition.cuts();
   d.forward_passage = (from_start ? d.forward : longest_from(f, StreamKind::pp_recv)).time[0];
@@ -259,7 +291,7 @@ const BoundModel::Digest& BoundModel::digest(Part part, Kind kind, const Layout&
   as.replicate = 1;
   if (as.dw != WeightPlacement::none) as.dw = WeightPlacement::solved;
   as.bucket = as.grad_micro = 0;
-  as.a2a_first = false;
+  as.a2a_first = as.weave = false;
   as.schedule =
       splits_backward(l.schedule) ? PipelineOrder::zb_h1 : PipelineOrder::one_forward_one_backward;
   as.stages.clear();
@@ -315,6 +347,11 @@ BoundModel::Digest BoundModel::layer(Kind kind, const Layout& l) {
   sum.forward_load.add(f.forward_load);
   sum.backward_load = a.backward_load;
   sum.backward_load.add(f.backward_load);
+  sum.forward_segments = a.forward_segments;
+  sum.forward_segments.add(f.forward_segments);
+  sum.backward_segments = a.backward_segments;
+  sum.backward_segments.add(f.backward_segments);
+  sum.exchanges = a.exchanges + f.exchanges;
   sum.forward_passage = a.forward_passage + f.forward_passage;
   sum.backward_passage = a.backward_passage + f.backward_passage;
   sum.saved = a.saved + f.saved;
@@ -431,51 +468,6 @@ BoundModel::Digest BoundModel::chunk(const Layout& l, const StageSpan& span_of) 
   return sum;
 }
 
-namespace {
-
-// How many forward passes a rank runs before any backward one, and what they leave, by what a
-// micro-batch leaves on each chunk.
-Bytes saved_before_backward(const Layout& l, int rank, std::int64_t m,
-                            const std::vector<Bytes>& saved) {
-  const std::int64_t behind = l.pp - 1 - rank;  // ranks
-  std::int64_t passes = 1;                      // searched: the least that there must be
-  switch (l.schedule) {
-    case PipelineOrder::one_forward_one_backward:
-      passes = (l.vpp == 1 ? behind : 2 * behind) + 1;
-      break;
-    case PipelineOrder::zb_h1:
-    case PipelineOrder::interleaved_zb:
-      passes = behind + 1;
-      break;
-    case PipelineOrder::zb_h2:
-      passes = 2 * behind + 1;
-      break;
-    case PipelineOrder::gpipe:
-    case PipelineOrder::looped_bfs:
-      passes = l.vpp * m;
-      break;
-    case PipelineOrder::searched:
-      break;
-  }
-  if (l.vpp == 1) return std::min(passes, m) * saved.front();
-  // So many micro-batches in turn on every chunk.
-  const std::int64_t group = l.schedule == PipelineOrder::looped_bfs ? m
-                             : l.vpp_group == 0                      ? l.pp
-                                                                     : l.vpp_group;
-  const std::int64_t round = group * l.vpp;
-  if (l.schedule != PipelineOrder::looped_bfs) passes += (l.vpp - 1) * group;
-  passes = std::min(passes, m / group * round);  // of whole groups
-  Bytes sum = 0;
-  for (int chunk = 0; chunk < l.vpp; ++chunk) {
-    const std::int64_t rest = passes % round - chunk * group;
-    sum += saved[static_cast<std::size_t>(chunk)] *
-           (passes / round * group + std::clamp<std::int64_t>(rest, 0, group));
-  }
-  return sum;
-}
-
-}  // namespace
-
 Bound BoundModel::bound(const Layout& l) {
   const std::int64_t m = l.micro_batches(s_.work.global_batch);
   Picoseconds before_forward = 0, before_backward = 0, longest = 0;
@@ -484,30 +476,37 @@ Bound BoundModel::bound(const Layout& l) {
   optimizer(l, last);
   layer_.fill(std::nullopt);
   const bool split = splits_backward(l.schedule);
+  const bool mixed = mixes_backward(l.schedule);
   for (int rank = 0; rank < l.pp; ++rank) {
     const std::vector<StageSpan> spans = rank_spans(s_.model, l, rank);
     ClockedTime path, loaded;  // of its kernels alone
+    ClockedTime exchanged;     // of its experts' exchanges alone
     ClockedEnergy energy;
     std::vector<Bytes> saved;
     Digest first;
     for (const StageSpan& span_of : spans) {
       const Digest d = chunk(l, span_of);
       if (span_of.chunk == 0) first = d;
-      path.add(d.forward, static_cast<double>(m));
-      path.add(d.backward, static_cast<double>(m));
-      loaded.add(d.forward, static_cast<double>(m));
-      loaded.add(d.backward_load, static_cast<double>(m));
-      path.add(d.weight, static_cast<double>(m));
+      const auto times = static_cast<double>(m);
+      path.add(l.weave ? d.forward_segments : d.forward, times);
+      path.add(mixed ? d.backward_load : l.weave ? d.backward_segments : d.backward, times);
+      if (!mixed) path.add(d.weight, times);
+      loaded.add(d.forward, times);
+      loaded.add(d.backward_load, times);
+      exchanged.add({{m * d.exchanges, m * d.exchanges}, {}});
       energy.add(d.forward_energy, static_cast<double>(m));
       energy.add(d.backward_energy, static_cast<double>(m));
       saved.push_back(d.saved);
     }
     loaded.add(last.backward);
+    exchanged.add(last.backward);
     if (!split || rank == 0) path.add(last.backward);
     if (rank == 0) energy.add(last.backward_energy);
     longest = std::max(longest, least(before_forward + before_backward, path, energy));
     if (l.dw != WeightPlacement::none)
       longest = std::max(longest, least(before_forward + before_backward, loaded, energy));
+    if (l.weave && !split)
+      longest = std::max(longest, least(before_forward + before_backward, exchanged, energy));
     before_forward += first.forward_passage;
     if (!split) before_backward += first.backward_passage;
     const Bytes in_flight = saved_before_backward(l, rank, m, saved);

@@ -21,8 +21,11 @@
 //
 // Where weight gradients are placed (Layout::dw) those of one layer fill the gaps of another: B_s
 // then is without them, and a second T has the time of all of a backward pass's kernels in its
-// place. Where ranges of the forward pass run in parts (Layout::partition) F_s and f_s are the time
-// of their kernels, whole or in parts, whichever is less.
+// place, as T has where some backward passes are in two parts (mixes_backward). Where passes are
+// woven (Layout::weave) what lies between two exchanges still runs in one go: T has the spans of
+// these segments in place of those of passes, and a second T all of a stage's exchanges. Where
+// ranges of the forward pass run in parts (Layout::partition) F_s and f_s are the time of their
+// kernels, whole or in parts, whichever is less.
 //
 // Likewise the memory of a rank is never less than its fixed part plus what the micro-batches in
 // flight leave for their backward passes, in the order of its slots (1F1B: min(p − s, m) of them).
@@ -97,7 +100,9 @@ class BoundModel {
   struct Digest {
     ClockedTime forward, backward;  // spans; backward without weight gradients that are placed
     ClockedTime forward_load, backward_load;
-    ClockedTime weight;  // where the schedule has weight gradients apart
+    ClockedTime forward_segments, backward_segments;  // where passes are woven
+    ClockedTime weight;         // where the schedule has weight gradients apart
+    Picoseconds exchanges = 0;  // of both passes' experts
     ClockedEnergy forward_energy, backward_energy;
     Picoseconds forward_passage = 0;
     Picoseconds backward_passage = 0;
@@ -115,7 +120,9 @@ class BoundModel {
   ClockedTime load_of(const Block& block) const;  // of the compute stream
   void least_in_parts(Block& block, const OpGraph& graph, const Layout& layout,
                       const GroupShapes& shapes);
-  ClockedTime longest_from(const Block& block, StreamKind from) const;
+  ClockedTime longest_from(const Block& block, StreamKind from, std::uint32_t first = 0,
+                           std::uint32_t last = ~std::uint32_t{0}) const;
+  ClockedTime segments_of(const Block& block) const;
   ClockedEnergy energy_of(const OpTemplate& op) const;
   ClockedEnergy energy_of(const Block& block) const;
   Picoseconds least(Picoseconds before, const ClockedTime& time, const ClockedEnergy& energy) const;

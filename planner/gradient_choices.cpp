@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "models/layout_rules.h"
 #include "planner/samples.h"
 #include "sim/step_clock.h"
 
@@ -15,6 +16,16 @@ constexpr std::array<Bytes, 2> kMicro{0, 30'000'000};
 bool over_replicas(CommGroup g) {
   return g == CommGroup::dp || g == CommGroup::expert_dp || g == CommGroup::dp_outer ||
          g == CommGroup::expert_dp_outer;
+}
+
+// What most layouts break first: asking every rule takes as long as a bound.
+bool may_weave(const Setting& s, Layout l) {
+  if (s.runtime.weaves == Weaves::no || l.recompute == Recompute::full || l.zero > 1 ||
+      l.chunks > 1 || l.partition.cuts() || l.tp_overlap)
+    return false;
+  if (s.runtime.weaves == Weaves::interleaved && l.pp > 1 && l.vpp == 1) return false;
+  l.weave = true;
+  return !refuse({s.model, s.work, l, s.cluster.devices(), &s.runtime, s.cluster.devices_per_node});
 }
 
 std::vector<Layout> reductions(const Setting& s, const Layout& placed, bool exchanges) {
@@ -39,9 +50,14 @@ std::vector<Layout> reductions(const Setting& s, const Layout& placed, bool exch
 std::vector<GradientChoices> gradient_choices(const Setting& s, const Layout& l) {
   std::vector<GradientChoices> out{{l, {}}};
   const bool said =
-      l.dw != WeightPlacement::none || l.bucket != 0 || l.grad_micro != 0 || l.a2a_first;
-  if (said || !s.runtime.places_gradients) return out;
+      l.dw != WeightPlacement::none || l.bucket != 0 || l.grad_micro != 0 || l.a2a_first || l.weave;
+  if (said) return out;
   const bool exchanges = s.model.has_moe() && l.ep > 1;
+  if (exchanges && may_weave(s, l)) {
+    out.push_back({l, {}});
+    out.back().placed.weave = true;
+  }
+  if (!s.runtime.places_gradients) return out;
   if (exchanges)
     for (const WeightPlacement how : {WeightPlacement::lancet, WeightPlacement::solved}) {
       out.push_back({l, {}});

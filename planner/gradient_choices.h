@@ -1,5 +1,9 @@
-// How the gradients of a layout are computed and reduced: choices that leave its memory floor and
-// its place in the space as they are, and are looked at only where its bound survives.
+// How the gradients of a layout are computed and reduced, and whether passes are woven: choices that
+// leave its place in the space as it is and need no less memory, and are looked at only where its
+// bound survives.
+//
+// Passes as the schedule has them or, where rules allow it and with gradients as they are, woven
+// (Layout::weave); not with overlap inside tensor parallelism.
 //
 // Weight gradients as autograd issues them or, where there is an all-to-all, placed by Lancet's
 // greedy or by the solver (Layout::dw). With the last of these: the runtime's gradient buckets,
@@ -19,12 +23,12 @@
 namespace steploom {
 
 struct GradientChoices {
-  Layout placed;                // its weight gradients; gradients reduced as the runtime does
+  Layout placed;                // its weight gradients, or woven; reduced as the runtime does
   std::vector<Layout> reduced;  // the same, gradients reduced in other ways
 };
 
 // The first is the layout as it is. Only that where the layout says itself how, or the runtime
-// cannot.
+// cannot. Those after it have bounds of their own.
 std::vector<GradientChoices> gradient_choices(const Setting& setting, const Layout& layout);
 
 // False only if no way to reduce gradients takes less than `step`, with what `program`, as it was

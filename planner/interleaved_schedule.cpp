@@ -29,8 +29,9 @@ std::vector<SlotSpec> interleaved(int stage, const Interleaving& shape) {
   assert(stage >= 0 && stage < shape.stages && shape.group >= shape.stages);
   const std::vector<Visit> order = visits(shape);
   const std::size_t all = order.size();
-  const auto warm = std::min(all, static_cast<std::size_t>(2 * (shape.stages - 1 - stage) +
-                                                           (shape.chunks - 1) * shape.group));
+  const auto warm = std::min(
+      all, static_cast<std::size_t>(2 * (shape.stages - 1 - stage) +
+                                    (shape.chunks - 1) * shape.group + (shape.beside ? 1 : 0)));
   std::vector<SlotSpec> slots;
   slots.reserve(2 * all);
   const auto forward = [&](std::size_t k) {
@@ -38,7 +39,10 @@ std::vector<SlotSpec> interleaved(int stage, const Interleaving& shape) {
   };
   for (std::size_t k = 0; k < warm; ++k) forward(k);
   for (std::size_t k = 0; k < all; ++k) {
-    if (warm + k < all) forward(warm + k);
+    if (warm + k < all) {
+      forward(warm + k);
+      slots.back().beside_next = shape.beside;
+    }
     slots.push_back({SlotKind::backward, order[k].micro_batch, shape.chunks - 1 - order[k].chunk});
   }
   return slots;

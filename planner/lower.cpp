@@ -3,15 +3,13 @@
 #include <algorithm>
 #include <cassert>
 #include <map>
-#include <optional>
 #include <tuple>
 #include <utility>
 
 #include "models/chunk_builder.h"
 #include "planner/expert_place.h"
-#include "planner/message_slots.h"
 #include "planner/pass_slots.h"
-#include "planner/rank_blocks.h"
+#include "planner/rank_slots.h"
 #include "planner/ranks.h"
 #include "planner/routed_loads.h"
 #include "planner/searched_schedule.h"
@@ -22,11 +20,16 @@
 namespace steploom {
 namespace {
 
-GroupShapes shapes_of(const RankTable& table, std::size_t rank) {
-  GroupShapes shapes{};
-  for (std::size_t role = 0; role < shapes.size(); ++role)
-    if (const std::int32_t g = table.group_of[rank][role]; g >= 0)
-      shapes[role] = table.groups[static_cast<std::size_t>(g)].shape;
+// Of each chunk.
+std::vector<GroupShapes> shapes_of(const RankTable& table, const Layout& l, std::size_t rank) {
+  std::vector<GroupShapes> shapes(static_cast<std::size_t>(l.vpp));
+  for (int chunk = 0; chunk < l.vpp; ++chunk)
+    for (int group = 0; group < kCommGroups; ++group) {
+      const std::size_t role = role_of(static_cast<CommGroup>(group), l, chunk);
+      if (const std::int32_t g = table.group_of[rank][role]; g >= 0)
+        shapes[static_cast<std::size_t>(chunk)][static_cast<std::size_t>(group)] =
+            table.groups[static_cast<std::size_t>(g)].shape;
+    }
   return shapes;
 }
 
@@ -64,12 +67,6 @@ struct Links {
   }
 };
 
-CommGroup role_in(const ProcessGroup& g, std::size_t member) {
-  if (g.kind == CommGroup::pp_forward_out && member == 1) return CommGroup::pp_forward_in;
-  if (g.kind == CommGroup::pp_backward_out && member == 1) return CommGroup::pp_backward_in;
-  return g.kind;
-}
-
 class Lowering {
  public:
   Lowering(const Setting& s, const Layout& l, CostCache& costs, Folding folding)
@@ -96,15 +93,15 @@ class Lowering {
   }
 
  private:
-  // Which blocks a rank runs: its chunks and the shapes of its groups.
-  using Kind = std::pair<std::vector<StageSpan>, GroupShapes>;
+  // Which blocks a rank runs: its chunks and the shapes of their groups.
+  using Kind = std::pair<std::vector<StageSpan>, std::vector<GroupShapes>>;
 
   std::vector<StageSpan> spans_of(std::size_t rank) const {
     return rank_spans(s_.model, l_, table_.stage[rank]);
   }
 
   std::uint64_t kind_of(std::size_t rank) {
-    Kind key{spans_of(rank), shapes_of(table_, rank)};
+    Kind key{spans_of(rank), shapes_of(table_, l_, rank)};
     return kinds_.emplace(std::move(key), kinds_.size()).first->second;
   }
 
@@ -117,15 +114,14 @@ class Lowering {
       const RoutedLoads::Place place = expert_place(table_, s_.cluster, r);
       const auto [it, fresh] = known.try_emplace({rank_kind_[r], table_.stage[r], place});
       if (fresh) {
-        blocks_for(r);
-        const std::uint32_t first = blocks_.at(rank_kind_[r]).first;
-        const GroupShapes shapes = shapes_of(table_, r);
+        const std::uint32_t first = program_of(r).first;
+        const std::vector<GroupShapes> shapes = shapes_of(table_, l_, r);
         std::vector<Picoseconds> own;
         for (const PassSlot& slot : slots_for(table_.stage[r])) {
           const std::size_t block = first + static_cast<std::size_t>(slot.chunk) * passes_of(l_) +
                                     static_cast<std::size_t>(slot.pass);
-          loads.append(static_cast<std::uint32_t>(block), out_.program.blocks[block], shapes, place,
-                       slot.micro_batch, own);
+          loads.append(static_cast<std::uint32_t>(block), out_.program.blocks[block],
+                       shapes[static_cast<std::size_t>(slot.chunk)], place, slot.micro_batch, own);
         }
         it->second = numbers.emplace(std::move(own), static_cast<std::uint32_t>(numbers.size()))
                          .first->second;
@@ -163,10 +159,11 @@ class Lowering {
     }
     for (const ProcessGroup& group : table_.groups) {
       RankGraph::Communicator c;
-      c.colour = static_cast<std::uint64_t>(group.kind);
+      c.colour = group.role;
       for (std::size_t i = 0; i < group.ranks.size(); ++i)
-        c.members.push_back({static_cast<std::uint32_t>(group.ranks[i]),
-                             static_cast<std::uint32_t>(role_in(group, i))});
+        c.members.push_back(
+            {static_cast<std::uint32_t>(group.ranks[i]),
+             static_cast<std::uint32_t>(i == 0 ? group.role : group.receiver_role)});
       c.links = links_.of(group);
       g.communicators.push_back(std::move(c));
     }
@@ -203,46 +200,45 @@ class Lowering {
     }
   }
 
-  const RankBlocks& blocks_for(std::size_t rank) {
+  RankProgram& program_of(std::size_t rank) {
     const std::uint64_t kind = rank_kind_[rank];
-    const auto it = blocks_.find(kind);
-    if (it != blocks_.end()) return it->second.second;
+    const auto [it, fresh] = programs_.try_emplace(kind);
+    RankProgram& entry = it->second;
+    if (!fresh) return entry;
     Program& p = out_.program;
-    auto& entry = blocks_[kind];
     entry.first = static_cast<std::uint32_t>(p.blocks.size());
     const int stage = table_.stage[rank];
     const auto first = std::find(table_.stage.begin(), table_.stage.end(), stage);
     const auto first_rank = static_cast<std::size_t>(first - table_.stage.begin());
-    entry.second = rank_blocks(s_, l_, spans_of(rank), shapes_of(table_, rank),
-                               {stage, shapes_of(table_, first_rank)}, costs_);
-    for (ChunkBlocks& chunk : entry.second.chunks)
+    entry.blocks = rank_blocks(s_, l_, spans_of(rank), shapes_of(table_, l_, rank),
+                               {stage, shapes_of(table_, l_, first_rank).front()}, costs_);
+    for (ChunkBlocks& chunk : entry.blocks.chunks)
       for (std::size_t pass = 0; pass < passes_of(l_); ++pass) {
         Block& b = chunk.block[pass];
         varying_.resize(p.blocks.size() + 1, 0);
         if (s_.work.routing.uneven()) varying_.back() = number_routed(b.body);
         p.blocks.push_back(std::move(b.body));
       }
-    p.blocks.push_back(std::move(entry.second.optimizer.body));
+    p.blocks.push_back(std::move(entry.blocks.optimizer.body));
     if (s_.runtime.messages_apart)
-      for (ChunkBlocks& chunk : entry.second.chunks)
+      for (ChunkBlocks& chunk : entry.blocks.chunks)
         for (Block& b : chunk.message) p.blocks.push_back(std::move(b.body));
     std::vector<ProgramTensor> tensors;
-    for (const Tensor& t : entry.second.tensors)
+    for (const Tensor& t : entry.blocks.tensors)
       tensors.push_back({t.name, t.bytes, t.scope, t.whole, t.offset});
     table_of_kind_[kind] = static_cast<std::uint32_t>(p.tensor_tables.size());
     p.tensor_tables.push_back(std::move(tensors));
-    return entry.second;
+    return entry;
   }
 
   // What a rank's blocks do on its communicator for a role.
   CommunicatorUse use_of(std::size_t rank, std::size_t role) const {
     CommunicatorUse use;
     use.shape = table_.groups[static_cast<std::size_t>(table_.group_of[rank][role])].shape;
-    const auto& [first, blocks] = blocks_.at(rank_kind_[rank]);
-    // The optimizer's is the last, but for messages.
-    const std::size_t messages = s_.runtime.messages_apart ? kMessages : 0;
-    const std::size_t end = first + blocks.chunks.size() * (passes_of(l_) + messages) + 1;
-    for (std::size_t b = first; b < end; ++b) {
+    const RankProgram& of = programs_.at(rank_kind_[rank]);
+    std::size_t last = of.optimizer(passes_of(l_));
+    if (s_.runtime.messages_apart) last += of.blocks.chunks.size() * kMessages;
+    for (std::size_t b = of.first; b <= last; ++b) {
       const BlockTemplate& block = out_.program.blocks[b];
       for (std::size_t i = 0; i < block.ops.size(); ++i) {
         if (block.ops[i].role != role) continue;
@@ -260,7 +256,7 @@ class Lowering {
   // Its blocks must be there.
   MemoryParts fixed_of(std::size_t rank) const {
     std::vector<CommunicatorUse> uses;
-    for (std::size_t role = 0; role < kCommGroups; ++role)
+    for (std::size_t role = 0; role < kRoles; ++role)
       if (table_.group_of[rank][role] >= 0) uses.push_back(use_of(rank, role));
     return fixed_memory(s_, l_, parameters_of(s_.model, l_, spans_of(rank)), uses);
   }
@@ -269,46 +265,55 @@ class Lowering {
   const std::vector<PassSlot>& slots_for(int stage) {
     if (slots_.empty()) {
       const std::int64_t m = l_.micro_batches(s_.work.global_batch);
-      const bool search = l_.schedule == PipelineOrder::searched;
-      out_.slots = search ? searched(m) : slots_of(l_, m);
-      for (const RankSlots& slots : out_.slots) slots_.push_back(with_passes(slots, l_.vpp));
+      out_.slots = is_searched(l_.schedule) ? searched(m) : slots_of(l_, m);
+      for (const RankSlots& slots : out_.slots)
+        slots_.push_back(with_passes(slots, l_.vpp, splits_backward(l_.schedule)));
     }
     return slots_[static_cast<std::size_t>(stage)];
   }
 
-  // Passes and messages as a pipeline stage's ranks issue them.
-  const std::vector<std::optional<MessageOf>>& issue_order(int stage) {
-    if (issued_.empty())
-      issued_ = with_message_slots(out_.slots, l_, l_.micro_batches(s_.work.global_batch));
+  // Passes and messages as a pipeline stage's ranks issue them; empty: passes alone.
+  const IssueOrder& issue_order(int stage) {
+    if (issued_.empty()) {
+      slots_for(stage);
+      issued_.resize(static_cast<std::size_t>(l_.pp));
+      if (s_.runtime.messages_apart && l_.pp > 1)
+        issued_ = with_message_slots(out_.slots, l_, l_.micro_batches(s_.work.global_batch));
+    }
     return issued_[static_cast<std::size_t>(stage)];
   }
 
   ScheduleSlots searched(std::int64_t m) {
     const std::size_t per_stage = table_.stage.size() / static_cast<std::size_t>(l_.pp);
-    for (std::size_t r = 0; r < table_.stage.size(); r += per_stage) blocks_for(r);
-    std::vector<StageBlocks> stages;
+    for (std::size_t r = 0; r < table_.stage.size(); r += per_stage) program_of(r);
+    std::vector<RankOfStages> ranks;
     for (std::size_t r = 0; r < table_.stage.size(); r += per_stage) {
-      const BlockTemplate* first = &out_.program.blocks[blocks_.at(rank_kind_[r]).first];
-      const auto block = [&](Pass pass) { return first + static_cast<std::size_t>(pass); };
-      stages.push_back({block(Pass::forward), block(Pass::backward), block(Pass::weight),
-                        s_.cluster.device.memory - fixed_of(r).fixed()});
+      RankOfStages rank;
+      const BlockTemplate* block = &out_.program.blocks[program_of(r).first];
+      for (int chunk = 0; chunk < l_.vpp; ++chunk, block += passes_of(l_)) {
+        const auto of = [&](Pass pass) { return block + static_cast<std::size_t>(pass); };
+        rank.stages.push_back({of(Pass::forward), of(Pass::backward), of(Pass::weight)});
+      }
+      rank.room = s_.cluster.device.memory - fixed_of(r).fixed();
+      ranks.push_back(std::move(rank));
     }
-    return searched_schedule(stages, m);
+    return searched_schedule(in_a_v(l_.schedule) ? Placement::v : Placement::loop, ranks, m);
   }
 
   // Megatron's and PyTorch's sharded data parallelism refuses a single connection
-  // (megatron/training/arguments.py, validate_args); CUDA's default is 8.
+  // (megatron/training/arguments.py, validate_args), and with one nothing would run beside an
+  // exchange that was issued after it; CUDA's default is 8.
   int connections() const {
     constexpr int kDefault = 8;
     const int set = s_.runtime.hardware_connections;
-    return l_.zero > 1 ? std::max(kDefault, set) : set;
+    return l_.zero > 1 || l_.weave ? std::max(kDefault, set) : set;
   }
 
   void add_device(std::uint32_t d) {
     Program& p = out_.program;
     const std::size_t rank = fold_.first_rank[d];
     const int stage = table_.stage[rank];
-    const RankBlocks& blocks = blocks_for(rank);
+    RankProgram& of = program_of(rank);
     Device device;
     device.name = "rank " + std::to_string(rank) + " (stage " + std::to_string(stage) + ")";
     device.stage = stage;
@@ -317,7 +322,7 @@ class Lowering {
     device.sms = static_cast<std::uint16_t>(s_.cluster.device.sms);
     device.hardware_connections = static_cast<std::uint16_t>(connections());
     device.tensor_table = table_of_kind_[rank_kind_[rank]];
-    for (std::size_t role = 0; role < kCommGroups; ++role) {
+    for (std::size_t role = 0; role < kRoles; ++role) {
       const std::int32_t g = table_.group_of[rank][role];
       device.communicator_of_role.push_back(
           g < 0 ? kNoCommunicator : fold_.class_of_communicator[static_cast<std::size_t>(g)]);
@@ -325,125 +330,12 @@ class Lowering {
     const MemoryParts memory = fixed_of(rank);
     device.static_bytes = memory.fixed();
     device.first_slot = static_cast<std::uint32_t>(p.slots.size());
-    add_slots(stage, blocks, blocks_.at(rank_kind_[rank]).first,
-              load_of_rank_.empty() ? kTemplateDurations : durations_of(rank));
+    append_slots(s_, l_, slots_for(stage), issue_order(stage), of,
+                 load_of_rank_.empty() ? kTemplateDurations : durations_of(rank), varying_, p);
     device.slot_count = static_cast<std::uint32_t>(p.slots.size()) - device.first_slot;
     p.devices.push_back(std::move(device));
     out_.memory.push_back(memory);
     out_.first_rank.push_back(static_cast<int>(rank));
-  }
-
-  // `durations`: where those of the first slot begin.
-  void add_slots(int stage, const RankBlocks& blocks, std::uint32_t first_block,
-                 std::uint32_t durations) {
-    Program& p = out_.program;
-    const std::int64_t m = l_.micro_batches(s_.work.global_batch);
-    const std::size_t chunks = blocks.chunks.size();
-    // By chunk and micro-batch, the slots and passes that they have had; by chunk, the last ones.
-    std::vector<std::vector<std::pair<Pass, std::uint32_t>>> had(chunks *
-                                                                 static_cast<std::size_t>(m));
-    std::vector<std::uint32_t> last_backward(chunks), last_weight(chunks);
-    std::vector<const Block*> pushed;
-    const auto push = [&](SlotKind kind, std::int32_t mb, std::size_t index, const Block& block) {
-      const auto slot = static_cast<std::uint32_t>(p.slots.size());
-      p.slots.push_back({first_block + static_cast<std::uint32_t>(index), mb, kind, 0});
-      if (durations != kTemplateDurations && mb >= 0) {
-        p.slots.back().durations = durations;
-        durations += varying_[p.slots.back().block];
-      }
-      pushed.push_back(&block);
-      if (s_.runtime.collective_waits_for_issued) wait_for_issued(pushed, slot);
-      wait_for_room(pushed, slot);
-      return slot;
-    };
-    const std::size_t passes = passes_of(l_);
-    MessageSlots messages(p);
-    const auto pass_slot = [&](const PassSlot& spec) {
-      const auto k = static_cast<std::size_t>(spec.chunk);
-      const ChunkBlocks& chunk = blocks.chunks[k];
-      const Pass pass = spec.pass;
-      const std::uint32_t slot = push(spec.kind, spec.micro_batch,
-                                      k * passes + static_cast<std::size_t>(pass), chunk.of(pass));
-      auto& before =
-          had[k * static_cast<std::size_t>(m) + static_cast<std::size_t>(spec.micro_batch)];
-      for (const ChunkBlocks::Saved& saved : chunk.saved)
-        for (const auto& [from, from_slot] : before)
-          if (saved.from == from && saved.to == pass)
-            for (const BlockEdge& e : saved.edges)
-              p.edges.push_back({from_slot, e.from, slot, e.to});
-      before.emplace_back(pass, slot);
-      if (spec.kind == SlotKind::backward_weight)
-        last_weight[k] = slot;
-      else if (spec.kind != SlotKind::forward)
-        last_backward[k] = slot;
-      if (s_.runtime.messages_apart) messages.pass(slot, spec);
-    };
-    const auto message_slot = [&](const MessageOf& of) {
-      const auto which = static_cast<std::size_t>(of.message);
-      const auto k = static_cast<std::size_t>(of.chunk);
-      const SlotKind kind = is_forward(of.message) ? SlotKind::forward : SlotKind::backward;
-      messages.message(push(kind, of.micro_batch, chunks * passes + 1 + k * kMessages + which,
-                            blocks.chunks[k].message[which]),
-                       of);
-    };
-    if (s_.runtime.messages_apart && l_.pp > 1) {
-      auto next = slots_for(stage).begin();
-      for (const std::optional<MessageOf>& of : issue_order(stage))
-        if (of)
-          message_slot(*of);
-        else
-          pass_slot(*next++);
-    } else {
-      for (const PassSlot& spec : slots_for(stage)) pass_slot(spec);
-    }
-    const std::uint32_t optimizer =
-        push(SlotKind::optimizer, -1, chunks * passes, blocks.optimizer);
-    messages.optimizer(optimizer);
-    for (std::size_t k = 0; k < chunks; ++k) {
-      for (const BlockEdge& e : blocks.chunks[k].into_optimizer)
-        p.edges.push_back({last_backward[k], e.from, optimizer, e.to});
-      for (const BlockEdge& e : blocks.chunks[k].weight_into_optimizer)
-        p.edges.push_back({last_weight[k], e.from, optimizer, e.to});
-    }
-  }
-
-  // A collective issued before any compute operator of its block waits for the block before.
-  void wait_for_issued(const std::vector<const Block*>& pushed, std::uint32_t slot) {
-    if (pushed.back()->leading.empty()) return;
-    for (std::size_t back = 1; back < pushed.size(); ++back) {
-      const std::int32_t last = pushed[pushed.size() - 1 - back]->last[0];
-      if (last < 0) continue;  // of messages alone
-      for (const std::uint32_t op : pushed.back()->leading)
-        out_.program.edges.push_back(
-            {slot - static_cast<std::uint32_t>(back), static_cast<std::uint32_t>(last), slot, op});
-      return;
-    }
-  }
-
-  // Messages of a runtime with few buffers: receives of the slot pushed last wait for what was
-  // computed some slots before, its first kernel for what was sent some slots before.
-  void wait_for_room(const std::vector<const Block*>& pushed, std::uint32_t slot) {
-    Program& p = out_.program;
-    const auto first_on = [&](StreamKind stream) {
-      const std::vector<OpTemplate>& ops = p.blocks[p.slots[slot].block].ops;
-      const auto found = std::find_if(ops.begin(), ops.end(), [&](const OpTemplate& op) {
-        return op.stream == static_cast<std::uint16_t>(stream);
-      });
-      return found == ops.end() ? std::int64_t{-1} : found - ops.begin();
-    };
-    const auto wait = [&](StreamKind waiter, StreamKind past, int slots_before) {
-      const auto back = static_cast<std::size_t>(slots_before);
-      if (pushed.size() <= back) return;
-      const std::int32_t from =
-          pushed[pushed.size() - 1 - back]->last[static_cast<std::size_t>(past)];
-      const std::int64_t to = first_on(waiter);
-      if (from >= 0 && to >= 0)
-        p.edges.push_back({slot - static_cast<std::uint32_t>(back),
-                           static_cast<std::uint32_t>(from), slot, static_cast<std::uint32_t>(to)});
-    };
-    const Runtime& r = s_.runtime;
-    if (r.receive_ahead > 0) wait(StreamKind::pp_recv, StreamKind::compute, r.receive_ahead + 1);
-    if (r.sends_under_way > 0) wait(StreamKind::compute, StreamKind::pp_send, r.sends_under_way);
   }
 
   const Setting& s_;
@@ -453,11 +345,11 @@ class Lowering {
   Links links_;
   Fold fold_;
   Lowered out_;
-  std::vector<std::vector<PassSlot>> slots_;                   // by stage
-  std::vector<std::vector<std::optional<MessageOf>>> issued_;  // by stage
+  std::vector<std::vector<PassSlot>> slots_;  // by stage
+  std::vector<IssueOrder> issued_;            // by stage
   std::map<Kind, std::uint64_t> kinds_;
   std::vector<std::uint64_t> rank_kind_;
-  std::map<std::uint64_t, std::pair<std::uint32_t, RankBlocks>> blocks_;
+  std::map<std::uint64_t, RankProgram> programs_;
   std::map<std::uint64_t, std::uint32_t> table_of_kind_;
   std::vector<std::uint16_t> varying_;  // by block: operators whose duration varies
   // Under uneven routing: by rank, and by number of a load its durations and where they lie.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 
+#include "planner/schedule_seats.h"
 #include "planner/torch_actions.h"
 
 namespace steploom {
@@ -25,21 +26,23 @@ std::optional<Message> message_of(TorchOp op) {
 
 }  // namespace
 
-std::vector<std::vector<std::optional<MessageOf>>> with_message_slots(const ScheduleSlots& slots,
-                                                                      const Layout& l,
-                                                                      std::int64_t micro_batches) {
+std::vector<IssueOrder> with_message_slots(const ScheduleSlots& slots, const Layout& l,
+                                           std::int64_t micro_batches) {
   const ScheduleShape shape{l.pp, l.vpp, l.vpp_group, micro_batches};
-  const TorchRows rows =
-      with_messages(torch_actions(slots, Placement::loop, shape), l.virtual_stages(),
-                    static_cast<std::int32_t>(micro_batches));
+  const Placement placement = in_a_v(l.schedule) ? Placement::v : Placement::loop;
+  const TorchRows rows = with_messages(torch_actions(slots, placement, shape), l.virtual_stages(),
+                                       static_cast<std::int32_t>(micro_batches));
   assert(!rows.empty());
-  std::vector<std::vector<std::optional<MessageOf>>> out(rows.size());
+  std::vector<int> chunk_of(static_cast<std::size_t>(l.virtual_stages()));
+  for (const Seat& seat : seats_of(placement, shape))
+    chunk_of[static_cast<std::size_t>(seat.stage)] = seat.chunk;
+  std::vector<IssueOrder> out(rows.size());
   for (std::size_t r = 0; r < rows.size(); ++r)
     for (const TorchAction& a : rows[r]) {
-      if (computes(a.op))
-        out[r].emplace_back();
-      else if (const std::optional<Message> m = message_of(a.op))
-        out[r].push_back(MessageOf{*m, a.stage / l.pp, a.micro_batch});
+      if (computes(a.op)) out[r].emplace_back();
+      if (a.op == TorchOp::overlap) out[r].emplace_back();  // one pass after the other
+      if (const std::optional<Message> m = message_of(a.op))
+        out[r].push_back(MessageOf{*m, chunk_of[static_cast<std::size_t>(a.stage)], a.micro_batch});
     }
   return out;
 }

@@ -32,9 +32,9 @@ constexpr bool is_forward(Message m) {
 
 // By pipeline rank: what it issues, in order; nothing stands for the next slot of its list. Slots
 // of a layout, whose stages lie in a loop.
-std::vector<std::vector<std::optional<MessageOf>>> with_message_slots(const ScheduleSlots& slots,
-                                                                      const Layout& layout,
-                                                                      std::int64_t micro_batches);
+using IssueOrder = std::vector<std::optional<MessageOf>>;
+std::vector<IssueOrder> with_message_slots(const ScheduleSlots& slots, const Layout& layout,
+                                           std::int64_t micro_batches);
 
 // The edges of one device's slots: to be told of every slot that is pushed, in order.
 class MessageSlots {

@@ -1,27 +1,39 @@
 #include "planner/pass_slots.h"
 
-#include <map>
-#include <utility>
+#include <algorithm>
 
 namespace steploom {
 
-std::vector<PassSlot> with_passes(const RankSlots& slots, int chunks) {
+std::vector<PassSlot> with_passes(const RankSlots& slots, int chunks, bool splits) {
+  constexpr std::size_t kNone = ~std::size_t{0};
   std::vector<PassSlot> out;
   out.reserve(slots.size());
   std::vector<bool> begun(static_cast<std::size_t>(chunks), false);
-  std::map<std::pair<std::int32_t, SlotKind>, std::size_t> last;  // backward, by chunk and kind
+  // By chunk, the slot that completes the sums of its gradients.
+  std::vector<std::size_t> last(static_cast<std::size_t>(chunks), kNone);
   for (const SlotSpec& slot : slots) {
     const auto chunk = static_cast<std::size_t>(slot.chunk);
+    Pass pass = Pass::backward;
     if (slot.kind == SlotKind::forward) {
-      out.push_back({slot, begun[chunk] ? Pass::forward : Pass::first_forward});
+      pass = begun[chunk] ? Pass::forward : Pass::first_forward;
       begun[chunk] = true;
-    } else {
-      last[{slot.chunk, slot.kind}] = out.size();
-      out.push_back({slot, slot.kind == SlotKind::backward_weight ? Pass::weight : Pass::backward});
+    } else if (slot.kind == SlotKind::backward_weight) {
+      pass = Pass::weight;
+    } else if (slot.kind == SlotKind::backward && splits) {
+      pass = Pass::whole;
     }
+    if (slot.kind == SlotKind::backward || slot.kind == SlotKind::backward_weight)
+      last[chunk] = out.size();
+    out.push_back({slot, pass});
   }
-  for (const auto& [of, at] : last)
-    out[at].pass = of.second == SlotKind::backward_weight ? Pass::last_weight : Pass::last_backward;
+  for (const std::size_t at : last) {
+    if (at == kNone) continue;
+    const PassSlot& end = out[at];
+    for (PassSlot& slot : out)
+      if (slot.kind != SlotKind::forward && slot.chunk == end.chunk &&
+          slot.micro_batch == end.micro_batch)
+        slot.pass = static_cast<Pass>(static_cast<std::size_t>(slot.pass) + 1);
+  }
   return out;
 }
 

@@ -101,7 +101,15 @@ RankSlots one_forward_one_backward(int stage, int stages, std::int64_t micro_bat
 }
 
 ScheduleSlots slots_of(const Layout& l, std::int64_t micro_batches) {
-  const bool interleaves = l.schedule == PipelineOrder::one_forward_one_backward && l.vpp > 1;
+  const bool plain = l.schedule == PipelineOrder::one_forward_one_backward;
+  if (plain && l.weave) {
+    ScheduleSlots out;
+    const int group = l.vpp_group == 0 ? l.pp : l.vpp_group;
+    for (int s = 0; s < l.pp; ++s)
+      out.push_back(interleaved(s, {l.pp, l.vpp, group, micro_batches, true}));
+    return out;
+  }
+  const bool interleaves = plain && l.vpp > 1;
   const NamedSchedule* named = find_schedule(interleaves ? "interleaved" : name_of(l.schedule));
   assert(named != nullptr);
   return named->slots({l.pp, l.vpp, l.vpp_group, micro_batches});

@@ -83,12 +83,15 @@ RankSlots one_forward_one_backward(int stage, int stages, std::int64_t micro_bat
 // As Megatron-Core 0.20 orders it (schedules.py, get_schedule_table and get_pp_rank_microbatches):
 // `group` micro-batches in turn on each chunk, chunks ascending forward and descending backward;
 // stage s of p warms up with 2·(p − 1 − s) + (v − 1)·group forward passes. A last group may be
-// smaller.
+// smaller. `beside`: one forward pass more to warm up, and then each beside the backward pass after
+// it (its --overlap-moe-expert-parallel-comm); of one chunk a rank too, which then warms up as
+// deep, so that a pair waits for no pair that runs at its own time.
 struct Interleaving {
   int stages = 2;
   int chunks = 2;
   int group = 2;  // at least `stages`
   std::int64_t micro_batches = 2;
+  bool beside = false;
 };
 RankSlots interleaved(int stage, const Interleaving& shape);
 

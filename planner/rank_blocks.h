@@ -2,7 +2,8 @@
 // optimizer, costed, with the edges that join them.
 //
 // Where the schedule splits backward passes, `backward` and `last_backward` are their gradients of
-// data, and those of weights, which reduce the gradient buckets, are passes of their own.
+// data, and those of weights, which reduce the gradient buckets, are passes of their own. Where it
+// splits some of them, those in one piece are `whole` and `last_whole`.
 #pragma once
 
 #include <array>
@@ -21,12 +22,14 @@ enum class Pass : std::size_t {
   backward,
   last_backward,
   weight,
-  last_weight
+  last_weight,
+  whole,
+  last_whole
 };
-inline constexpr std::size_t kPasses = 6;
-// How many of them a chunk has: weight gradients apart or not.
+inline constexpr std::size_t kPasses = 8;
+// How many of them a chunk has: weight gradients apart, not, or sometimes.
 constexpr std::size_t passes_of(const Layout& l) {
-  return splits_backward(l.schedule) ? kPasses : kPasses - 2;
+  return mixes_backward(l.schedule) ? kPasses : splits_backward(l.schedule) ? 6 : 4;
 }
 
 // Messages of a chunk, where they are issued beside its passes (Runtime::messages_apart).
@@ -36,14 +39,14 @@ inline constexpr std::size_t kMessages = 4;
 struct ChunkBlocks {
   std::array<Block, kPasses> block;      // by Pass
   std::array<Block, kMessages> message;  // by Message
-  // Edges between the blocks of one micro-batch, into a later pass from one before it.
+  // Edges between the blocks of one micro-batch, from an earlier pass on a chunk of the rank.
   struct Saved {
+    std::size_t chunk;
     Pass from, to;
     std::vector<BlockEdge> edges;
   };
   std::vector<Saved> saved;
-  // From the last backward block and, where they are apart, the last one of weight gradients.
-  std::vector<BlockEdge> into_optimizer, weight_into_optimizer;
+  std::array<std::vector<BlockEdge>, kPasses> into_optimizer;  // by Pass, the last ones'
 
   const Block& of(Pass p) const { return block[static_cast<std::size_t>(p)]; }
   Block& of(Pass p) { return block[static_cast<std::size_t>(p)]; }
@@ -63,7 +66,9 @@ struct RankPlace {
   GroupShapes first_shapes;  // groups of the stage's first rank
 };
 
+// `shapes` by chunk: in a V its messages go to other ranks than another's.
 RankBlocks rank_blocks(const Setting& s, const Layout& l, const std::vector<StageSpan>& spans,
-                       const GroupShapes& shapes, const RankPlace& place, CostCache& costs);
+                       const std::vector<GroupShapes>& shapes, const RankPlace& place,
+                       CostCache& costs);
 
 }  // namespace steploom

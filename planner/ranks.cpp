@@ -6,13 +6,10 @@
 namespace steploom {
 namespace {
 
-std::size_t index(CommGroup g) {
-  return static_cast<std::size_t>(g);
-}
-
 class Builder {
  public:
-  Builder(const Layout& l, const Cluster& c, RankTable& table) : cluster_(c), table_(table) {
+  Builder(const Layout& l, const Cluster& c, RankTable& table)
+      : layout_(l), cluster_(c), table_(table) {
     const auto world = static_cast<std::size_t>(l.devices());
     table_.stage.resize(world);
     table_.group_of.resize(world);
@@ -21,26 +18,34 @@ class Builder {
 
   void add(CommGroup kind, std::vector<int> ranks) {
     if (ranks.size() < 2) return;
-    for (const int r : ranks) member(r, kind);
-    push(kind, std::move(ranks));
+    const auto role = static_cast<std::size_t>(kind);
+    for (const int r : ranks) member(r, role);
+    push(kind, std::move(ranks), role, role);
   }
 
-  void add_pair(CommGroup out, CommGroup in, int from, int to) {
-    member(from, out);
-    member(to, in);
-    push(out, {from, to});
+  // Messages of a chunk: activations from rank to rank, gradients the other way.
+  void add_pairs(int chunk, int from, int to) {
+    add_pair(chunk, CommGroup::pp_forward_out, CommGroup::pp_forward_in, from, to);
+    add_pair(chunk, CommGroup::pp_backward_out, CommGroup::pp_backward_in, to, from);
   }
 
  private:
-  void member(int rank, CommGroup role) {
-    table_.group_of[static_cast<std::size_t>(rank)][index(role)] =
+  void add_pair(int chunk, CommGroup out, CommGroup in, int from, int to) {
+    const std::size_t sends = role_of(out, layout_, chunk), receives = role_of(in, layout_, chunk);
+    member(from, sends);
+    member(to, receives);
+    push(out, {from, to}, sends, receives);
+  }
+  void member(int rank, std::size_t role) {
+    table_.group_of[static_cast<std::size_t>(rank)][role] =
         static_cast<std::int32_t>(table_.groups.size());
   }
-  void push(CommGroup kind, std::vector<int> ranks) {
+  void push(CommGroup kind, std::vector<int> ranks, std::size_t role, std::size_t receives) {
     const GroupShape shape = shape_of(cluster_, ranks);
-    table_.groups.push_back({kind, std::move(ranks), shape});
+    table_.groups.push_back({kind, std::move(ranks), shape, role, receives});
   }
 
+  const Layout& layout_;
   const Cluster& cluster_;
   RankTable& table_;
 };
@@ -88,15 +93,16 @@ RankTable rank_table(const ModelSpec& m, const Layout& l, const Cluster& c) {
       add_replicas(out, {CommGroup::expert_dp, CommGroup::expert_dp_outer}, base, inner,
                    l.expert_shards(), l.replicate);
     }
-    // Interleaved, the last rank's chunks go on in the first rank's next ones.
+    // Interleaved, the last rank's chunks go on in the first rank's next ones; in a V they turn.
+    const bool v = in_a_v(l.schedule);
     const int next = (s + 1) % l.pp * per_stage;
-    if (s + 1 < l.pp || l.vpp > 1)
+    if (s + 1 < l.pp || (l.vpp > 1 && !v))
       for (int i = 0; i < per_stage; ++i) {
-        out.add_pair(CommGroup::pp_forward_out, CommGroup::pp_forward_in, base + i, next + i);
-        out.add_pair(CommGroup::pp_backward_out, CommGroup::pp_backward_in, next + i, base + i);
+        out.add_pairs(0, base + i, next + i);
+        if (v) out.add_pairs(1, next + i, base + i);
       }
   }
-  if (m.embedding_at_both_ends() && l.pp > 1)
+  if (m.embedding_at_both_ends() && l.pp > 1 && !in_a_v(l.schedule))
     for (int i = 0; i < per_stage; ++i)
       out.add(CommGroup::embedding, {i, (l.pp - 1) * per_stage + i});
   out.add(CommGroup::world, strided(0, 1, l.devices()));

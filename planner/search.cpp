@@ -92,7 +92,7 @@ Fate try_candidate(const Setting& s, Worker& w, Picoseconds to_beat, Candidate& 
 Bound least_bound(const Setting& s, BoundModel& bounds, const Layout& layout) {
   Bound least = bounds.bound(layout);
   for (const GradientChoices& choices : gradient_choices(s, layout))
-    if (choices.placed.dw != layout.dw)
+    if (choices.placed != layout)
       least.step = std::min(least.step, bounds.bound(choices.placed).step);
   return least;
 }

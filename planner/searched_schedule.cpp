@@ -4,6 +4,7 @@
 #include <array>
 
 #include "models/op_graph.h"
+#include "planner/schedule_seats.h"
 
 namespace steploom {
 namespace {
@@ -54,13 +55,18 @@ Balance balance_of(const BlockTemplate& block) {
 
 }  // namespace
 
-ScheduleProblem schedule_problem(const std::vector<StageBlocks>& stages,
+ScheduleProblem schedule_problem(Placement placement, const std::vector<RankOfStages>& ranks,
                                  std::int64_t micro_batches) {
+  const int chunks = static_cast<int>(ranks.front().stages.size());
   ScheduleProblem problem{
-      Placement::loop, {static_cast<int>(stages.size()), 1, 0, micro_batches}, {}, {}};
-  for (const StageBlocks& s : stages) {
+      placement, {static_cast<int>(ranks.size()), chunks, 0, micro_batches}, {}, {}};
+  problem.stages.resize(static_cast<std::size_t>(stages_of(placement, problem.shape)));
+  for (const RankOfStages& rank : ranks) problem.limit.push_back(std::max<Bytes>(0, rank.room));
+  for (const Seat& seat : seats_of(placement, problem.shape)) {
+    const auto rank = static_cast<std::size_t>(seat.rank);
+    const StageBlocks& s = ranks[rank].stages[static_cast<std::size_t>(seat.chunk)];
     const Balance f = balance_of(*s.forward), b = balance_of(*s.data), w = balance_of(*s.weight);
-    StageCosts c;
+    StageCosts& c = problem.stages[static_cast<std::size_t>(seat.stage)];
     c.forward = time_of(*s.forward);
     c.data = time_of(*s.data);
     c.weight = time_of(*s.weight);
@@ -68,18 +74,26 @@ ScheduleProblem schedule_problem(const std::vector<StageBlocks>& stages,
     c.to_previous = message_of(*s.data);
     c.kept = std::max<Bytes>(0, -w.left);
     c.saved = std::max(f.left, c.kept);  // B may leave more than the forward pass did
-    problem.stages.push_back(c);
-    problem.limit.push_back(
-        std::max<Bytes>(0, s.room - std::max({f.temporary, b.temporary, w.temporary})));
+    const Bytes temporary = std::max({f.temporary, b.temporary, w.temporary});
+    problem.limit[rank] =
+        std::min(problem.limit[rank], std::max<Bytes>(0, ranks[rank].room - temporary));
   }
   return problem;
 }
 
-ScheduleSlots searched_schedule(const std::vector<StageBlocks>& stages,
+ScheduleSlots searched_schedule(Placement placement, const std::vector<RankOfStages>& ranks,
                                 std::int64_t micro_batches) {
-  const ScheduleProblem problem = schedule_problem(stages, micro_batches);
-  if (std::optional<FoundSchedule> found = search_schedule(problem)) return std::move(found->slots);
-  return zb_h1_schedule(problem.shape);
+  const ScheduleProblem problem = schedule_problem(placement, ranks, micro_batches);
+  std::optional<FoundSchedule> found = search_schedule(problem);
+  if (placement == Placement::loop)
+    return found ? std::move(found->slots) : zb_h1_schedule(problem.shape);
+  if (!found) return v_min_schedule(problem.shape);
+  RankSlots& first = found->slots.front();
+  const auto last = std::find_if(first.rbegin(), first.rend(), [](const SlotSpec& slot) {
+    return slot.chunk == 0 && slot.kind != SlotKind::forward;
+  });
+  std::rotate(last.base() - 1, last.base(), first.end());
+  return std::move(found->slots);
 }
 
 }  // namespace steploom

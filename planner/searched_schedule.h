@@ -15,13 +15,19 @@ struct StageBlocks {
   const BlockTemplate* forward = nullptr;
   const BlockTemplate* data = nullptr;
   const BlockTemplate* weight = nullptr;
-  Bytes room = 0;  // of the device, beside fixed memory
+};
+struct RankOfStages {
+  std::vector<StageBlocks> stages;  // by chunk
+  Bytes room = 0;                   // of the device, beside fixed memory
 };
 
-ScheduleProblem schedule_problem(const std::vector<StageBlocks>& stages,
+ScheduleProblem schedule_problem(Placement placement, const std::vector<RankOfStages>& ranks,
                                  std::int64_t micro_batches);
 
-// One stage a rank. Where nothing fits, ZB-H1: the layout then has too little memory.
-ScheduleSlots searched_schedule(const std::vector<StageBlocks>& stages, std::int64_t micro_batches);
+// One stage a rank, or two in a V. Where nothing fits, the schedule that holds little: ZB-H1, or
+// V-Min in a V; the layout then has too little memory. In a V the first rank's last weight
+// gradients are those of its first stage: tied embeddings are complete then.
+ScheduleSlots searched_schedule(Placement placement, const std::vector<RankOfStages>& ranks,
+                                std::int64_t micro_batches);
 
 }  // namespace steploom

@@ -12,21 +12,6 @@ bool is_exchange(const BlockTemplate& b, std::size_t op) {
   return b.infos[op].group == CommGroup::ep && b.infos[op].work.kind == OpKind::all_to_all;
 }
 
-// Where the block is cut: behind each run of exchanges, and at its end.
-std::vector<std::uint32_t> cuts_of(const BlockTemplate& b) {
-  std::vector<std::uint32_t> cuts;
-  bool exchanged = false;
-  for (std::size_t op = 0; op < b.ops.size(); ++op) {
-    if (exchanged && b.ops[op].stream == kCompute) {
-      cuts.push_back(static_cast<std::uint32_t>(op));
-      exchanged = false;
-    }
-    exchanged = exchanged || is_exchange(b, op);
-  }
-  cuts.push_back(static_cast<std::uint32_t>(b.ops.size()));
-  return cuts;
-}
-
 class Weaver {
  public:
   Weaver(const BlockTemplate& forward, const BlockTemplate& backward) : f_(forward), b_(backward) {
@@ -90,6 +75,20 @@ class Weaver {
 };
 
 }  // namespace
+
+std::vector<std::uint32_t> cuts_of(const BlockTemplate& b) {
+  std::vector<std::uint32_t> cuts;
+  bool exchanged = false;
+  for (std::size_t op = 0; op < b.ops.size(); ++op) {
+    if (exchanged && b.ops[op].stream == kCompute) {
+      cuts.push_back(static_cast<std::uint32_t>(op));
+      exchanged = false;
+    }
+    exchanged = exchanged || is_exchange(b, op);
+  }
+  cuts.push_back(static_cast<std::uint32_t>(b.ops.size()));
+  return cuts;
+}
 
 Woven weave(const BlockTemplate& forward, const BlockTemplate& backward) {
   return Weaver(forward, backward).run();

@@ -29,6 +29,9 @@ struct Woven {
   std::vector<std::uint32_t> of_forward, of_backward;
 };
 
+// Where a block is cut: behind each run of its exchanges, before the next kernel, and at its end.
+std::vector<std::uint32_t> cuts_of(const BlockTemplate& block);
+
 // Both lowered, with their tensors placed. Operators of the backward pass are marked
 // OpTemplate::beside.
 Woven weave(const BlockTemplate& forward, const BlockTemplate& backward);

@@ -53,6 +53,13 @@ void require_executable(const BindInput& in) {
   if (in.layout.cp > 1)
     cannot("layout " + to_text(in.layout), "cp=1: attention over whole sequences",
            "cp=" + std::to_string(in.layout.cp));
+  if (in_a_v(in.layout.schedule))
+    cannot("layout " + to_text(in.layout),
+           "stages in line: in a V messages need buffers, and stages hand on inside a rank",
+           "schedule=" + std::string(name_of(in.layout.schedule)));
+  if (in.layout.weave)
+    cannot("layout " + to_text(in.layout), "passes one after another: woven ones need buffers",
+           "weave=1");
   if (in.layout.vpp > 1 && in.layout.vpp_group > in.layout.pp)
     cannot("layout " + to_text(in.layout),
            "as many micro-batches in turn as stages: larger groups need buffers for their messages",

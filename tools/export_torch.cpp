@@ -10,6 +10,7 @@
 #include "models/error.h"
 #include "models/parameters.h"
 #include "planner/lower.h"
+#include "planner/schedule_seats.h"
 #include "planner/torch_rules.h"
 #include "tools/exporter.h"
 
@@ -56,14 +57,26 @@ void refuse_what_it_cannot_run(const Setting& s, const Layout& l) {
     refuse("precision", "bf16", std::string(name_of(s.work.precision)));
 }
 
+Placement placement_of(const Layout& l) {
+  return in_a_v(l.schedule) ? Placement::v : Placement::loop;
+}
+
+ScheduleShape shape_of(const Setting& s, const Layout& l) {
+  return {l.pp, l.vpp, l.vpp_group, l.micro_batches(s.work.global_batch)};
+}
+
 std::string job_text(const Setting& s, const Layout& l, bool messages) {
   const ModelSpec& m = s.model;
   const AttentionSpec& a = m.attention;
   std::string stages;
+  std::vector<int> rank_of(static_cast<std::size_t>(l.virtual_stages()));
+  for (const Seat& seat : seats_of(placement_of(l), shape_of(s, l)))
+    rank_of[static_cast<std::size_t>(seat.stage)] = seat.rank;
   for (int i = 0; i < l.virtual_stages(); ++i) {
     const StageSpan span = stage_span(m, l, i);
     stages += fmt::format("{}    {{\"rank\": {}, \"first_layer\": {}, \"layers\": {}}}",
-                          i == 0 ? "" : ",\n", i % l.pp, span.first_layer, span.layers);
+                          i == 0 ? "" : ",\n", rank_of[static_cast<std::size_t>(i)],
+                          span.first_layer, span.layers);
   }
   const std::string optimizer(s.work.optimizer == Optimizer::adam ? "adamw-fused"
                                                                   : name_of(s.work.optimizer));
@@ -123,7 +136,7 @@ Exported export_torch(const Asked& asked, const ExportOptions& options) {
   const auto m = static_cast<std::int32_t>(l.micro_batches(s.work.global_batch));
   CostCache costs(s.costs);
   const Lowered lowered = lower(s, l, costs);
-  TorchRows rows = torch_actions(lowered.slots, Placement::loop, {l.pp, l.vpp, l.vpp_group, m});
+  TorchRows rows = torch_actions(lowered.slots, placement_of(l), shape_of(s, l));
   if (messages) rows = with_messages(rows, l.virtual_stages(), m);
   const std::string fault = torch_fault({rows, l.pp, l.virtual_stages(), m, messages});
   if (!fault.empty()) refuse("schedule", "one that PyTorch takes", fault);

@@ -136,7 +136,7 @@ TEST(ToMegatron, DrawnLayoutsAreTakenByMegatron) {
        {"llama-3.1-8b", "mixtral-8x7b", "deepseek-v2-lite", "gpt2-s-moe", "qwen3-8b"})
     models.push_back(load_model(name));
   int taken = 0;
-  for (int i = 0; i < 6000; ++i) {
+  for (int i = 0; i < 8000; ++i) {
     const ModelSpec& m = models[draw() % models.size()];
     const std::string tp = one_of({"1", "2", "4"});
     std::string text = "tp=" + tp + ",sp=" + (tp == "1" ? "0" : one_of({"0", "1", "1"})) +
@@ -147,7 +147,9 @@ TEST(ToMegatron, DrawnLayoutsAreTakenByMegatron) {
     text += one_of({"", ",cp_comm=a2a", ",cp_comm=allgather"});
     text += ",recompute=" + one_of({"none", "full", "full:block:2", "selective",
                                     "selective:layernorm", "selective:moe_act+moe"});
-    if (m.has_moe()) text += ",ep=" + one_of({"1", "2", "8"}) + ",etp=" + one_of({"1", "1", "2"});
+    if (m.has_moe())
+      text += ",ep=" + one_of({"1", "2", "8"}) + ",etp=" + one_of({"1", "1", "2"}) +
+              ",weave=" + one_of({"0", "0", "1"});
     const Layout layout = parse_layout(text, kDevices, m.has_moe());
     const Workload w = work_of(m);
     const Runtime& runtime = runtime_named("megatron-core");
@@ -213,6 +215,10 @@ TEST(ToMegatron, EnvironmentFollowsMegatronsRules) {
   EXPECT_EQ(connections("tp=2,sp=1", "steploom"), "1");
   EXPECT_EQ(connections("tp=1", "steploom"), "32");
   EXPECT_EQ(connections("zero=3", "megatron-core"), "32");
+  const MegatronExport woven = written(load_model("mixtral-8x7b"), "tp=2,sp=1,etp=1,ep=8,weave=1",
+                                       "megatron-core", work_of(load_model("mixtral-8x7b")));
+  EXPECT_EQ((MegatronRunFacts{woven.args, kDevices}.environment("CUDA_DEVICE_MAX_CONNECTIONS")),
+            "32");
 }
 
 TEST(ToMegatron, WhatMegatronRefusesIsRefused) {
