@@ -66,6 +66,7 @@ class Joining {
       if (spans_[k].hands_on) down.push_back(++k);
       const std::vector<std::size_t> up(down.rbegin(), down.rend());
       std::vector<std::vector<Block*>> passes, whole;
+      std::vector<Block*> sends;
       for (const std::size_t c : down) {
         passes.push_back({&chunks_[c].of(Message::receive_forward)});
         passes.push_back(blocks(c, kForward));
@@ -80,8 +81,11 @@ class Joining {
         for (const std::size_t c : up) passes.push_back(blocks(c, kWeight));
       place_tensors(table, passes);
       if (mixed_)
-        for (const std::size_t c : up) whole.push_back(blocks(c, kWhole));
-      place_tensors(table, whole);
+        for (const std::size_t c : up) {
+          whole.push_back(blocks(c, kWhole));
+          sends.push_back(&chunks_[c].of(Message::send_backward));
+        }
+      place_tensors(table, whole, sends);
     }
   }
 
