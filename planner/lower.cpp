@@ -256,7 +256,8 @@ class Lowering {
   // Its blocks must be there.
   MemoryParts fixed_of(std::size_t rank) const {
     std::vector<CommunicatorUse> uses;
-    for (std::size_t role = 0; role < kRoles; ++role)
+    // In a V, messages that go up the ranks use the buffers of those that come down.
+    for (std::size_t role = 0; role < kCommGroups; ++role)
       if (table_.group_of[rank][role] >= 0) uses.push_back(use_of(rank, role));
     return fixed_memory(s_, l_, parameters_of(s_.model, l_, spans_of(rank)), uses);
   }
