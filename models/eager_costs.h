@@ -25,8 +25,16 @@ inline constexpr double kLoss = 20,
 inline constexpr double kClip = 400, kClipTensor = 5.5, kZero = 90, kZeroTensor = 0.2;
 inline constexpr double kForeach = 500, kForeachTensor = 14.5, kFused = 200, kFusedTensor = 4.6;
 inline constexpr double kLoop = 200,
-                        kLoopTensor = 78;        // eight calls in place of 8.0, and Python's around
-inline constexpr double kMessage = 36.4 / 27.6;  // batch_isend_irecv over dist.all_reduce
+                        kLoopTensor = 78;  // eight calls in place of 8.0, and Python's around
+// Around what torch.distributed.pipelining does: any action, a pass forward and backward (its
+// kernels apart) and a step; the gradients of a parameter divided by the micro-batches. Splitting
+// backward passes: gradients of data over the same in a whole pass; a node that weights join at,
+// and that again for every block of the stage from its first on. torch-stages-0.jsonl.
+inline constexpr double kAction = 56;
+inline constexpr double kForwardCall = kAction + 120, kBackwardCall = kAction + 270;
+inline constexpr double kPipelineStep = 329, kScaleTensor = 15;
+inline constexpr double kDataGradients = 1.41, kWeightNode = 103, kWeightNodeDepth = 21.2;
+inline constexpr double kMessage = (36.4 + kAction) / 27.6;  // over dist.all_reduce
 }  // namespace host
 
 // How many times as long as an element-wise kernel over contiguous elements of the same bytes a

@@ -8,8 +8,8 @@
 // after clip_grad_norm_, and zero_grad leaves no gradients to be set to zero.
 //
 // Not modelled: copies of gradients into buckets (DistributedDataParallel without
-// gradient_as_bucket_view) and of parameters and gradients out of and into FSDP2's flat buffers,
-// and what torch.distributed.pipelining does around a stage's passes on the host.
+// gradient_as_bucket_view) and of parameters and gradients out of and into FSDP2's flat buffers.
+// Pipeline stages' passes: eager_passes.h.
 #pragma once
 
 #include <vector>

@@ -59,11 +59,22 @@ void eager_optimizer(const BuildContext& c, const std::vector<StageSpan>& spans,
   // What is issued tensor by tensor runs beside what is issued next: a part a layer.
   const std::int64_t parts = c.work.optimizer == Optimizer::adamw_loop ? layers + 1 : 1;
   const double clipping = (host::kClip + host::kClipTensor * tensors) / host::kMean;
+  // torch.distributed.pipelining divides gradients by the number of micro-batches.
+  bool unscaled = c.layout.pp > 1 && c.layout.micro_batches(c.work.global_batch) > 1;
   const OpGraph old = std::exchange(chunk.optimizer, OpGraph());
   Emitter out(c, chunk, chunk.optimizer);
   for (OpId op = 0; op < old.size(); ++op) {
     OpNode node = old.node(op);
     if (node.work.kind == OpKind::zero_fill) continue;
+    if (node.work.kind == OpKind::grad_norm && std::exchange(unscaled, false)) {
+      OpNode scale = node;
+      scale.name = "gradient scale";
+      scale.work.bytes = 2 * node.work.m * c.runtime.grad_bytes;
+      scale.work.elementwise = slow::kNone;
+      scale.writes.clear();
+      scale.launches = (host::kPipelineStep + host::kScaleTensor * tensors) / host::kMean;
+      out.op(std::move(scale));
+    }
     if (node.work.kind == OpKind::grad_norm) {
       node.work.elementwise = slow::kSquares;
       node.launches = clipping / 2;

@@ -17,5 +17,6 @@ struct EmbeddedFile {
 std::span<const EmbeddedFile> embedded_models();    // examples/models/*.json
 std::span<const EmbeddedFile> embedded_clusters();  // examples/clusters/*.json
 std::span<const EmbeddedFile> embedded_profiles();  // sim/profiles/*.json
+std::span<const EmbeddedFile> embedded_drivers();   // profiler/torch_model.py, torch_pipeline.py
 
 }  // namespace steploom

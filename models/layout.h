@@ -80,9 +80,11 @@ std::string_view name_of(PipelineOrder o);  // "zb-h1"
 constexpr bool splits_backward(PipelineOrder o) {
   return o >= PipelineOrder::zb_h1;
 }
-// Of backward passes some are whole and some in two parts.
+// Of backward passes some are whole and some in two parts, or may be: what is searched may be any
+// named schedule.
 constexpr bool mixes_backward(PipelineOrder o) {
-  return o == PipelineOrder::dualpipe_v;
+  return o == PipelineOrder::dualpipe_v || o == PipelineOrder::searched ||
+         o == PipelineOrder::searched_v;
 }
 // Stages go down the ranks and up again, two a rank: rank r of p has stages r and 2p − 1 − r, so
 // the first and the last are on one rank, and stages p − 1 and p too.

@@ -87,6 +87,8 @@ Runtime torch_eager() {
   r.collective_waits_for_issued = true;        // ProcessGroupNCCL::syncStream
   r.kernels_wait_for_receives =
       true;  // pipelining/schedules.py awaits a stage's receives before it
+  r.pipeline_orders = true;  // _PipelineScheduleRuntime takes any (docs/exporting.md)
+  r.messages_apart = true;
   r.zero = {true, false, false, true};
   r.tensor_parallel = false;
   r.sequence_parallel = false;

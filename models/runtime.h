@@ -68,6 +68,10 @@ struct Runtime {
   // Can run pipeline schedules other than 1F1B, interleaved or not, and weight gradients as passes
   // of their own (Layout::schedule); off: rules refuse them, `plan` tries none.
   bool pipeline_orders = false;
+  // Messages between pipeline ranks are issued as torch.distributed.pipelining issues them: beside
+  // the passes, in the order of its lowering (planner/torch_actions.h), all on one stream; a first
+  // stage runs all of its backward pass where weight gradients would be.
+  bool messages_apart = false;
   // Can run forward and backward passes woven together (Layout::weave): not, with one stage or
   // several chunks a rank, or always; no: rules refuse it, `plan` tries none.
   Weaves weaves = Weaves::no;

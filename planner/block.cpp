@@ -165,9 +165,15 @@ Block lower_block(std::string name, const OpGraph& graph, const Runtime& runtime
   return b;
 }
 
-void place_tensors(const Chunk& chunk, const std::vector<std::vector<Block*>>& passes) {
+void place_tensors(const Chunk& chunk, const std::vector<std::vector<Block*>>& passes,
+                   const std::vector<Block*>& after) {
   const std::size_t n = chunk.tensors.size();
   std::vector<bool> read_later(n, false);
+  const auto note_reads = [&](const Block& b) {
+    for (const Access& a : b.body.accesses)
+      if (a.mode == AccessMode::read) read_later[owner_of(chunk.tensors, a.tensor)] = true;
+  };
+  for (const Block* b : after) note_reads(*b);
   for (auto pass = passes.rbegin(); pass != passes.rend(); ++pass) {
     for (Block* b : *pass) {
       const Uses u = uses_in(*b, chunk.tensors);
@@ -180,9 +186,7 @@ void place_tensors(const Chunk& chunk, const std::vector<std::vector<Block*>>& p
       }
       sort_accesses(*b);
     }
-    for (const Block* b : *pass)
-      for (const Access& a : b->body.accesses)
-        if (a.mode == AccessMode::read) read_later[owner_of(chunk.tensors, a.tensor)] = true;
+    for (const Block* b : *pass) note_reads(*b);
   }
 }
 

@@ -480,7 +480,8 @@ Bound BoundModel::bound(const Layout& l) {
   for (int rank = 0; rank < l.pp; ++rank) {
     const std::vector<StageSpan> spans = rank_spans(s_.model, l, rank);
     ClockedTime path, loaded;  // of its kernels alone
-    ClockedTime exchanged;     // of its experts' exchanges alone
+    // Where passes are woven: its experts' exchanges alone, and passes of one way.
+    ClockedTime exchanged, forward, backward;
     ClockedEnergy energy;
     std::vector<Bytes> saved;
     Digest first;
@@ -488,9 +489,19 @@ Bound BoundModel::bound(const Layout& l) {
       const Digest d = chunk(l, span_of);
       if (span_of.chunk == 0) first = d;
       const auto times = static_cast<double>(m);
-      path.add(l.weave ? d.forward_segments : d.forward, times);
-      path.add(mixed ? d.backward_load : l.weave ? d.backward_segments : d.backward, times);
+      const bool pairs = l.weave && !split;
+      const auto alone = static_cast<double>(pairs     ? passes_alone(l, rank, span_of.chunk, m)
+                                             : l.weave ? 0
+                                                       : m);
+      path.add(d.forward, alone);
+      path.add(d.forward_segments, times - alone);
+      path.add(mixed ? d.backward_load : d.backward, mixed ? times : alone);
+      if (!mixed) path.add(d.backward_segments, times - alone);
       if (!mixed) path.add(d.weight, times);
+      forward.add(d.forward, times);
+      forward.add(d.backward, alone);
+      backward.add(d.backward, times);
+      backward.add(d.forward, alone);
       loaded.add(d.forward, times);
       loaded.add(d.backward_load, times);
       exchanged.add({{m * d.exchanges, m * d.exchanges}, {}});
@@ -499,14 +510,15 @@ Bound BoundModel::bound(const Layout& l) {
       saved.push_back(d.saved);
     }
     loaded.add(last.backward);
-    exchanged.add(last.backward);
+    for (ClockedTime* time : {&exchanged, &forward, &backward}) time->add(last.backward);
     if (!split || rank == 0) path.add(last.backward);
     if (rank == 0) energy.add(last.backward_energy);
     longest = std::max(longest, least(before_forward + before_backward, path, energy));
     if (l.dw != WeightPlacement::none)
       longest = std::max(longest, least(before_forward + before_backward, loaded, energy));
     if (l.weave && !split)
-      longest = std::max(longest, least(before_forward + before_backward, exchanged, energy));
+      for (const ClockedTime* time : {&exchanged, &forward, &backward})
+        longest = std::max(longest, least(before_forward + before_backward, *time, energy));
     before_forward += first.forward_passage;
     if (!split) before_backward += first.backward_passage;
     const Bytes in_flight = saved_before_backward(l, rank, m, saved);

@@ -22,8 +22,9 @@
 // Where weight gradients are placed (Layout::dw) those of one layer fill the gaps of another: B_s
 // then is without them, and a second T has the time of all of a backward pass's kernels in its
 // place, as T has where some backward passes are in two parts (mixes_backward). Where passes are
-// woven (Layout::weave) what lies between two exchanges still runs in one go: T has the spans of
-// these segments in place of those of passes, and a second T all of a stage's exchanges. Where
+// woven (Layout::weave) what lies between two exchanges still runs in one go: in pairs, T has the
+// spans of these segments in place of those of passes, or those of one of a pair's passes; and a
+// further T has all of a stage's exchanges. Where
 // ranges of the forward pass run in parts (Layout::partition) F_s and f_s are the time of their
 // kernels, whole or in parts, whichever is less.
 //

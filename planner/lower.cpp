@@ -226,6 +226,9 @@ class Lowering {
         p.blocks.push_back(std::move(b.body));
       }
     p.blocks.push_back(std::move(entry.blocks.optimizer.body));
+    if (s_.runtime.messages_apart)
+      for (ChunkBlocks& chunk : entry.blocks.chunks)
+        for (Block& b : chunk.message) p.blocks.push_back(std::move(b.body));
     std::vector<ProgramTensor> tensors;
     for (const Tensor& t : entry.blocks.tensors)
       tensors.push_back({t.name, t.bytes, t.scope, t.whole, t.offset});
@@ -239,7 +242,9 @@ class Lowering {
     CommunicatorUse use;
     use.shape = table_.groups[static_cast<std::size_t>(table_.group_of[rank][role])].shape;
     const RankProgram& of = programs_.at(rank_kind_[rank]);
-    for (std::size_t b = of.first; b <= of.optimizer(passes_of(l_)); ++b) {
+    std::size_t last = of.optimizer(passes_of(l_));
+    if (s_.runtime.messages_apart) last += of.blocks.chunks.size() * kMessages;
+    for (std::size_t b = of.first; b <= last; ++b) {
       const BlockTemplate& block = out_.program.blocks[b];
       for (std::size_t i = 0; i < block.ops.size(); ++i) {
         if (block.ops[i].role != role) continue;
@@ -258,7 +263,8 @@ class Lowering {
   // Its blocks must be there.
   MemoryParts fixed_of(std::size_t rank) const {
     std::vector<CommunicatorUse> uses;
-    for (std::size_t role = 0; role < kRoles; ++role)
+    // In a V, messages that go up the ranks use the buffers of those that come down.
+    for (std::size_t role = 0; role < kCommGroups; ++role)
       if (table_.group_of[rank][role] >= 0) uses.push_back(use_of(rank, role));
     return fixed_memory(s_, l_, parameters_of(s_.model, l_, spans_of(rank)), uses);
   }
@@ -268,10 +274,22 @@ class Lowering {
     if (slots_.empty()) {
       const std::int64_t m = l_.micro_batches(s_.work.global_batch);
       const bool search = is_searched(l_.schedule);
-      for (const RankSlots& slots : order_ ? *order_ : search ? searched(m) : slots_of(l_, m))
+      out_.slots = order_ ? *order_ : search ? searched(m) : slots_of(l_, m);
+      for (const RankSlots& slots : out_.slots)
         slots_.push_back(with_passes(slots, l_.vpp, splits_backward(l_.schedule)));
     }
     return slots_[static_cast<std::size_t>(stage)];
+  }
+
+  // Passes and messages as a pipeline stage's ranks issue them; empty: passes alone.
+  const IssueOrder& issue_order(int stage) {
+    if (issued_.empty()) {
+      slots_for(stage);
+      issued_.resize(static_cast<std::size_t>(l_.pp));
+      if (s_.runtime.messages_apart && l_.pp > 1)
+        issued_ = with_message_slots(out_.slots, l_, l_.micro_batches(s_.work.global_batch));
+    }
+    return issued_[static_cast<std::size_t>(stage)];
   }
 
   ScheduleSlots searched(std::int64_t m) {
@@ -322,7 +340,7 @@ class Lowering {
     const MemoryParts memory = fixed_of(rank);
     device.static_bytes = memory.fixed();
     device.first_slot = static_cast<std::uint32_t>(p.slots.size());
-    append_slots(s_, l_, slots_for(stage), of,
+    append_slots(s_, l_, slots_for(stage), issue_order(stage), of,
                  load_of_rank_.empty() ? kTemplateDurations : durations_of(rank), varying_, p);
     device.slot_count = static_cast<std::uint32_t>(p.slots.size()) - device.first_slot;
     p.devices.push_back(std::move(device));
@@ -339,6 +357,7 @@ class Lowering {
   Fold fold_;
   Lowered out_;
   std::vector<std::vector<PassSlot>> slots_;  // by stage
+  std::vector<IssueOrder> issued_;            // by stage
   std::map<Kind, std::uint64_t> kinds_;
   std::vector<std::uint64_t> rank_kind_;
   std::map<std::uint64_t, RankProgram> programs_;

@@ -29,6 +29,7 @@ struct Lowered {
   std::vector<MemoryParts> memory;  // by device; activations still 0
   std::vector<int> first_rank;      // by device: the lowest rank that it stands for
   RoutingSummary routing;           // under uneven routing
+  ScheduleSlots slots;              // what each pipeline rank runs
 };
 
 enum class Folding { folded, unfolded };

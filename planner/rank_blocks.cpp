@@ -3,6 +3,7 @@
 #include <string>
 #include <utility>
 
+#include "models/eager_passes.h"
 #include "models/split_backward.h"
 #include "planner/pass_partition.h"
 #include "planner/passes.h"
@@ -65,14 +66,26 @@ class Joining {
       if (spans_[k].hands_on) down.push_back(++k);
       const std::vector<std::size_t> up(down.rbegin(), down.rend());
       std::vector<std::vector<Block*>> passes, whole;
-      for (const std::size_t c : down) passes.push_back(blocks(c, kForward));
-      for (const std::size_t c : up) passes.push_back(blocks(c, kBackward));
+      std::vector<Block*> sends;
+      for (const std::size_t c : down) {
+        passes.push_back({&chunks_[c].of(Message::receive_forward)});
+        passes.push_back(blocks(c, kForward));
+        passes.push_back({&chunks_[c].of(Message::send_forward)});
+      }
+      for (const std::size_t c : up) {
+        passes.push_back({&chunks_[c].of(Message::receive_backward)});
+        passes.push_back(blocks(c, kBackward));
+        passes.push_back({&chunks_[c].of(Message::send_backward)});
+      }
       if (split_)
         for (const std::size_t c : up) passes.push_back(blocks(c, kWeight));
       place_tensors(table, passes);
       if (mixed_)
-        for (const std::size_t c : up) whole.push_back(blocks(c, kWhole));
-      place_tensors(table, whole);
+        for (const std::size_t c : up) {
+          whole.push_back(blocks(c, kWhole));
+          sends.push_back(&chunks_[c].of(Message::send_backward));
+        }
+      place_tensors(table, whole, sends);
     }
   }
 
@@ -128,31 +141,55 @@ RankBlocks rank_blocks(const Setting& s, const Layout& l, const std::vector<Stag
   RankBlocks out;
   const auto lowered = [&](std::string name, const OpGraph& graph, std::size_t k) {
     Block block = lower_block(std::move(name), graph, s.runtime, l, shapes[k], costs);
-    buffer_messages(s, l, spans, block);
+    if (!s.runtime.messages_apart) buffer_messages(s, l, spans, block);
     set_roles(l, static_cast<int>(k), block);
     return block;
   };
   out.optimizer = lowered("optimizer", chunks.back().optimizer, chunks.size() - 1);
   for (std::size_t k = 0; k < chunks.size(); ++k) {
-    const Chunk& chunk = chunks[k];
+    Chunk& chunk = chunks[k];
     const std::string of = chunks.size() == 1 ? "" : " chunk " + std::to_string(k);
     ChunkBlocks b;
-    b.of(Pass::forward) = lowered("F" + of, chunk.forward, k);
-    b.of(Pass::first_forward) = lowered("F first" + of, chunk.first_forward, k);
+    if (s.runtime.messages_apart) {
+      const auto apart = [&](OpGraph& graph, Message receive, Message send) {
+        PassAndMessages parts = without_messages(graph);
+        graph = std::move(parts.pass);
+        b.of(receive) = lowered("receive" + of, parts.receive, k);
+        b.of(send) = lowered("send" + of, parts.send, k);
+      };
+      for (OpGraph* graph : {&chunk.forward, &chunk.first_forward})
+        apart(*graph, Message::receive_forward, Message::send_forward);
+      for (OpGraph* graph : {&chunk.backward, &chunk.last_backward})
+        apart(*graph, Message::receive_backward, Message::send_backward);
+    }
+    const auto pass_block = [&](std::string name, const OpGraph& graph, EagerPass pass) {
+      const bool eager = s.runtime.kernels == Kernels::torch_eager && l.pp > 1;
+      return lowered(std::move(name), eager ? eager_pass(graph, pass, spans[k]) : graph, k);
+    };
+    b.of(Pass::forward) = pass_block("F" + of, chunk.forward, EagerPass::forward);
+    b.of(Pass::first_forward) = pass_block("F first" + of, chunk.first_forward, EagerPass::forward);
     if (splits_backward(l.schedule)) {
-      const BackwardBlocks usual = split_backward(chunk.backward);
-      const BackwardBlocks last = split_backward(chunk.last_backward);
-      b.of(Pass::backward) = lowered("B" + of, usual.data, k);
-      b.of(Pass::last_backward) = lowered("B last" + of, last.data, k);
-      b.of(Pass::weight) = lowered("W" + of, usual.weight, k);
-      b.of(Pass::last_weight) = lowered("W last" + of, last.weight, k);
+      // PyTorch's first stage, whose input needs no gradient, has nothing to do before W.
+      const bool late = s.runtime.messages_apart && spans[k].embedding;
+      const auto split_of = [&](const OpGraph& graph) {
+        return late ? BackwardBlocks{OpGraph(), graph} : split_backward(graph);
+      };
+      const BackwardBlocks usual = split_of(chunk.backward);
+      const BackwardBlocks last = split_of(chunk.last_backward);
+      const EagerPass weights = late ? EagerPass::whole_backward : EagerPass::weight_gradients;
+      b.of(Pass::backward) = pass_block("B" + of, usual.data, EagerPass::data_gradients);
+      b.of(Pass::last_backward) = pass_block("B last" + of, last.data, EagerPass::data_gradients);
+      b.of(Pass::weight) = pass_block("W" + of, usual.weight, weights);
+      b.of(Pass::last_weight) = pass_block("W last" + of, last.weight, weights);
       if (mixes_backward(l.schedule)) {
-        b.of(Pass::whole) = lowered("BW" + of, chunk.backward, k);
-        b.of(Pass::last_whole) = lowered("BW last" + of, chunk.last_backward, k);
+        b.of(Pass::whole) = pass_block("BW" + of, chunk.backward, EagerPass::whole_backward);
+        b.of(Pass::last_whole) =
+            pass_block("BW last" + of, chunk.last_backward, EagerPass::whole_backward);
       }
     } else {
-      b.of(Pass::backward) = lowered("B" + of, chunk.backward, k);
-      b.of(Pass::last_backward) = lowered("B last" + of, chunk.last_backward, k);
+      b.of(Pass::backward) = pass_block("B" + of, chunk.backward, EagerPass::whole_backward);
+      b.of(Pass::last_backward) =
+          pass_block("B last" + of, chunk.last_backward, EagerPass::whole_backward);
     }
     out.chunks.push_back(std::move(b));
   }

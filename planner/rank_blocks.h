@@ -32,8 +32,13 @@ constexpr std::size_t passes_of(const Layout& l) {
   return mixes_backward(l.schedule) ? kPasses : splits_backward(l.schedule) ? 6 : 4;
 }
 
+// Messages of a chunk, where they are issued beside its passes (Runtime::messages_apart).
+enum class Message : std::size_t { receive_forward, send_forward, receive_backward, send_backward };
+inline constexpr std::size_t kMessages = 4;
+
 struct ChunkBlocks {
-  std::array<Block, kPasses> block;  // by Pass
+  std::array<Block, kPasses> block;      // by Pass
+  std::array<Block, kMessages> message;  // by Message
   // Edges between the blocks of one micro-batch, from an earlier pass on a chunk of the rank.
   struct Saved {
     std::size_t chunk;
@@ -45,6 +50,8 @@ struct ChunkBlocks {
 
   const Block& of(Pass p) const { return block[static_cast<std::size_t>(p)]; }
   Block& of(Pass p) { return block[static_cast<std::size_t>(p)]; }
+  const Block& of(Message m) const { return message[static_cast<std::size_t>(m)]; }
+  Block& of(Message m) { return message[static_cast<std::size_t>(m)]; }
 };
 
 struct RankBlocks {

@@ -19,7 +19,8 @@ class SlotWriter {
         varying_(varying),
         p_(program),
         had_(rank.blocks.chunks.size() * micro_batches_),
-        ends_(rank.blocks.chunks.size()) {}
+        ends_(rank.blocks.chunks.size()),
+        messages_(program) {}
 
   void run(const PassSlot& spec) {
     const auto chunk = static_cast<std::size_t>(spec.chunk);
@@ -28,6 +29,17 @@ class SlotWriter {
         push({rank_.first + static_cast<std::uint32_t>(index), spec.micro_batch, spec.kind},
              rank_.blocks.chunks[chunk].of(spec.pass));
     join(spec, {spec.pass, slot, nullptr});
+    if (runtime_.messages_apart) messages_.pass(slot, spec);
+  }
+
+  void run_message(const MessageOf& of) {
+    const auto which = static_cast<std::size_t>(of.message);
+    const auto chunk = static_cast<std::size_t>(of.chunk);
+    const auto index = static_cast<std::uint32_t>(1 + chunk * kMessages + which);
+    const SlotKind kind = is_forward(of.message) ? SlotKind::forward : SlotKind::backward;
+    messages_.message(push({rank_.optimizer(passes_) + index, of.micro_batch, kind},
+                           rank_.blocks.chunks[chunk].message[which]),
+                      of);
   }
 
   void run_woven(const PassSlot& forward, const PassSlot& backward) {
@@ -41,6 +53,7 @@ class SlotWriter {
   void run_optimizer() {
     const std::uint32_t slot =
         push({rank_.optimizer(passes_), -1, SlotKind::optimizer}, rank_.blocks.optimizer);
+    messages_.optimizer(slot);
     for (std::size_t k = 0; k < ends_.size(); ++k)
       for (const Ran& end : ends_[k])
         for (const BlockEdge& e :
@@ -116,11 +129,15 @@ class SlotWriter {
 
   // A collective issued before any compute operator of its block waits for the block before.
   void wait_for_issued(std::uint32_t slot) {
-    if (pushed_.size() < 2) return;
-    const std::int32_t last = pushed_[pushed_.size() - 2]->last[0];
-    if (last < 0) return;
-    for (const std::uint32_t op : pushed_.back()->leading)
-      p_.edges.push_back({slot - 1, static_cast<std::uint32_t>(last), slot, op});
+    if (pushed_.back()->leading.empty()) return;
+    for (std::size_t back = 1; back < pushed_.size(); ++back) {
+      const std::int32_t last = pushed_[pushed_.size() - 1 - back]->last[0];
+      if (last < 0) continue;  // of messages alone
+      for (const std::uint32_t op : pushed_.back()->leading)
+        p_.edges.push_back(
+            {slot - static_cast<std::uint32_t>(back), static_cast<std::uint32_t>(last), slot, op});
+      return;
+    }
   }
 
   // Messages of a runtime with few buffers: receives of the slot pushed last wait for what was
@@ -158,15 +175,22 @@ class SlotWriter {
   std::vector<std::vector<Ran>> had_;   // by chunk and micro-batch
   std::vector<std::vector<Ran>> ends_;  // by chunk: the last passes of each kind
   std::vector<const Block*> pushed_;
+  MessageSlots messages_;
 };
 
 }  // namespace
 
 void append_slots(const Setting& setting, const Layout& layout, const std::vector<PassSlot>& slots,
-                  RankProgram& rank, std::uint32_t durations,
+                  const IssueOrder& issued, RankProgram& rank, std::uint32_t durations,
                   const std::vector<std::uint16_t>& varying, Program& program) {
   SlotWriter out(setting, layout, rank, durations, varying, program);
-  for (std::size_t i = 0; i < slots.size(); ++i)
+  auto next = slots.begin();
+  for (const std::optional<MessageOf>& of : issued)
+    if (of)
+      out.run_message(*of);
+    else
+      out.run(*next++);
+  for (auto i = static_cast<std::size_t>(next - slots.begin()); i < slots.size(); ++i)
     if (layout.weave && slots[i].beside_next && i + 1 < slots.size()) {
       out.run_woven(slots[i], slots[i + 1]);
       ++i;

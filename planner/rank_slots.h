@@ -11,6 +11,7 @@
 #include <map>
 #include <vector>
 
+#include "planner/message_slots.h"
 #include "planner/pass_slots.h"
 #include "planner/rank_blocks.h"
 #include "planner/setting.h"
@@ -36,9 +37,10 @@ struct RankProgram {
 };
 
 // Appends them. `durations`: where those of the first slot begin in Program::durations, or
-// kTemplateDurations; `varying` by block: how many of its operators have durations of their own.
+// kTemplateDurations; `issued`: where messages stand among the slots, empty where they are not
+// apart; `varying` by block: how many of its operators have durations of their own.
 void append_slots(const Setting& setting, const Layout& layout, const std::vector<PassSlot>& slots,
-                  RankProgram& rank, std::uint32_t durations,
+                  const IssueOrder& issued, RankProgram& rank, std::uint32_t durations,
                   const std::vector<std::uint16_t>& varying, Program& program);
 
 }  // namespace steploom

@@ -19,6 +19,19 @@ Bytes saved_in_a_v(const Layout& l, int rank, std::int64_t m, const std::vector<
   return sum;
 }
 
+// Micro-batches in turn on every chunk.
+std::int64_t group_of(const Layout& l, std::int64_t m) {
+  if (l.schedule == PipelineOrder::looped_bfs) return m;
+  return l.vpp_group == 0 ? l.pp : l.vpp_group;
+}
+
+// Of a rank's first forward passes, those on a chunk.
+std::int64_t on_chunk(const Layout& l, std::int64_t group, int chunk, std::int64_t passes) {
+  const std::int64_t round = group * l.vpp;
+  const std::int64_t rest = passes % round - chunk * group;
+  return passes / round * group + std::clamp<std::int64_t>(rest, 0, group);
+}
+
 }  // namespace
 
 Bytes saved_before_backward(const Layout& l, int rank, std::int64_t m,
@@ -46,19 +59,21 @@ Bytes saved_before_backward(const Layout& l, int rank, std::int64_t m,
   }
   if (l.vpp == 1) return std::min(passes, m) * saved.front();
   // So many micro-batches in turn on every chunk.
-  const std::int64_t group = l.schedule == PipelineOrder::looped_bfs ? m
-                             : l.vpp_group == 0                      ? l.pp
-                                                                     : l.vpp_group;
-  const std::int64_t round = group * l.vpp;
+  const std::int64_t group = group_of(l, m);
   if (l.schedule != PipelineOrder::looped_bfs) passes += (l.vpp - 1) * group;
-  passes = std::min(passes, m / group * round);  // of whole groups
+  passes = std::min(passes, m / group * group * l.vpp);  // of whole groups
   Bytes sum = 0;
-  for (int chunk = 0; chunk < l.vpp; ++chunk) {
-    const std::int64_t rest = passes % round - chunk * group;
-    sum += saved[static_cast<std::size_t>(chunk)] *
-           (passes / round * group + std::clamp<std::int64_t>(rest, 0, group));
-  }
+  for (int chunk = 0; chunk < l.vpp; ++chunk)
+    sum += saved[static_cast<std::size_t>(chunk)] * on_chunk(l, group, chunk, passes);
   return sum;
+}
+
+std::int64_t passes_alone(const Layout& l, int rank, int chunk, std::int64_t m) {
+  const std::int64_t group = group_of(l, m);
+  const std::int64_t warm = 2 * std::int64_t{l.pp - 1 - rank} + (l.vpp - 1) * group + 1;
+  if (l.vpp == 1) return std::min(warm, m);
+  if (m % group != 0) return 0;
+  return on_chunk(l, group, chunk, std::min(warm, m * l.vpp));
 }
 
 }  // namespace steploom

@@ -3,7 +3,8 @@
 //
 // Rank r of p: 2(p − r) − 1 forward passes of chunk 0; r times one of each chunk; p − r times
 // F, B, W of chunk 1; then, in turn, F of chunk 0 and B, W of it, F, B, W of chunk 1; to drain, B
-// of both chunks r times, then B of chunk 0 with a W, and the W's that are left. The pattern needs
+// of both chunks r times, then B of chunk 0 with a W of it, and the W's that are left, of chunk 1
+// before chunk 0 (the order of PyTorch's ZBVZeroBubble). The pattern needs
 // 2p − 1 micro-batches; fewer are the same pattern without what is not there.
 #include <algorithm>
 
@@ -24,14 +25,11 @@ class Rank {
   void data(int chunk) { add(SlotKind::backward_data, chunk); }
   void weight(int chunk) { add(SlotKind::backward_weight, chunk); }
   std::int32_t forwards(int chunk) const { return next_[0][chunk]; }
-  // A W whose B was run, of chunk 1 before chunk 0.
-  bool waiting_weight() {
-    for (const int chunk : {1, 0})
-      if (next_[2][chunk] < next_[1][chunk]) {
-        weight(chunk);
-        return true;
-      }
-    return false;
+  // A W of the chunk whose B was run.
+  bool waiting_weight(int chunk) {
+    const bool waits = next_[2][chunk] < next_[1][chunk];
+    if (waits) weight(chunk);
+    return waits;
   }
   RankSlots take() { return std::move(slots_); }
 
@@ -71,9 +69,10 @@ RankSlots rank_slots(int r, int p, std::int64_t micro_batches) {
   }
   for (int i = 0; i < p - r; ++i) {
     rank.data(0);
-    rank.waiting_weight();
+    rank.weight(0);
   }
-  while (rank.waiting_weight()) continue;
+  while (rank.waiting_weight(1)) continue;
+  while (rank.waiting_weight(0)) continue;
   return rank.take();
 }
 

@@ -77,16 +77,21 @@ class Block(nn.Module):
 
 
 class Model(nn.Module):
-    def __init__(self, config, again=False):
+    """All of a model, or the stage of a pipeline that holds `layers` of it: takes tokens if it holds
+    the embedding, gives logits if it holds the head, else what the blocks hand on."""
+
+    def __init__(self, config, again=False, layers=None, embedding=True, head=True):
         super().__init__()
         h, vocab = config["hidden"], config["vocab"]
         self.again = again  # every block is run again in the backward pass
-        self.embedding = nn.Embedding(vocab, h)
-        self.positions = None if config["llama"] else nn.Embedding(config["positions"], h)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config["layers"]))
-        self.norm = norm_of(config)
-        self.head = nn.Linear(h, vocab, bias=False)
-        if config["tied"]:
+        self.embedding = nn.Embedding(vocab, h) if embedding else None
+        self.positions = None if config["llama"] or not embedding else nn.Embedding(
+            config["positions"], h)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(
+            config["layers"] if layers is None else layers))
+        self.norm = norm_of(config) if head else None
+        self.head = nn.Linear(h, vocab, bias=False) if head else None
+        if config["tied"] and embedding and head:
             self.head.weight = self.embedding.weight
         d = config["head_dim"]
         angles = torch.outer(torch.arange(config["positions"], dtype=torch.float32),
@@ -96,9 +101,10 @@ class Model(nn.Module):
         self.register_buffer("sin", angles.sin(), persistent=False)
         self.register_buffer("places", torch.arange(config["positions"]), persistent=False)
 
-    def forward(self, tokens):
-        s = tokens.shape[1]
-        x = self.embedding(tokens)
+    def forward(self, x):
+        s = x.shape[1]
+        if self.embedding is not None:
+            x = self.embedding(x)
         if self.positions is not None:
             x = x + self.positions(self.places[:s])
         cos, sin = self.cos[:s], self.sin[:s]
@@ -107,7 +113,7 @@ class Model(nn.Module):
                 x = checkpoint(block, x, cos, sin, use_reentrant=False)
             else:
                 x = block(x, cos, sin)
-        return self.head(self.norm(x))
+        return x if self.head is None else self.head(self.norm(x))
 
 
 def loss_of(logits, targets):

@@ -43,7 +43,7 @@ ExportedFile not_expressed_file(const std::vector<std::string>& items) {
   for (const std::string& item : items) text += item + "\n";
   return text_file("not-expressed.txt",
                    items.empty() ? "Everything in the plan is expressed.\n" : std::move(text),
-                   "what the plan has and Megatron has no flag for");
+                   "what of the plan is not in the other files");
 }
 
 }  // namespace steploom

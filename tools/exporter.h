@@ -19,6 +19,7 @@ struct ExportOptions {
   bool unfold = false;              // every rank for itself, not one for all alike
   int stage = 0;                    // pipeline stage that is drawn
   std::vector<std::string> blocks;  // passes that are drawn; empty: all
+  std::string torch_version;        // whose compute_comms is written; empty: compute_only
 };
 
 struct ExportedFile {
@@ -47,6 +48,7 @@ Exported export_slurm(const Asked& asked, const ExportOptions& options);
 Exported export_chakra(const Asked& asked, const ExportOptions& options);
 Exported export_chrome(const Asked& asked, const ExportOptions& options);
 Exported export_perfetto(const Asked& asked, const ExportOptions& options);
+Exported export_torch(const Asked& asked, const ExportOptions& options);
 Exported export_dot(const Asked& asked, const ExportOptions& options);
 
 // What exporters share.

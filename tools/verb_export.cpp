@@ -21,6 +21,8 @@ namespace fs = std::filesystem;
 constexpr std::array kExporters{
     Exporter{"megatron", "Megatron-Core's flags, as a script and as YAML", export_megatron, ""},
     Exporter{"slurm", "a Slurm batch script around Megatron-Core's flags", export_slurm, ""},
+    Exporter{"torch", "torch.distributed.pipelining's schedule file, with a driver", export_torch,
+             "--torch-version"},
     Exporter{"chakra", "Chakra execution traces, a file a rank, for ASTRA-sim", export_chakra, ""},
     Exporter{"chrome", "Chrome JSON, as the PyTorch profiler writes it", export_chrome, "--unfold"},
     Exporter{"perfetto", "Perfetto's protobuf trace", export_perfetto, "--unfold"},
@@ -51,7 +53,7 @@ const Exporter& exporter_named(const std::string& name) {
 }
 
 void refuse_options_of_others(const Exporter& e, const CLI::App& app) {
-  for (const char* option : {"--unfold", "--stage", "--block"}) {
+  for (const char* option : {"--unfold", "--stage", "--block", "--torch-version"}) {
     if (app.count(option) == 0 || e.options.find(option) != e.options.npos) continue;
     std::string of;
     for (const Exporter& other : kExporters)
@@ -117,6 +119,9 @@ RunVerb prepare_export(CLI::App& app) {
   app.add_option("--stage", f->options.stage, "dot: the pipeline stage that is drawn (default 0)");
   app.add_option("--block", f->options.blocks,
                  "dot: a pass that is drawn, such as F or B; again for more (default: all)");
+  app.add_option("--torch-version", f->options.torch_version,
+                 "torch: write the messages too, as this version of PyTorch reads them, such as "
+                 "2.11 (default: passes alone, to which PyTorch adds them)");
   add_format_flag(app, f->format);
   return [f, &app] { return run(*f, app); };
 }

@@ -50,7 +50,7 @@ TEST(Layout, RefusesUnknownKeys) {
   EXPECT_EQ(parse_refusal("zp=2").hint,
             "known: tp, pp, ep, etp, mbs, sp, zero, recompute, chunks, vpp, vpp_group, stages, cp, "
             "cp_comm, reshard, replicate, schedule, partition, dw, bucket, grad_micro, a2a_first, "
-            "tp_overlap, dispatcher, ctas");
+            "tp_overlap, dispatcher, weave, ctas");
   EXPECT_EQ(parse_refusal("dp=2").hint, "dp follows from the devices, tp, cp and pp");
   EXPECT_EQ(parse_refusal("=2").expected, "a known key");
 }

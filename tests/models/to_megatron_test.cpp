@@ -136,7 +136,7 @@ TEST(ToMegatron, DrawnLayoutsAreTakenByMegatron) {
        {"llama-3.1-8b", "mixtral-8x7b", "deepseek-v2-lite", "gpt2-s-moe", "qwen3-8b"})
     models.push_back(load_model(name));
   int taken = 0;
-  for (int i = 0; i < 6000; ++i) {
+  for (int i = 0; i < 8000; ++i) {
     const ModelSpec& m = models[draw() % models.size()];
     const std::string tp = one_of({"1", "2", "4"});
     std::string text = "tp=" + tp + ",sp=" + (tp == "1" ? "0" : one_of({"0", "1", "1"})) +

@@ -80,6 +80,73 @@ TEST_F(Export, MegatronOfAPlanIsReadAgainAsTheSameQuestion) {
   }
 }
 
+const Args kLlama{"llama-2-7b",
+                  "--cluster",
+                  "h200-sxm-141gb",
+                  "--nodes",
+                  "1",
+                  "--gpus",
+                  "2",
+                  "--runtime",
+                  "torch-eager",
+                  "--optimizer",
+                  "adamw-fused",
+                  "--seq-length",
+                  "512",
+                  "--global-batch",
+                  "4"};
+
+// The schedule file to the byte, and the driver that is tested on GPUs, as it is.
+TEST_F(Export, TorchScheduleIsThisOne) {
+  const CliRun run =
+      exported(kLlama + Args{"--layout", "pp=2,zero=0,mbs=1,schedule=zb-h1"}, "torch");
+  ASSERT_EQ(run.status, 0) << run.err;
+  EXPECT_EQ(text_of(path("out/schedule.csv")),
+            "0F0,0F1,0I0,0W0,0F2,0I1,0W1,0F3,0I2,0W2,0I3,0W3\n"
+            "1F0,1I0,1F1,1I1,1W0,1F2,1I2,1W1,1F3,1I3,1W2,1W3\n");
+  for (const char* file : {"torch_pipeline.py", "torch_model.py"})
+    EXPECT_EQ(text_of(path(std::string("out/") + file)),
+              text_of(fs::path(STEPLOOM_SOURCE_DIR) / "profiler" / file));
+  const Json job = Json::load(path("out/job.json"));
+  EXPECT_EQ(job.at("ranks").integer(), 2);
+  EXPECT_EQ(job.at("format").text(), "compute_only");
+  EXPECT_EQ(job.at("micro_batches").integer(), 4);
+  EXPECT_EQ(job.at("model").at("ffn").integer(), 11008);
+  EXPECT_EQ(job.at("stages").at(std::size_t{1}).at("first_layer").integer(), 16);
+  EXPECT_EQ(text_of(path("out/not-expressed.txt")), "Everything in the plan is expressed.\n");
+}
+
+TEST_F(Export, TorchMessagesAreWrittenForAVersionThatReadsThem) {
+  const CliRun run = exported(kLlama + Args{"--layout", "pp=2,zero=0,mbs=2,schedule=gpipe"},
+                              "torch", {"--torch-version", "2.11"});
+  ASSERT_EQ(run.status, 0) << run.err;
+  EXPECT_EQ(text_of(path("out/schedule.csv")),
+            "0F0,0SEND_F0,0F1,0SEND_F1,0RECV_B0,0B0,0RECV_B1,0B1,0REDUCE_GRAD\n"
+            "1RECV_F0,1F0,1RECV_F1,1F1,1B0,1SEND_B0,1B1,1SEND_B1,1REDUCE_GRAD\n");
+  EXPECT_EQ(Json::load(path("out/job.json")).at("format").text(), "compute_comms");
+}
+
+TEST_F(Export, TorchRefusesWhatTheDriverCannotRun) {
+  const auto refused = [&](const Args& what, const Args& layout, const char* why,
+                           const Args& more = {}) {
+    const CliRun run = exported(what + layout, "torch", more);
+    EXPECT_EQ(run.status, 2);
+    EXPECT_THAT(run.err, HasSubstr(why));
+    EXPECT_FALSE(fs::exists(path("out")));
+  };
+  const Args pp2{"--layout", "pp=2,zero=0,mbs=1"};
+  refused(kLlama, pp2, "2.10, 2.11 or later", {"--torch-version", "2.9"});
+  refused(kLlama, pp2, "2.10, 2.11 or later", {"--torch-version", "2.x"});
+  refused(kLlama, {"--layout", "pp=1,zero=0,mbs=1"}, "pipeline ranks alone");
+  refused(kMoe, {"--gpus", "4", "--layout", "pp=4,ep=1,zero=0,mbs=1"}, "llama-like or GPT-2-like");
+  const CliRun run =
+      exported(kGpt2 + Args{"--layout", "pp=4,zero=0,mbs=1"}, "torch", {"--torch-version", "2.12"});
+  ASSERT_EQ(run.status, 0) << run.err;
+  for (const char* item : {"runtime megatron-core", "tied embeddings", "optimizer adam",
+                           "PyTorch 2.12: the file is written as 2.11 reads it"})
+    EXPECT_THAT(run.err, HasSubstr(item));
+}
+
 TEST_F(Export, SlurmScriptIsThisOne) {
   const CliRun run = exported(kGpt2 + Args{"--layout", "tp=2,pp=2,sp=1,mbs=2"}, "slurm");
   ASSERT_EQ(run.status, 0) << run.err;
