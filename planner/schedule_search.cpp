@@ -12,8 +12,11 @@ namespace {
 
 // Of a schedule that is longer than the best by this part, other places for its W's are not tried;
 constexpr Picoseconds kHopeless = 8;
-// nor, in large problems, other schedules where the best is above the bound by less than this part.
+// nor, in large problems, of one that is longer by this part, and no other schedules where the best
+// is above the bound by less than it.
 constexpr Picoseconds kClose = 32;
+// nor, there, is one improved that is above it by less than this part.
+constexpr Picoseconds kThere = 4096;
 constexpr std::int64_t kLarge = 20'000;  // slots
 
 class Search {
@@ -29,12 +32,11 @@ class Search {
     try_named();
     if (problem_.placement == Placement::loop && problem_.shape.chunks == 1) try_in_line();
     if (problem_.placement == Placement::v && problem_.shape.chunks == 2) try_v_rounds();
-    const bool close = slots() > kLarge && best_.time - best_.bound < best_.bound / kClose;
-    if (problem_.placement != Placement::bidirectional && !close) try_greedy();
+    if (problem_.placement != Placement::bidirectional && !within(kClose)) try_greedy();
     if (best_.slots.empty()) return std::nullopt;
-    if (!done()) tighten();
+    if (!enough()) tighten();
     auto left = static_cast<int>(std::min<std::int64_t>(effort_.moves, effort_.slots / slots()));
-    while (left > 0 && !done())
+    while (left > 0 && !enough())
       if (!improve(left)) break;
     return std::move(best_);
   }
@@ -48,6 +50,11 @@ class Search {
     return effort_.goal == ScheduleGoal::step ? state_.step() : state_.rank_time();
   }
   bool done() const { return best_.time <= best_.bound; }
+  // A large problem's best is above the bound by less than this part.
+  bool within(Picoseconds part) const {
+    return slots() > kLarge && best_.time - best_.bound < best_.bound / part;
+  }
+  bool enough() const { return done() || within(kThere); }
 
   // What is in `state_`; `slots` as they are, `order` what the W's were laid into.
   bool take(ScheduleSlots&& slots, std::string_view from) {
@@ -69,6 +76,7 @@ class Search {
   }
 
   void try_named() {
+    const Picoseconds hopeless = slots() > kLarge ? kClose : kHopeless;
     std::vector<ScheduleSlots> orders;
     for (const NamedSchedule& named : named_schedules()) {
       if (done()) return;
@@ -87,7 +95,7 @@ class Search {
       });
       const Picoseconds own = time();
       if (fits) take(std::move(slots), named.name);
-      if (fits && own > best_.time + best_.time / kHopeless) continue;
+      if (fits && own > best_.time + best_.time / hopeless) continue;
       if (std::find(orders.begin(), orders.end(), order) != orders.end()) continue;
       for (const auto kind : {IdleRule::Kind::never, IdleRule::Kind::always})
         if (!done()) fill(order, {kind}, named.name);
@@ -160,7 +168,7 @@ class Search {
     const std::string from = best_.from;
     fill(order, {}, from);
     Picoseconds low = best_.bound, high = best_.time;
-    for (int i = 0; i < 5 && low < high; ++i) {
+    for (int i = 0; i < 5 && low < high && !enough(); ++i) {
       const Picoseconds deadline = low + (high - low) / 2;
       const Picoseconds before = best_.time;
       const auto kind =

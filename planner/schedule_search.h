@@ -3,9 +3,9 @@
 //
 // Candidates are every named schedule of the placement and its order of forward passes and B's with
 // the W's laid anew (schedule_weights.h), 1F1B with more or fewer forward passes before its first B
-// (schedule_warm_up.h), then schedules laid out in time with several rules (schedule_greedy.h); the
-// best is improved by swapping slots on its critical path. So the result is never worse than a
-// named schedule that fits the same memory. It ends as soon as it meets the bound. Effort is
+// (schedule_warm_up.h), schedules laid out in rounds (schedule_rounds.h), then in time with several
+// rules (schedule_greedy.h); the best is improved by swapping slots on its critical path. So the
+// result is never worse than a named schedule that fits the same memory. It ends as soon as it meets the bound. Effort is
 // counted in moves, not in seconds: the same problem has the same answer.
 #pragma once
 

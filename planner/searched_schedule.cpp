@@ -129,13 +129,13 @@ std::vector<TimedSchedule> searched_schedules(Placement placement,
 
 ScheduleSlots soonest_schedule(const Setting& setting, const Layout& layout, CostCache& costs,
                                std::vector<TimedSchedule>&& orders) {
-  // A rank's passes may overlap more than the scheduler's times say, but hardly by this part.
-  constexpr Picoseconds kMargin = 16;
+  // Contention and waiting for messages change the order of schedules, but hardly by this part.
+  constexpr Picoseconds kMargin = 8;
   if (orders.size() == 1) return std::move(orders.front().slots);
   std::size_t best = 0;
   Picoseconds least = std::numeric_limits<Picoseconds>::max();
   for (std::size_t i = 0; i < orders.size(); ++i) {
-    if (orders[i].step - orders[i].step / kMargin >= least) continue;
+    if (orders[i].step - orders[i].step / kMargin > orders[best].step) continue;
     Lowered lowered = lower(setting, layout, costs, Folding::folded, &orders[i].slots);
     ClockedProgram clocked(lowered.program);
     if (!clocked.may_beat(least)) continue;
