@@ -55,7 +55,7 @@ double surely_known(const CriticalPath& path);
 // profile", "the network had no effect". Empty if nothing does.
 std::vector<std::string> warnings(double known_share, const PlanRow& row, int nodes);
 
-// Where the layout cuts work to run beside communication (tp_overlap, chunks), and how much these
+// Where the layout cuts work to run beside communication (tp_overlap, weave, chunks), and how much these
 // slow each other was not measured: what it says of that. Else nothing.
 std::optional<std::string> overlap_warning(const Setting& setting, const Layout& layout);
 

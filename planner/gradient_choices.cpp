@@ -24,6 +24,7 @@ bool may_weave(const Setting& s, Layout l) {
       l.chunks > 1 || l.partition.cuts() || l.tp_overlap ||
       l.micro_batches(s.work.global_batch) == 1)
     return false;
+  if (s.contention == nullptr || slows_nothing(*s.contention)) return false;
   if (s.runtime.weaves == Weaves::interleaved && l.pp > 1 && l.vpp == 1) return false;
   l.weave = true;
   return !refuse({s.model, s.work, l, s.cluster.devices(), &s.runtime, s.cluster.devices_per_node});

@@ -3,7 +3,8 @@
 // bound survives.
 //
 // Passes as the schedule has them or, where rules allow it and with gradients as they are, woven
-// (Layout::weave); not with overlap inside tensor parallelism.
+// (Layout::weave); not with overlap inside tensor parallelism, and only where the profile says what
+// kernels and collectives cost each other.
 //
 // Weight gradients as autograd issues them or, where there is an all-to-all, placed by Lancet's
 // greedy or by the solver (Layout::dw). With the last of these: the runtime's gradient buckets,
