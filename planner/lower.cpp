@@ -70,8 +70,13 @@ CommGroup role_in(const ProcessGroup& g, std::size_t member) {
 
 class Lowering {
  public:
-  Lowering(const Setting& s, const Layout& l, CostCache& costs, Folding folding)
-      : s_(s), l_(l), costs_(costs), table_(rank_table(s.model, l, s.cluster)), links_{s.cluster} {
+  Lowering(const Setting& s, const Layout& l, CostCache& costs, Folding folding, BlockCache& shared)
+      : s_(s),
+        l_(l),
+        costs_(costs),
+        shared_(shared),
+        table_(rank_table(s.model, l, s.cluster)),
+        links_{s.cluster} {
     for (std::size_t r = 0; r < table_.stage.size(); ++r) rank_kind_.push_back(kind_of(r));
     if (s.work.routing.uneven() && s.model.has_moe()) load_ranks();
     const RankGraph graph = rank_graph();
@@ -211,8 +216,8 @@ class Lowering {
     const int stage = table_.stage[rank];
     const auto first = std::find(table_.stage.begin(), table_.stage.end(), stage);
     const auto first_rank = static_cast<std::size_t>(first - table_.stage.begin());
-    entry.second = rank_blocks(s_, l_, spans_of(rank), shapes_of(table_, rank),
-                               {stage, shapes_of(table_, first_rank)}, costs_);
+    entry.second = shared_.rank_blocks(s_, l_, spans_of(rank), shapes_of(table_, rank),
+                                       {stage, shapes_of(table_, first_rank)}, costs_);
     for (ChunkBlocks& chunk : entry.second.chunks)
       for (std::size_t pass = 0; pass < passes_of(l_); ++pass) {
         Block& b = chunk.block[pass];
@@ -411,6 +416,7 @@ class Lowering {
   const Setting& s_;
   const Layout& l_;
   CostCache& costs_;
+  BlockCache& shared_;
   RankTable table_;
   Links links_;
   Fold fold_;
@@ -429,7 +435,12 @@ class Lowering {
 }  // namespace
 
 Lowered lower(const Setting& setting, const Layout& layout, CostCache& costs, Folding folding) {
-  return Lowering(setting, layout, costs, folding).run();
+  BlockCache own;
+  return Lowering(setting, layout, costs, folding, own).run();
+}
+
+Lowered lower(const Setting& setting, const Layout& layout, CostCache& costs, BlockCache& blocks) {
+  return Lowering(setting, layout, costs, Folding::folded, blocks).run();
 }
 
 }  // namespace steploom

@@ -7,8 +7,9 @@
 // Under uneven routing every place in an expert-parallel group has durations of its own in every
 // slot (routed_loads.h), and only ranks whose durations are all the same fold.
 //
-// Durations are as they were measured: where the profile knows the device's clock, replay_at_clock()
-// of sim/step_clock.h, not replay(), gives the step and leaves the Program at its clocks.
+// Durations are as they were measured: where the profile knows the device's clock,
+// replay_at_clock() of sim/step_clock.h, not replay(), gives the step and leaves the Program at its
+// clocks.
 #pragma once
 
 #include <vector>
@@ -34,5 +35,9 @@ enum class Folding { folded, unfolded };
 // The layout must keep all layout rules. `costs` must belong to setting.costs.
 Lowered lower(const Setting& setting, const Layout& layout, CostCache& costs,
               Folding folding = Folding::folded);
+
+// The same for layouts of one mesh, one after another (rank_blocks.h).
+class BlockCache;
+Lowered lower(const Setting& setting, const Layout& layout, CostCache& costs, BlockCache& blocks);
 
 }  // namespace steploom

@@ -35,8 +35,9 @@ Layout mesh_of(const Layout& layout) {
   return mesh;
 }
 
-MeshBound::MeshBound(const Setting& setting, const Layout& mesh, CostCache& costs)
-    : s_(setting), costs_(costs), lowered_(lower(setting, mesh, costs)) {
+MeshBound::MeshBound(const Setting& setting, const Layout& mesh, CostCache& costs,
+                     BlockCache& blocks)
+    : s_(setting), costs_(costs), lowered_(lower(setting, mesh, costs, blocks)) {
   for (const BlockTemplate& block : lowered_.program.blocks) ops_.push_back(block.ops);
 }
 

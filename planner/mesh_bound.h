@@ -27,7 +27,7 @@ Layout mesh_of(const Layout& layout);
 class MeshBound {
  public:
   // `mesh`: mesh_of() of all that it is asked about.
-  MeshBound(const Setting& setting, const Layout& mesh, CostCache& costs);
+  MeshBound(const Setting& setting, const Layout& mesh, CostCache& costs, BlockCache& blocks);
 
   // Is there a bound of such a variant?
   static bool knows(const Setting& setting, const Layout& variant);

@@ -6,7 +6,9 @@
 #pragma once
 
 #include <array>
+#include <compare>
 #include <cstddef>
+#include <map>
 #include <vector>
 
 #include "models/chunk_builder.h"
@@ -58,5 +60,40 @@ struct RankPlace {
 
 RankBlocks rank_blocks(const Setting& s, const Layout& l, const std::vector<StageSpan>& spans,
                        const GroupShapes& shapes, const RankPlace& place, CostCache& costs);
+
+// What layouts that differ in their partition, in where weight gradients lie or in how gradients
+// are reduced have in common: a forward pass does not know how weight gradients are placed, nor a
+// backward pass how the forward pass is cut, but for the numbers of its tensors. For layouts of one
+// mesh, setting and place of costs; grows until it is cleared.
+class BlockCache {
+ public:
+  RankBlocks rank_blocks(const Setting& s, const Layout& l, const std::vector<StageSpan>& spans,
+                         const GroupShapes& shapes, const RankPlace& place, CostCache& costs);
+  void forget_forward() { forward_.clear(); }  // another partition is next
+
+ private:
+  struct ForwardBlocks {  // by chunk
+    std::vector<Block> usual, first;
+    std::vector<std::vector<Tensor>> tensors;
+    std::vector<TensorId> numbers;  // of a tensor of the uncut graphs; empty: its own
+  };
+  struct BackwardBlocks {             // without what place_tensors() adds
+    std::vector<ChunkBlocks> chunks;  // but their forward passes
+    Block optimizer;
+  };
+  struct Key {
+    Layout layout;
+    std::vector<StageSpan> spans;
+    GroupShapes shapes{}, first_shapes{};
+    auto operator<=>(const Key&) const = default;
+  };
+  const std::vector<Chunk>& chunks(const Setting& s, Key key);
+  const ForwardBlocks& forward(const Setting& s, Key key, CostCache& costs);
+  const BackwardBlocks& backward(const Setting& s, Key key, int stage, CostCache& costs);
+
+  std::map<Key, std::vector<Chunk>> chunks_;
+  std::map<Key, ForwardBlocks> forward_;
+  std::map<Key, BackwardBlocks> backward_;
+};
 
 }  // namespace steploom

@@ -12,6 +12,7 @@
 #include "planner/lower.h"
 #include "planner/mesh_bound.h"
 #include "planner/parallel.h"
+#include "planner/rank_blocks.h"
 #include "planner/samples.h"
 #include "sim/engine.h"
 #include "sim/step_clock.h"
@@ -41,8 +42,36 @@ void settle(const Replay& r, Candidate& c) {
   c.memory = *std::max_element(r.peak_memory.begin(), r.peak_memory.end());
 }
 
+// Programs of the meshes of layouts that differ in their partition alone, made where a bound of one
+// survives.
+class Meshes {
+ public:
+  Meshes(const Setting& s, CostCache& costs) : s_(s), costs_(costs) {}
+
+  Lowered lower(const Layout& layout) {
+    if (layout.partition != partition_) blocks_.forget_forward();
+    partition_ = layout.partition;
+    return steploom::lower(s_, layout, costs_, blocks_);
+  }
+
+  bool may_beat(const Layout& layout, Picoseconds to_beat) {
+    const Layout mesh = mesh_of(layout);
+    if (has_samples(s_) || mesh == layout || !MeshBound::knows(s_, layout)) return true;
+    auto it = bounds_.find(mesh.bucket);
+    if (it == bounds_.end()) it = bounds_.try_emplace(mesh.bucket, s_, mesh, costs_, blocks_).first;
+    return it->second.may_beat(layout, to_beat);
+  }
+
+ private:
+  const Setting& s_;
+  CostCache& costs_;
+  BlockCache blocks_;
+  Partition partition_;                       // of those forward passes that are remembered
+  std::map<std::int64_t, MeshBound> bounds_;  // by size of gradient buckets
+};
+
 // `reduced`, if asked: may gradients that are reduced in other ways beat `to_beat`?
-Fate try_layout(const Setting& s, Worker& w, Picoseconds to_beat, Candidate& c,
+Fate try_layout(const Setting& s, Worker& w, Meshes& meshes, Picoseconds to_beat, Candidate& c,
                 bool* reduced = nullptr) {
   if (c.closed_form >= to_beat) return Fate::pruned_bound;
   if (has_samples(s)) {
@@ -51,7 +80,7 @@ Fate try_layout(const Setting& s, Worker& w, Picoseconds to_beat, Candidate& c,
     if (sampled == Sampled::replayed) return Fate::slower;
     return c.memory > s.cluster.device.memory ? Fate::out_of_memory : Fate::replayed;
   }
-  Lowered lowered = lower(s, c.layout, w.costs);
+  Lowered lowered = meshes.lower(c.layout);
   if (reduced != nullptr) *reduced = may_beat_reduced(s, lowered.program, to_beat);
   ClockedProgram clocked(lowered.program);
   if (!clocked.may_beat(to_beat)) return Fate::pruned_relaxed;
@@ -59,26 +88,6 @@ Fate try_layout(const Setting& s, Worker& w, Picoseconds to_beat, Candidate& c,
   settle(clocked.replay(s.replaying()), c);
   return c.memory > s.cluster.device.memory ? Fate::out_of_memory : Fate::replayed;
 }
-
-// Programs of the meshes of layouts that differ in their partition alone, made where a bound of one
-// survives.
-class Meshes {
- public:
-  Meshes(const Setting& s, CostCache& costs) : s_(s), costs_(costs) {}
-
-  bool may_beat(const Layout& layout, Picoseconds to_beat) {
-    const Layout mesh = mesh_of(layout);
-    if (has_samples(s_) || mesh == layout || !MeshBound::knows(s_, layout)) return true;
-    auto it = bounds_.find(mesh.bucket);
-    if (it == bounds_.end()) it = bounds_.try_emplace(mesh.bucket, s_, mesh, costs_).first;
-    return it->second.may_beat(layout, to_beat);
-  }
-
- private:
-  const Setting& s_;
-  CostCache& costs_;
-  std::map<std::int64_t, MeshBound> bounds_;  // by size of gradient buckets
-};
 
 // The layout with the best of its choices of gradients (gradient_choices.h), where one beats
 // `to_beat`; else what became of the one that went furthest.
@@ -90,7 +99,7 @@ Fate try_candidate(const Setting& s, Worker& w, Meshes& meshes, Picoseconds to_b
     Candidate now;
     now.layout = layout;
     now.closed_form = bound;
-    const Fate fate = try_layout(s, w, to_beat, now, reduced);
+    const Fate fate = try_layout(s, w, meshes, to_beat, now, reduced);
     if (fate >= furthest && (fate != Fate::replayed || furthest != fate || better(now, best))) {
       furthest = fate;
       best = now;
