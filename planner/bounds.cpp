@@ -258,6 +258,7 @@ const BoundModel::Digest& BoundModel::digest(Part part, Kind kind, const Layout&
   as.reshard = true;
   as.replicate = 1;
   if (as.dw != WeightPlacement::none) as.dw = WeightPlacement::solved;
+  as.partition = known_by(l.partition);
   as.bucket = as.grad_micro = 0;
   as.a2a_first = false;
   as.schedule =
@@ -475,6 +476,10 @@ Bytes saved_before_backward(const Layout& l, int rank, std::int64_t m,
 }
 
 }  // namespace
+
+Partition BoundModel::known_by(const Partition& p) {
+  return {p.parts, p.program};
+}
 
 Bound BoundModel::bound(const Layout& l) {
   const std::int64_t m = l.micro_batches(s_.work.global_batch);

@@ -20,7 +20,8 @@
 namespace steploom {
 namespace {
 
-constexpr std::size_t kBatch = 16;
+// Groups of layouts at once; few at first, when there is little to beat.
+constexpr std::size_t kFirstBatch = 2, kBatch = 16;
 constexpr Picoseconds kNever = std::numeric_limits<Picoseconds>::max();
 
 // What one thread remembers.
@@ -129,6 +130,12 @@ Bound least_bound(const Setting& s, BoundModel& bounds, const Layout& layout) {
     if (choices.placed.dw != layout.dw)
       least.step = std::min(least.step, bounds.bound(choices.placed).step);
   return least;
+}
+
+bool same_bound(const Layout& a, Layout b) {
+  if (BoundModel::known_by(a.partition) != BoundModel::known_by(b.partition)) return false;
+  b.partition = a.partition;
+  return a == b;
 }
 
 // Layouts that differ in their partition alone, by (bound, layout).
@@ -241,8 +248,13 @@ SearchResult search(const Setting& s, const SearchOptions& o) {
   result.valid = static_cast<std::int64_t>(space.valid.size());
 
   std::vector<Bound> bounds(space.valid.size());
-  for_each_parallel(workers, bounds.size(), [&](std::unique_ptr<Worker>& w, std::size_t i) {
-    bounds[i] = least_bound(s, w->bounds, space.valid[i]);
+  std::vector<std::size_t> apart;  // layouts whose bound is not that of the one before
+  for (std::size_t i = 0; i < bounds.size(); ++i)
+    if (i == 0 || !same_bound(space.valid[i - 1], space.valid[i])) apart.push_back(i);
+  for_each_parallel(workers, apart.size(), [&](std::unique_ptr<Worker>& w, std::size_t k) {
+    const std::size_t end = k + 1 < apart.size() ? apart[k + 1] : bounds.size();
+    const Bound bound = least_bound(s, w->bounds, space.valid[apart[k]]);
+    for (std::size_t i = apart[k]; i < end; ++i) bounds[i] = bound;
   });
 
   std::vector<Candidate> open;
@@ -263,13 +275,13 @@ SearchResult search(const Setting& s, const SearchOptions& o) {
 
   const auto top = static_cast<std::size_t>(std::max(1, o.top));
   std::size_t settled = 0;
-  for (std::size_t at = 0; at < groups.size(); at += kBatch) {
+  for (std::size_t at = 0, n = 0; at < groups.size(); at += n) {
     const Picoseconds to_beat = to_beat_of(result.best, top);
     if (groups[at].front().closed_form >= to_beat) {
       result.pruned_bound += static_cast<std::int64_t>(all - settled);
       break;
     }
-    const std::size_t n = std::min(kBatch, groups.size() - at);
+    n = std::min({kBatch, std::max(kFirstBatch, at), groups.size() - at});
     std::vector<std::vector<Fate>> fates(n);
     for_each_parallel(workers, n, [&](std::unique_ptr<Worker>& w, std::size_t i) {
       fates[i] = try_group(s, *w, result.best, top, groups[at + i]);
