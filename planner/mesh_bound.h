@@ -4,8 +4,7 @@
 //
 //   * weight gradients that are placed free: what a backward pass's other kernels wait for stays;
 //   * the forward pass of a variant in parts as the time of its kernels, one after another, whole
-//     or in parts, whichever is less; of a named range no less than P of range_program.h, which
-//     knows computation and communication alone. Its exchanges beyond that are free.
+//     or in parts, whichever is less; its exchanges are free.
 //
 // The bubble, messages and reductions of gradients stay in it, and nothing is built for a variant.
 // Not under uneven routing, where durations are those of slots.
