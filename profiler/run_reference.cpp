@@ -1,5 +1,8 @@
 #include "profiler/run_reference.h"
 
+#include <fmt/format.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <optional>
 #include <random>
@@ -130,6 +133,21 @@ class ReferenceRun::Scheduler {
   std::size_t left_ = 0;
 };
 
+// A float64 stands for every two bytes of a device's memory.
+void ReferenceRun::require_memory() const {
+  const double here =
+      static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGESIZE));
+  double wanted = 0;
+  for (const Rank& rank : ranks_)
+    for (const MemorySpec& m : rank.execution.memories)
+      wanted += static_cast<double>(sizeof(double)) * static_cast<double>((m.bytes + 1) / 2);
+  constexpr double kGiB = 1 << 30;
+  if (wanted > here)
+    throw Error({"the reference backend", "memory of all ranks in float64",
+                 fmt::format("at most this machine's {:.1f} GiB", here / kGiB),
+                 fmt::format("{:.1f} GiB", wanted / kGiB), "it is for small models"});
+}
+
 ReferenceRun::ReferenceRun(const BindInput& input, const BindOptions& options) : input_(input) {
   for (std::size_t r = 0; r < input.program.devices.size(); ++r) {
     Rank rank;
@@ -138,6 +156,7 @@ ReferenceRun::ReferenceRun(const BindInput& input, const BindOptions& options) :
     rank.list = parameters_of(input, rank.execution);
     ranks_.push_back(std::move(rank));
   }
+  require_memory();
   for (Rank& rank : ranks_) set_up(*rank.kernels, input_, rank.execution);
 }
 

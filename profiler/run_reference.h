@@ -56,6 +56,8 @@ class ReferenceRun {
 
   BindInput input_;
   ReferenceMeeting meeting_;
+  void require_memory() const;
+
   std::vector<Rank> ranks_;
   std::int64_t steps_ = 0;
 };

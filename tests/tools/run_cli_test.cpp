@@ -2,6 +2,7 @@
 // kernels.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -91,6 +92,16 @@ TEST_F(RunVerbTest, WhatCannotRunIsRefusedInOneMessage) {
   refused({"run", one, "--graph", "--poison"}, "--graph");
   refused({"run", one, "--blocks", "0"}, "--blocks");
   refused({"run", at("none.json").string()}, "none.json");
+}
+
+TEST_F(RunVerbTest, TheReferenceBackendSaysThatAModelIsTooLargeForTheMachine) {
+  if (sysconf(_SC_PHYS_PAGES) > (std::int64_t{128} << 30) / sysconf(_SC_PAGESIZE))
+    GTEST_SKIP() << "the model fits in this machine's memory";
+  const CliRun run = run_cli({"run", plan("large", "llama-7b-wide", 1, "tp=1,zero=0"), "--backend",
+                              "reference", "-o", at("out").string()});
+  EXPECT_EQ(run.status, 2) << run.out;
+  EXPECT_THAT(run.err,
+              HasSubstr("memory of all ranks in float64: expected at most this machine's"));
 }
 
 }  // namespace
