@@ -20,10 +20,11 @@ OpTemplate op_template(const OpNode& node, const Runtime& runtime, const Cost& c
   OpTemplate op;
   const bool communicates = is_communication(node.work.kind);
   op.duration = cost.time;
-  op.launch = static_cast<Picoseconds>(
-      static_cast<double>(communicates && !node.direct ? runtime.launch_collective : runtime.launch) *
-          node.launches +
-      0.5);
+  op.launch = static_cast<Picoseconds>(static_cast<double>(communicates && !node.direct
+                                                               ? runtime.launch_collective
+                                                               : runtime.launch) *
+                                           node.launches +
+                                       0.5);
   op.stream_gap = cost.stream_gap;
   op.event_latency = cost.event_latency;
   op.microjoules = cost.microjoules;
@@ -86,9 +87,8 @@ class BlockLowering {
     b_.last[op.stream] = static_cast<std::int32_t>(id);
     for (const TensorId t : node.reads) b_.body.accesses.push_back({id, t, AccessMode::read});
     for (const TensorId t : node.writes) b_.body.accesses.push_back({id, t, AccessMode::write});
-    b_.body.infos.push_back(
-        {node.name, node.work, node.group, node.layer, node.recompute, node.routed, node.parts,
-         node.part, cost.provenance});
+    b_.body.infos.push_back({node.name, node.work, node.group, node.layer, node.recompute,
+                             node.routed, node.parts, node.part, cost.provenance});
     b_.body.ops.push_back(op);
   }
 
@@ -165,20 +165,21 @@ Block lower_block(std::string name, const OpGraph& graph, const Runtime& runtime
   return b;
 }
 
-void place_tensors(const Chunk& chunk, const std::vector<std::vector<Block*>>& passes,
+void place_tensors(const std::vector<Tensor>& tensors,
+                   const std::vector<std::vector<Block*>>& passes,
                    const std::vector<Block*>& after) {
-  const std::size_t n = chunk.tensors.size();
+  const std::size_t n = tensors.size();
   std::vector<bool> read_later(n, false);
   const auto note_reads = [&](const Block& b) {
     for (const Access& a : b.body.accesses)
-      if (a.mode == AccessMode::read) read_later[owner_of(chunk.tensors, a.tensor)] = true;
+      if (a.mode == AccessMode::read) read_later[owner_of(tensors, a.tensor)] = true;
   };
   for (const Block* b : after) note_reads(*b);
   for (auto pass = passes.rbegin(); pass != passes.rend(); ++pass) {
     for (Block* b : *pass) {
-      const Uses u = uses_in(*b, chunk.tensors);
+      const Uses u = uses_in(*b, tensors);
       for (TensorId t = 0; t < n; ++t) {
-        const Tensor& tensor = chunk.tensors[t];
+        const Tensor& tensor = tensors[t];
         if (tensor.scope != TensorScope::micro_batch || u.by_tensor[t].empty()) continue;
         if (u.made_by[t] >= 0)
           b->body.ops[static_cast<std::size_t>(u.made_by[t])].alloc += tensor.bytes;

@@ -40,11 +40,12 @@ struct Block {
 Block lower_block(std::string name, const OpGraph& graph, const Runtime& runtime,
                   const Layout& layout, const GroupShapes& shapes, CostCache& costs);
 
-// Places alloc and free of the micro-batch tensors of one chunk in its blocks. `passes`: the blocks
-// of each pass of a micro-batch, in order: F, B, W where that is apart. What a pass touches and a
-// later one reads lives until then.
-// `after`: blocks that follow and have theirs placed.
-void place_tensors(const Chunk& chunk, const std::vector<std::vector<Block*>>& passes,
+// Places alloc and free of the micro-batch tensors of one chunk in its blocks. `tensors`: of the
+// chunk; `passes`: the blocks of each pass of a micro-batch, in order: F, B, W where that is apart.
+// What a pass touches and a later one reads lives until then. `after`: blocks that follow and have
+// theirs placed.
+void place_tensors(const std::vector<Tensor>& tensors,
+                   const std::vector<std::vector<Block*>>& passes,
                    const std::vector<Block*>& after = {});
 
 // The operators of `to` that must wait for operators of `from` in an earlier slot, because they

@@ -290,6 +290,7 @@ const BoundModel::Digest& BoundModel::digest(Part part, Kind kind, const Layout&
   as.reshard = true;
   as.replicate = 1;
   if (as.dw != WeightPlacement::none) as.dw = WeightPlacement::solved;
+  as.partition = known_by(l.partition);
   as.bucket = as.grad_micro = 0;
   as.a2a_first = as.weave = false;
   as.schedule =
@@ -466,6 +467,10 @@ BoundModel::Digest BoundModel::chunk(const Layout& l, const StageSpan& span_of) 
   if (span_of.embedding) add(Part::embedding);
   if (span_of.head) add(Part::head);
   return sum;
+}
+
+Partition BoundModel::known_by(const Partition& p) {
+  return {p.parts, p.program};
 }
 
 Bound BoundModel::bound(const Layout& l) {

@@ -74,6 +74,8 @@ class BoundModel {
  public:
   BoundModel(const Setting& setting, CostCache& costs);
   Bound bound(const Layout& layout);
+  // All that a bound knows of a partition: the same for all ranges.
+  static Partition known_by(const Partition& partition);
 
  private:
   enum class Part : int {

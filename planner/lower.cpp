@@ -70,11 +70,12 @@ struct Links {
 class Lowering {
  public:
   Lowering(const Setting& s, const Layout& l, CostCache& costs, Folding folding,
-           const ScheduleSlots* order)
+           const ScheduleSlots* order, BlockCache& shared)
       : s_(s),
         l_(l),
         costs_(costs),
         order_(order),
+        shared_(shared),
         table_(rank_table(s.model, l, s.cluster)),
         links_{s.cluster} {
     for (std::size_t r = 0; r < table_.stage.size(); ++r) rank_kind_.push_back(kind_of(r));
@@ -216,8 +217,8 @@ class Lowering {
     const int stage = table_.stage[rank];
     const auto first = std::find(table_.stage.begin(), table_.stage.end(), stage);
     const auto first_rank = static_cast<std::size_t>(first - table_.stage.begin());
-    entry.blocks = rank_blocks(s_, l_, spans_of(rank), shapes_of(table_, l_, rank),
-                               {stage, shapes_of(table_, l_, first_rank).front()}, costs_);
+    entry.blocks = shared_.rank_blocks(s_, l_, spans_of(rank), shapes_of(table_, l_, rank),
+                                       {stage, shapes_of(table_, l_, first_rank).front()}, costs_);
     for (ChunkBlocks& chunk : entry.blocks.chunks)
       for (std::size_t pass = 0; pass < passes_of(l_); ++pass) {
         Block& b = chunk.block[pass];
@@ -352,6 +353,7 @@ class Lowering {
   const Layout& l_;
   CostCache& costs_;
   const ScheduleSlots* order_;
+  BlockCache& shared_;
   RankTable table_;
   Links links_;
   Fold fold_;
@@ -372,7 +374,12 @@ class Lowering {
 
 Lowered lower(const Setting& setting, const Layout& layout, CostCache& costs, Folding folding,
               const ScheduleSlots* order) {
-  return Lowering(setting, layout, costs, folding, order).run();
+  BlockCache own;
+  return Lowering(setting, layout, costs, folding, order, own).run();
+}
+
+Lowered lower(const Setting& setting, const Layout& layout, CostCache& costs, BlockCache& blocks) {
+  return Lowering(setting, layout, costs, Folding::folded, nullptr, blocks).run();
 }
 
 }  // namespace steploom

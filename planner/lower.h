@@ -39,4 +39,8 @@ enum class Folding { folded, unfolded };
 Lowered lower(const Setting& setting, const Layout& layout, CostCache& costs,
               Folding folding = Folding::folded, const ScheduleSlots* order = nullptr);
 
+// The same for layouts of one mesh, one after another (rank_blocks.h).
+class BlockCache;
+Lowered lower(const Setting& setting, const Layout& layout, CostCache& costs, BlockCache& blocks);
+
 }  // namespace steploom

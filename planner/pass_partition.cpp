@@ -241,8 +241,9 @@ std::vector<CutRange> named_ranges(const OpGraph& g, const Partition& p) {
   return out;
 }
 
-void cut_forward(std::vector<Chunk>& chunks, const std::vector<std::vector<CutRange>>& ranges,
-                 const PartRules& rules, int experts) {
+std::vector<TensorId> cut_forward(std::vector<Chunk>& chunks,
+                                  const std::vector<std::vector<CutRange>>& ranges,
+                                  const PartRules& rules, int experts) {
   const std::vector<Tensor>& table = chunks.back().tensors;
   std::vector<int> slices(table.size(), 1);
   for (std::size_t c = 0; c < chunks.size(); ++c)
@@ -254,7 +255,7 @@ void cut_forward(std::vector<Chunk>& chunks, const std::vector<std::vector<CutRa
       for (const auto& [tensor, axis] : axes.axis)
         slices[tensor] = std::lcm(slices[tensor], r.parts);
     }
-  const Slicing slicing = slicing_of(table, std::move(slices));
+  Slicing slicing = slicing_of(table, std::move(slices));
   for (std::size_t c = 0; c < chunks.size(); ++c) {
     Chunk& chunk = chunks[c];
     const auto cut = [&](OpGraph& graph, const std::vector<CutRange>& here) {
@@ -270,10 +271,12 @@ void cut_forward(std::vector<Chunk>& chunks, const std::vector<std::vector<CutRa
         if (*t != kNoTensor) *t = slicing.of(*t);
     chunk.tensors = sliced_table(chunk.tensors, slicing);
   }
+  return std::move(slicing.new_number);
 }
 
-void partition_forward(const Setting& s, const Layout& l, const GroupShapes& shapes,
-                       CostCache& costs, std::vector<Chunk>& chunks) {
+std::vector<TensorId> partition_forward(const Setting& s, const Layout& l,
+                                        const GroupShapes& shapes, CostCache& costs,
+                                        std::vector<Chunk>& chunks) {
   PartRules rules;
   rules.partial_gate = decides_on_parts(s.work.routing.gate);
   rules.sequences = l.micro_batch;
@@ -290,7 +293,7 @@ void partition_forward(const Setting& s, const Layout& l, const GroupShapes& sha
         l.partition.program
             ? choose_ranges(chunk.forward, rules, {.most_parts = l.partition.parts}, time).ranges
             : named_ranges(chunk.forward, l.partition));
-  cut_forward(chunks, ranges, rules, s.model.moe->experts);
+  return cut_forward(chunks, ranges, rules, s.model.moe->experts);
 }
 
 }  // namespace steploom

@@ -24,13 +24,16 @@ std::vector<CutRange> named_ranges(const OpGraph& forward, const Partition& part
 
 // Cuts the forward graphs of a rank's chunks (build_chunks()). `ranges`: by chunk, in numbers of
 // Chunk::forward. Every range must have axes by `rules`, whose parts are not looked at. `experts`:
-// of the model.
-void cut_forward(std::vector<Chunk>& chunks, const std::vector<std::vector<CutRange>>& ranges,
-                 const PartRules& rules, int experts);
+// of the model. Returns the new numbers of the tensors of the last chunk's table; the other graphs
+// have them.
+std::vector<TensorId> cut_forward(std::vector<Chunk>& chunks,
+                                  const std::vector<std::vector<CutRange>>& ranges,
+                                  const PartRules& rules, int experts);
 
 // The pass: what the layout's partition says, of the chunks of a rank whose groups have these
-// shapes. The layout must keep all layout rules.
-void partition_forward(const Setting& setting, const Layout& layout, const GroupShapes& shapes,
-                       CostCache& costs, std::vector<Chunk>& chunks);
+// shapes. The layout must keep all layout rules. Returns what cut_forward() does.
+std::vector<TensorId> partition_forward(const Setting& setting, const Layout& layout,
+                                        const GroupShapes& shapes, CostCache& costs,
+                                        std::vector<Chunk>& chunks);
 
 }  // namespace steploom

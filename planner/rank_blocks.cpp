@@ -60,7 +60,7 @@ class Joining {
         chunks_(chunks) {}
 
   // A chunk, or two of which the first hands on, in the order of a micro-batch.
-  void place(const Chunk& table) {
+  void place() {
     for (std::size_t k = 0; k < chunks_.size(); ++k) {
       std::vector<std::size_t> down{k};
       if (spans_[k].hands_on) down.push_back(++k);
@@ -79,13 +79,13 @@ class Joining {
       }
       if (split_)
         for (const std::size_t c : up) passes.push_back(blocks(c, kWeight));
-      place_tensors(table, passes);
+      place_tensors(tensors_, passes);
       if (mixed_)
         for (const std::size_t c : up) {
           whole.push_back(blocks(c, kWhole));
           sends.push_back(&chunks_[c].of(Message::send_backward));
         }
-      place_tensors(table, whole, sends);
+      place_tensors(tensors_, whole, sends);
     }
   }
 
@@ -126,85 +126,179 @@ class Joining {
   std::vector<ChunkBlocks>& chunks_;
 };
 
+// Graphs of a rank's chunks to blocks: passes, and messages where they are apart.
+class Lowerer {
+ public:
+  Lowerer(const Setting& s, const Layout& l, const std::vector<StageSpan>& spans,
+          const std::vector<GroupShapes>& shapes, CostCache& costs)
+      : s_(s), l_(l), spans_(spans), shapes_(shapes), costs_(costs) {}
+
+  Block block(std::string name, const OpGraph& graph, std::size_t k) const {
+    Block block = lower_block(std::move(name), graph, s_.runtime, l_, shapes_[k], costs_);
+    if (!s_.runtime.messages_apart) buffer_messages(s_, l_, spans_, block);
+    set_roles(l_, static_cast<int>(k), block);
+    return block;
+  }
+
+  void forward(ChunkBlocks& b, std::size_t k, const OpGraph& usual, const OpGraph& first) const {
+    const auto of = [&](const OpGraph& graph) {
+      return without(graph, b, k, Message::receive_forward, Message::send_forward);
+    };
+    b.of(Pass::forward) = pass("F", of(usual), EagerPass::forward, k);
+    b.of(Pass::first_forward) = pass("F first", of(first), EagerPass::forward, k);
+  }
+
+  void backward(ChunkBlocks& b, std::size_t k, const OpGraph& usual, const OpGraph& last) const {
+    const auto of = [&](const OpGraph& graph) {
+      return without(graph, b, k, Message::receive_backward, Message::send_backward);
+    };
+    parts(b, k, of(usual), "", Pass::backward, Pass::weight, Pass::whole);
+    parts(b, k, of(last), " last", Pass::last_backward, Pass::last_weight, Pass::last_whole);
+  }
+
+ private:
+  std::string of_chunk(std::size_t k) const {
+    return spans_.size() == 1 ? "" : " chunk " + std::to_string(k);
+  }
+
+  Block pass(const std::string& name, const OpGraph& graph, EagerPass which, std::size_t k) const {
+    const bool eager = s_.runtime.kernels == Kernels::torch_eager && l_.pp > 1;
+    return block(name + of_chunk(k), eager ? eager_pass(graph, which, spans_[k]) : graph, k);
+  }
+
+  // The graph without its messages, which become blocks.
+  OpGraph without(const OpGraph& graph, ChunkBlocks& b, std::size_t k, Message receive,
+                  Message send) const {
+    if (!s_.runtime.messages_apart) return graph;
+    PassAndMessages parts = without_messages(graph);
+    b.of(receive) = block("receive" + of_chunk(k), parts.receive, k);
+    b.of(send) = block("send" + of_chunk(k), parts.send, k);
+    return std::move(parts.pass);
+  }
+
+  void parts(ChunkBlocks& b, std::size_t k, const OpGraph& graph, const std::string& when,
+             Pass data, Pass weight, Pass whole) const {
+    if (!splits_backward(l_.schedule)) {
+      b.of(data) = pass("B" + when, graph, EagerPass::whole_backward, k);
+      return;
+    }
+    // PyTorch's first stage, whose input needs no gradient, has nothing to do before W.
+    const bool late = s_.runtime.messages_apart && spans_[k].embedding;
+    const BackwardBlocks apart = late ? BackwardBlocks{OpGraph(), graph} : split_backward(graph);
+    b.of(data) = pass("B" + when, apart.data, EagerPass::data_gradients, k);
+    b.of(weight) = pass("W" + when, apart.weight,
+                        late ? EagerPass::whole_backward : EagerPass::weight_gradients, k);
+    if (mixes_backward(l_.schedule))
+      b.of(whole) = pass("BW" + when, graph, EagerPass::whole_backward, k);
+  }
+
+  const Setting& s_;
+  const Layout& l_;
+  const std::vector<StageSpan>& spans_;
+  const std::vector<GroupShapes>& shapes_;
+  CostCache& costs_;
+};
+
+void renumber(Block& block, const std::vector<TensorId>& numbers) {
+  for (Access& a : block.body.accesses) a.tensor = numbers[a.tensor];
+}
+
 }  // namespace
 
-RankBlocks rank_blocks(const Setting& s, const Layout& l, const std::vector<StageSpan>& spans,
-                       const std::vector<GroupShapes>& shapes, const RankPlace& place,
-                       CostCache& costs) {
-  std::vector<Chunk> chunks = build_chunks(s.model, s.work, l, s.runtime, spans);
-  if (l.partition.cuts()) partition_forward(s, l, place.first_shapes, costs, chunks);
-  if (asks_backward_passes(l)) {
-    const PassContext context{s, l, place.first_shapes, costs,
-                              room_for_backward(s, l, place.stage, spans, chunks)};
-    for (Chunk& chunk : chunks) apply_backward_passes(chunk, context);
+const std::vector<Chunk>& BlockCache::chunks(const Setting& s, Key key) {
+  key.layout.partition = {};
+  key.layout.dw = WeightPlacement::none;
+  key.layout.a2a_first = false;
+  key.shapes.clear();
+  key.first_shapes = {};
+  const auto [it, fresh] = chunks_.try_emplace(std::move(key));
+  if (fresh)
+    it->second = build_chunks(s.model, s.work, it->first.layout, s.runtime, it->first.spans);
+  return it->second;
+}
+
+const BlockCache::ForwardPasses& BlockCache::forward(const Setting& s, Key key, CostCache& costs) {
+  key.layout.dw = WeightPlacement::none;
+  key.layout.a2a_first = false;
+  const auto [it, fresh] = forward_.try_emplace(std::move(key));
+  if (!fresh) return it->second;
+  const Layout& l = it->first.layout;
+  ForwardPasses& out = it->second;
+  const std::vector<Chunk>& whole = chunks(s, it->first);
+  std::vector<Chunk> cut;
+  if (l.partition.cuts()) {
+    for (const Chunk& c : whole)
+      cut.push_back({c.tensors, {}, c.forward, c.first_forward, {}, {}, {}});
+    out.numbers = partition_forward(s, l, it->first.first_shapes, costs, cut);
   }
-  RankBlocks out;
-  const auto lowered = [&](std::string name, const OpGraph& graph, std::size_t k) {
-    Block block = lower_block(std::move(name), graph, s.runtime, l, shapes[k], costs);
-    if (!s.runtime.messages_apart) buffer_messages(s, l, spans, block);
-    set_roles(l, static_cast<int>(k), block);
-    return block;
-  };
-  out.optimizer = lowered("optimizer", chunks.back().optimizer, chunks.size() - 1);
-  for (std::size_t k = 0; k < chunks.size(); ++k) {
-    Chunk& chunk = chunks[k];
-    const std::string of = chunks.size() == 1 ? "" : " chunk " + std::to_string(k);
-    ChunkBlocks b;
-    if (s.runtime.messages_apart) {
-      const auto apart = [&](OpGraph& graph, Message receive, Message send) {
-        PassAndMessages parts = without_messages(graph);
-        graph = std::move(parts.pass);
-        b.of(receive) = lowered("receive" + of, parts.receive, k);
-        b.of(send) = lowered("send" + of, parts.send, k);
-      };
-      for (OpGraph* graph : {&chunk.forward, &chunk.first_forward})
-        apart(*graph, Message::receive_forward, Message::send_forward);
-      for (OpGraph* graph : {&chunk.backward, &chunk.last_backward})
-        apart(*graph, Message::receive_backward, Message::send_backward);
+  const Lowerer lowered(s, l, it->first.spans, it->first.shapes, costs);
+  const std::vector<Chunk>& all = l.partition.cuts() ? cut : whole;
+  for (std::size_t k = 0; k < all.size(); ++k)
+    lowered.forward(out.chunks.emplace_back(), k, all[k].forward, all[k].first_forward);
+  out.tensors = all.back().tensors;  // the last one's table holds those of all chunks
+  return out;
+}
+
+const BlockCache::BackwardPasses& BlockCache::backward(const Setting& s, Key key, int stage,
+                                                       CostCache& costs) {
+  key.layout.partition = {};
+  const auto [it, fresh] = backward_.try_emplace(std::move(key));
+  if (!fresh) return it->second;
+  const Layout& l = it->first.layout;
+  BackwardPasses& out = it->second;
+  const std::vector<Chunk>& all = chunks(s, it->first);
+  const Lowerer lowered(s, l, it->first.spans, it->first.shapes, costs);
+  const bool passes = asks_backward_passes(l);
+  const Bytes room = passes ? room_for_backward(s, l, stage, it->first.spans, all) : 0;
+  for (std::size_t k = 0; k < all.size(); ++k) {
+    ChunkBlocks& b = out.chunks.emplace_back();
+    if (!passes) {
+      lowered.backward(b, k, all[k].backward, all[k].last_backward);
+      continue;
     }
-    const auto pass_block = [&](std::string name, const OpGraph& graph, EagerPass pass) {
-      const bool eager = s.runtime.kernels == Kernels::torch_eager && l.pp > 1;
-      return lowered(std::move(name), eager ? eager_pass(graph, pass, spans[k]) : graph, k);
-    };
-    b.of(Pass::forward) = pass_block("F" + of, chunk.forward, EagerPass::forward);
-    b.of(Pass::first_forward) = pass_block("F first" + of, chunk.first_forward, EagerPass::forward);
-    if (splits_backward(l.schedule)) {
-      // PyTorch's first stage, whose input needs no gradient, has nothing to do before W.
-      const bool late = s.runtime.messages_apart && spans[k].embedding;
-      const auto split_of = [&](const OpGraph& graph) {
-        return late ? BackwardBlocks{OpGraph(), graph} : split_backward(graph);
-      };
-      const BackwardBlocks usual = split_of(chunk.backward);
-      const BackwardBlocks last = split_of(chunk.last_backward);
-      const EagerPass weights = late ? EagerPass::whole_backward : EagerPass::weight_gradients;
-      b.of(Pass::backward) = pass_block("B" + of, usual.data, EagerPass::data_gradients);
-      b.of(Pass::last_backward) = pass_block("B last" + of, last.data, EagerPass::data_gradients);
-      b.of(Pass::weight) = pass_block("W" + of, usual.weight, weights);
-      b.of(Pass::last_weight) = pass_block("W last" + of, last.weight, weights);
-      if (mixes_backward(l.schedule)) {
-        b.of(Pass::whole) = pass_block("BW" + of, chunk.backward, EagerPass::whole_backward);
-        b.of(Pass::last_whole) =
-            pass_block("BW last" + of, chunk.last_backward, EagerPass::whole_backward);
-      }
-    } else {
-      b.of(Pass::backward) = pass_block("B" + of, chunk.backward, EagerPass::whole_backward);
-      b.of(Pass::last_backward) =
-          pass_block("B last" + of, chunk.last_backward, EagerPass::whole_backward);
-    }
-    out.chunks.push_back(std::move(b));
+    Chunk chunk{all[k].tensors, {}, {}, {}, all[k].backward, all[k].last_backward, {}};
+    apply_backward_passes(chunk, {s, l, it->first.first_shapes, costs, room});
+    lowered.backward(b, k, chunk.backward, chunk.last_backward);
   }
-  // The last one's table holds the tensors of all chunks.
-  const Chunk& table = chunks.back();
-  Joining joining(l, spans, table.tensors, out.chunks);
-  joining.place(table);
-  place_tensors(table, {{&out.optimizer}});
+  out.optimizer = lowered.block("optimizer", all.back().optimizer, all.size() - 1);
+  return out;
+}
+
+RankBlocks BlockCache::rank_blocks(const Setting& s, const Layout& l,
+                                   const std::vector<StageSpan>& spans,
+                                   const std::vector<GroupShapes>& shapes, const RankPlace& place,
+                                   CostCache& costs) {
+  const Key key{l, spans, shapes, place.first_shapes};
+  const ForwardPasses& f = forward(s, key, costs);
+  const BackwardPasses& back = backward(s, key, place.stage, costs);
+  RankBlocks out{back.chunks, back.optimizer, f.tensors};
+  if (!f.numbers.empty()) {
+    renumber(out.optimizer, f.numbers);
+    for (ChunkBlocks& b : out.chunks) {
+      for (Block& block : b.block) renumber(block, f.numbers);
+      for (Block& block : b.message) renumber(block, f.numbers);
+    }
+  }
+  for (std::size_t k = 0; k < spans.size(); ++k) {
+    for (const Pass pass : kForward) out.chunks[k].of(pass) = f.chunks[k].of(pass);
+    for (const Message message : {Message::receive_forward, Message::send_forward})
+      out.chunks[k].of(message) = f.chunks[k].of(message);
+  }
+  Joining joining(l, spans, out.tensors, out.chunks);
+  joining.place();
+  place_tensors(out.tensors, {{&out.optimizer}});
   joining.join();
   for (ChunkBlocks& b : out.chunks)
     for (const Pass last : {Pass::last_backward, Pass::last_weight, Pass::last_whole})
       b.into_optimizer[static_cast<std::size_t>(last)] =
-          edges_between(table.tensors, b.of(last), out.optimizer);
-  out.tensors = std::move(chunks.back().tensors);
+          edges_between(out.tensors, b.of(last), out.optimizer);
   return out;
+}
+
+RankBlocks rank_blocks(const Setting& s, const Layout& l, const std::vector<StageSpan>& spans,
+                       const std::vector<GroupShapes>& shapes, const RankPlace& place,
+                       CostCache& costs) {
+  return BlockCache().rank_blocks(s, l, spans, shapes, place, costs);
 }
 
 }  // namespace steploom

@@ -7,7 +7,9 @@
 #pragma once
 
 #include <array>
+#include <compare>
 #include <cstddef>
+#include <map>
 #include <vector>
 
 #include "models/chunk_builder.h"
@@ -70,5 +72,43 @@ struct RankPlace {
 RankBlocks rank_blocks(const Setting& s, const Layout& l, const std::vector<StageSpan>& spans,
                        const std::vector<GroupShapes>& shapes, const RankPlace& place,
                        CostCache& costs);
+
+// What layouts that differ in their partition, in where weight gradients lie or in how gradients
+// are reduced have in common: a forward pass does not know how weight gradients are placed, nor a
+// backward pass how the forward pass is cut, but for the numbers of its tensors. For layouts of one
+// mesh, setting and place of costs; grows until it is cleared.
+class BlockCache {
+ public:
+  RankBlocks rank_blocks(const Setting& s, const Layout& l, const std::vector<StageSpan>& spans,
+                         const std::vector<GroupShapes>& shapes, const RankPlace& place,
+                         CostCache& costs);
+  void forget_forward() { forward_.clear(); }  // another partition is next
+
+ private:
+  // Without what place_tensors() adds.
+  struct ForwardPasses {
+    std::vector<ChunkBlocks> chunks;  // forward passes and their messages
+    std::vector<Tensor> tensors;      // of all chunks
+    std::vector<TensorId> numbers;    // of a tensor of the uncut graphs; empty: its own
+  };
+  struct BackwardPasses {
+    std::vector<ChunkBlocks> chunks;  // backward passes and their messages
+    Block optimizer;
+  };
+  struct Key {
+    Layout layout;
+    std::vector<StageSpan> spans;
+    std::vector<GroupShapes> shapes;
+    GroupShapes first_shapes{};
+    auto operator<=>(const Key&) const = default;
+  };
+  const std::vector<Chunk>& chunks(const Setting& s, Key key);
+  const ForwardPasses& forward(const Setting& s, Key key, CostCache& costs);
+  const BackwardPasses& backward(const Setting& s, Key key, int stage, CostCache& costs);
+
+  std::map<Key, std::vector<Chunk>> chunks_;
+  std::map<Key, ForwardPasses> forward_;
+  std::map<Key, BackwardPasses> backward_;
+};
 
 }  // namespace steploom

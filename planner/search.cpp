@@ -10,7 +10,9 @@
 #include "planner/bounds.h"
 #include "planner/gradient_choices.h"
 #include "planner/lower.h"
+#include "planner/mesh_bound.h"
 #include "planner/parallel.h"
+#include "planner/rank_blocks.h"
 #include "planner/samples.h"
 #include "planner/schedule_choices.h"
 #include "sim/engine.h"
@@ -19,7 +21,8 @@
 namespace steploom {
 namespace {
 
-constexpr std::size_t kBatch = 16;
+// Groups of layouts at once; few at first, when there is little to beat.
+constexpr std::size_t kFirstBatch = 2, kBatch = 16;
 constexpr Picoseconds kNever = std::numeric_limits<Picoseconds>::max();
 
 // What one thread remembers.
@@ -41,8 +44,36 @@ void settle(const Replay& r, Candidate& c) {
   c.memory = *std::max_element(r.peak_memory.begin(), r.peak_memory.end());
 }
 
+// Programs of the meshes of layouts that differ in their partition alone, made where a bound of one
+// survives.
+class Meshes {
+ public:
+  Meshes(const Setting& s, CostCache& costs) : s_(s), costs_(costs) {}
+
+  Lowered lower(const Layout& layout) {
+    if (layout.partition != partition_) blocks_.forget_forward();
+    partition_ = layout.partition;
+    return steploom::lower(s_, layout, costs_, blocks_);
+  }
+
+  bool may_beat(const Layout& layout, Picoseconds to_beat) {
+    const Layout mesh = mesh_of(layout);
+    if (has_samples(s_) || mesh == layout || !MeshBound::knows(s_, layout)) return true;
+    auto it = bounds_.find(mesh);
+    if (it == bounds_.end()) it = bounds_.try_emplace(mesh, s_, mesh, costs_, blocks_).first;
+    return it->second.may_beat(layout, to_beat);
+  }
+
+ private:
+  const Setting& s_;
+  CostCache& costs_;
+  BlockCache blocks_;
+  Partition partition_;                 // of those forward passes that are remembered
+  std::map<Layout, MeshBound> bounds_;  // by mesh
+};
+
 // `reduced`, if asked: may gradients that are reduced in other ways beat `to_beat`?
-Fate try_layout(const Setting& s, Worker& w, Picoseconds to_beat, Candidate& c,
+Fate try_layout(const Setting& s, Worker& w, Meshes& meshes, Picoseconds to_beat, Candidate& c,
                 bool* reduced = nullptr) {
   if (c.closed_form >= to_beat) return Fate::pruned_bound;
   if (has_samples(s)) {
@@ -51,8 +82,9 @@ Fate try_layout(const Setting& s, Worker& w, Picoseconds to_beat, Candidate& c,
     if (sampled == Sampled::replayed) return Fate::slower;
     return c.memory > s.cluster.device.memory ? Fate::out_of_memory : Fate::replayed;
   }
-  Lowered lowered = lower(s, c.layout, w.costs);
-  if (reduced != nullptr) *reduced = may_beat_reduced(s, lowered.program, to_beat);
+  Lowered lowered = meshes.lower(c.layout);
+  if (reduced != nullptr)
+    *reduced = is_searched(c.layout.schedule) || may_beat_reduced(s, lowered.program, to_beat);
   ClockedProgram clocked(lowered.program);
   if (!clocked.may_beat(to_beat)) return Fate::pruned_relaxed;
   c.relaxed = std::max(c.closed_form, clocked.relaxed());
@@ -62,7 +94,7 @@ Fate try_layout(const Setting& s, Worker& w, Picoseconds to_beat, Candidate& c,
 
 // The layout with the best of its schedules and its choices of gradients (schedule_choices.h,
 // gradient_choices.h), where one beats `to_beat`; else what became of the one that went furthest.
-Fate try_candidate(const Setting& s, Worker& w, Picoseconds to_beat, Candidate& c) {
+Fate try_candidate(const Setting& s, Worker& w, Meshes& meshes, Picoseconds to_beat, Candidate& c) {
   if (c.closed_form >= to_beat) return Fate::pruned_bound;
   Candidate best = c;
   Fate furthest = Fate::pruned_bound;
@@ -70,7 +102,7 @@ Fate try_candidate(const Setting& s, Worker& w, Picoseconds to_beat, Candidate& 
     Candidate now;
     now.layout = layout;
     now.closed_form = bound;
-    const Fate fate = try_layout(s, w, to_beat, now, reduced);
+    const Fate fate = try_layout(s, w, meshes, to_beat, now, reduced);
     const bool better_of_two = fate == Fate::replayed        ? better(now, best)
                                : fate == Fate::out_of_memory ? now.memory < best.memory
                                                              : true;
@@ -84,10 +116,14 @@ Fate try_candidate(const Setting& s, Worker& w, Picoseconds to_beat, Candidate& 
     for (const GradientChoices& choices : gradient_choices(s, scheduled)) {
       const Bound bound = w.bounds.bound(choices.placed);
       if (bound.step >= to_beat || bound.memory > s.cluster.device.memory) continue;
-      bool reduced = false;
-      consider(choices.placed, bound.step, choices.reduced.empty() ? nullptr : &reduced);
+      bool reduced = !choices.reduced.empty();
+      if (meshes.may_beat(choices.placed, to_beat))
+        consider(choices.placed, bound.step, reduced ? &reduced : nullptr);
+      else
+        furthest = std::max(furthest, Fate::pruned_relaxed);
       if (!reduced) continue;
-      for (const Layout& layout : choices.reduced) consider(layout, bound.step, nullptr);
+      for (const Layout& layout : choices.reduced)
+        if (meshes.may_beat(layout, to_beat)) consider(layout, bound.step, nullptr);
     }
   c = best;
   return furthest;
@@ -103,6 +139,82 @@ Bound least_bound(const Setting& s, BoundModel& bounds, const Layout& layout) {
       if (bound.memory <= s.cluster.device.memory) least.step = std::min(least.step, bound.step);
     }
   return least;
+}
+
+bool same_bound(const Layout& a, Layout b) {
+  if (BoundModel::known_by(a.partition) != BoundModel::known_by(b.partition)) return false;
+  b.partition = a.partition;
+  return a == b;
+}
+
+// Layouts that differ in their partition alone, by (bound, layout).
+using Group = std::vector<Candidate>;
+
+bool sooner(const Candidate& a, const Candidate& b) {
+  return std::tie(a.closed_form, a.layout) < std::tie(b.closed_form, b.layout);
+}
+
+std::vector<Group> by_mesh(std::vector<Candidate> open) {
+  std::map<Layout, Group> groups;
+  for (Candidate& c : open) {
+    Layout mesh = c.layout;
+    mesh.partition = {};
+    groups[std::move(mesh)].push_back(std::move(c));
+  }
+  std::vector<Group> out;
+  for (auto& [mesh, group] : groups) {
+    std::sort(group.begin(), group.end(), sooner);
+    out.push_back(std::move(group));
+  }
+  std::sort(out.begin(), out.end(),
+            [](const Group& a, const Group& b) { return sooner(a.front(), b.front()); });
+  return out;
+}
+
+Picoseconds to_beat_of(const std::vector<Candidate>& best, std::size_t top) {
+  return best.size() < top ? kNever : best[top - 1].step;
+}
+
+void keep_best(std::vector<Candidate>& best, std::size_t top) {
+  std::sort(best.begin(), best.end(), better);
+  if (best.size() > top) best.resize(top);
+}
+
+// One after another, each against the best so far and those before it.
+std::vector<Fate> try_group(const Setting& s, Worker& w, std::vector<Candidate> best,
+                            std::size_t top, Group& group) {
+  Meshes meshes(s, w.costs);
+  std::vector<Fate> fates;
+  for (Candidate& c : group) {
+    fates.push_back(try_candidate(s, w, meshes, to_beat_of(best, top), c));
+    if (fates.back() != Fate::replayed) continue;
+    best.push_back(c);
+    keep_best(best, top);
+  }
+  return fates;
+}
+
+void count(const Candidate& c, Fate fate, SearchResult& result) {
+  switch (fate) {
+    case Fate::pruned_bound:
+      ++result.pruned_bound;
+      break;
+    case Fate::pruned_relaxed:
+      ++result.pruned_relaxed;
+      break;
+    case Fate::slower:
+      ++result.replayed;
+      break;
+    case Fate::out_of_memory:
+      ++result.out_of_memory;
+      if (!result.smallest || c.memory < result.smallest->second)
+        result.smallest = {c.layout, c.memory};
+      break;
+    case Fate::replayed:
+      ++result.replayed;
+      result.best.push_back(c);
+      break;
+  }
 }
 
 }  // namespace
@@ -145,8 +257,13 @@ SearchResult search(const Setting& s, const SearchOptions& o) {
   result.valid = static_cast<std::int64_t>(space.valid.size());
 
   std::vector<Bound> bounds(space.valid.size());
-  for_each_parallel(workers, bounds.size(), [&](std::unique_ptr<Worker>& w, std::size_t i) {
-    bounds[i] = least_bound(s, w->bounds, space.valid[i]);
+  std::vector<std::size_t> apart;  // layouts whose bound is not that of the one before
+  for (std::size_t i = 0; i < bounds.size(); ++i)
+    if (i == 0 || !same_bound(space.valid[i - 1], space.valid[i])) apart.push_back(i);
+  for_each_parallel(workers, apart.size(), [&](std::unique_ptr<Worker>& w, std::size_t k) {
+    const std::size_t end = k + 1 < apart.size() ? apart[k + 1] : bounds.size();
+    const Bound bound = least_bound(s, w->bounds, space.valid[apart[k]]);
+    for (std::size_t i = apart[k]; i < end; ++i) bounds[i] = bound;
   });
 
   std::vector<Candidate> open;
@@ -162,48 +279,29 @@ SearchResult search(const Setting& s, const SearchOptions& o) {
     c.closed_form = bounds[i].step;
     open.push_back(c);
   }
-  std::sort(open.begin(), open.end(), [](const Candidate& a, const Candidate& b) {
-    return std::tie(a.closed_form, a.layout) < std::tie(b.closed_form, b.layout);
-  });
+  const std::size_t all = open.size();
+  std::vector<Group> groups = by_mesh(std::move(open));
 
   const auto top = static_cast<std::size_t>(std::max(1, o.top));
-  for (std::size_t at = 0; at < open.size(); at += kBatch) {
-    const Picoseconds to_beat = result.best.size() < top ? kNever : result.best.back().step;
-    if (open[at].closed_form >= to_beat) {
-      result.pruned_bound += static_cast<std::int64_t>(open.size() - at);
+  std::size_t settled = 0;
+  for (std::size_t at = 0, n = 0; at < groups.size(); at += n) {
+    const Picoseconds to_beat = to_beat_of(result.best, top);
+    if (groups[at].front().closed_form >= to_beat) {
+      result.pruned_bound += static_cast<std::int64_t>(all - settled);
       break;
     }
-    const std::size_t n = std::min(kBatch, open.size() - at);
-    std::vector<Fate> fates(n);
+    n = std::min({kBatch, std::max(kFirstBatch, at), groups.size() - at});
+    std::vector<std::vector<Fate>> fates(n);
     for_each_parallel(workers, n, [&](std::unique_ptr<Worker>& w, std::size_t i) {
-      fates[i] = try_candidate(s, *w, to_beat, open[at + i]);
+      fates[i] = try_group(s, *w, result.best, top, groups[at + i]);
     });
     for (std::size_t i = 0; i < n; ++i) {
-      const Candidate& c = open[at + i];
-      switch (fates[i]) {
-        case Fate::pruned_bound:
-          ++result.pruned_bound;
-          break;
-        case Fate::pruned_relaxed:
-          ++result.pruned_relaxed;
-          break;
-        case Fate::slower:
-          ++result.replayed;
-          break;
-        case Fate::out_of_memory:
-          ++result.out_of_memory;
-          if (!result.smallest || c.memory < result.smallest->second)
-            result.smallest = {c.layout, c.memory};
-          break;
-        case Fate::replayed:
-          ++result.replayed;
-          result.best.push_back(c);
-          break;
-      }
+      for (std::size_t k = 0; k < fates[i].size(); ++k)
+        count(groups[at + i][k], fates[i][k], result);
+      settled += fates[i].size();
     }
-    std::sort(result.best.begin(), result.best.end(), better);
-    if (result.best.size() > top) result.best.resize(top);
-    if (o.progress) o.progress(static_cast<double>(at + n) / static_cast<double>(open.size()));
+    keep_best(result.best, top);
+    if (o.progress) o.progress(static_cast<double>(settled) / static_cast<double>(all));
   }
   if (!result.best.empty()) result.smallest.reset();
   return result;

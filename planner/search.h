@@ -1,11 +1,11 @@
 // The search: the fastest layouts of the whole space, proven by bounds.
 //
-// Every valid layout gets its closed-form bound (bounds.h). Layouts are then taken in the order of
-// (bound, layout) in batches of fixed size: one whose bound does not beat the worst of the best K
-// so far is pruned; else it is lowered and relaxed, and pruned if that does not beat it; else it is
-// replayed in full. The best K are updated between batches only, so counts and answer do not depend
-// on the number of threads. When the next bound cannot beat them, the search is over and the answer
-// is optimal within the space.
+// Every valid layout gets its closed-form bound (bounds.h). Groups of layouts that differ in their
+// partition alone are taken by (least bound, layout) in batches; one whose bound does not beat the
+// worst of the best K so far is pruned, then one that mesh_bound.h prunes; else it is lowered,
+// relaxed, pruned if that does not beat it, or replayed. The best K are those before the batch and
+// of the group, so counts and answer do not depend on the number of threads. When the next bound
+// cannot beat them, the search is over and the answer is optimal within the space.
 #pragma once
 
 #include <cstdint>

@@ -1,0 +1,65 @@
+// What a mesh's Program says of its variants: no more than their own longest path.
+#include "planner/mesh_bound.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "planner/gradient_choices.h"
+#include "planner/lower.h"
+#include "planner/rank_blocks.h"
+#include "planner/space.h"
+#include "sim/engine.h"
+#include "sim/step_clock.h"
+#include "tests/planner/planning.h"
+
+namespace steploom {
+namespace {
+
+std::vector<Layout> variants(const Setting& s, const Layout& l) {
+  std::vector<Layout> out;
+  for (const GradientChoices& c : gradient_choices(s, l)) {
+    out.push_back(c.placed);
+    out.insert(out.end(), c.reduced.begin(), c.reduced.end());
+  }
+  return out;
+}
+
+// And blocks that variants share make the Programs that each would have alone.
+void compare(World& world, int one_in) {
+  int at = 0, seen = 0;
+  for (const Layout& l : enumerate_layouts(world.setting).valid) {
+    if (l.ep == 1 || ++at % one_in != 0) continue;
+    BlockCache blocks;
+    for (const Layout& variant : variants(world.setting, l)) {
+      const Layout mesh = mesh_of(variant);
+      Lowered alone = lower(world.setting, variant, world.cache);
+      const Lowered shared = lower(world.setting, variant, world.cache, blocks);
+      const Replay a = replay(alone.program, world.setting.replaying());
+      const Replay b = replay(shared.program, world.setting.replaying());
+      EXPECT_EQ(a.start, b.start) << to_text(variant);
+      EXPECT_EQ(a.peak_memory, b.peak_memory) << to_text(variant);
+      EXPECT_EQ(alone.program.edges.size(), shared.program.edges.size()) << to_text(variant);
+      if (mesh == variant || !MeshBound::knows(world.setting, variant)) continue;
+      ++seen;
+      MeshBound bound(world.setting, mesh, world.cache, blocks);
+      ClockedProgram clocked(alone.program);
+      const Picoseconds relaxed = world.costs.clock_law().known()
+                                      ? clocked.makespan(world.setting.replaying())
+                                      : clocked.relaxed();
+      EXPECT_TRUE(bound.may_beat(variant, relaxed + 1)) << to_text(variant);
+      EXPECT_FALSE(bound.may_beat(variant, relaxed / 4)) << to_text(variant);
+    }
+  }
+  EXPECT_GT(seen, 10);
+}
+
+TEST(MeshBound, IsNoMoreThanTheLongestPathOfAVariant) {
+  World raf(small_moe(4), 1, 1024, 64, "raf");
+  compare(raf, kOneIn * 97);
+  World own(small_moe(4), 1, 1020, 4, "steploom", "h200-sxm-141gb");
+  compare(own, kOneIn * 29);
+}
+
+}  // namespace
+}  // namespace steploom
