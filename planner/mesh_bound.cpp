@@ -92,13 +92,14 @@ void MeshBound::cut_forward(const Layout& variant) {
     }
 }
 
+// Nor do those behind them in the stream wait for what they read.
 void MeshBound::free_weight_gradients() {
   for (BlockTemplate& block : lowered_.program.blocks)
     for (std::size_t i = 0; i < block.ops.size(); ++i) {
       if (block.infos[i].work.phase != Phase::weight_grad) continue;
       OpTemplate& op = block.ops[i];
       if (op.stream == kCompute && op.role == kNoRole)
-        free_of_time(op);
+        free_of_time(op), op.deps = 0;
       else
         op.launch = 0;
     }
