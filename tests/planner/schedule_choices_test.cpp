@@ -32,9 +32,10 @@ TEST(ScheduleChoices, AreThoseThatTheLayoutAndTheRuntimeAllow) {
   EXPECT_EQ(names(own, "pp=2,vpp=2").find("gpipe"), std::string::npos);
 }
 
-// Chunks that 1F1B does not take, three micro-batches on two ranks, are left to orders that do.
+// Chunks that 1F1B does not take, three micro-batches on two ranks of three stages, are left to
+// orders that do.
 TEST(ScheduleChoices, TheSpaceHoldsLayoutsThatOnlyOtherOrdersTake) {
-  World own(small_moe(), 1, 1024, 3, "steploom");
+  World own(small_moe(6), 1, 1024, 3, "steploom");
   own.cluster.devices_per_node = own.cluster.nics_per_node = 2;
   Runtime runtime = own.setting.runtime;
   for (const int ahead : {0, 1}) {
@@ -42,7 +43,7 @@ TEST(ScheduleChoices, TheSpaceHoldsLayoutsThatOnlyOtherOrdersTake) {
     int found = 0;
     for (const Layout& l :
          enumerate_layouts({own.model, own.work, runtime, own.cluster, own.costs}).valid)
-      found += l.pp == 2 && l.vpp == 2 && l.micro_batch == 1;
+      found += l.pp == 2 && l.vpp == 3 && l.micro_batch == 1;
     EXPECT_EQ(found > 0, ahead == 0);
   }
 }

@@ -136,17 +136,20 @@ Measured measure(const Program& p, Picoseconds pass) {
   return out;
 }
 
-// Stages of equal passes, by a layout's schedule.
+// Stages of equal passes, by a layout's schedule; messages in the passes.
 Measured even(const std::string& schedule, int p, std::int64_t m, Picoseconds pass) {
   World world(dense(2 * p), 1, 1024, m, "torch-eager");
   world.cluster.devices_per_node = world.cluster.nics_per_node = p;
   const Layout l = world.layout("pp=" + std::to_string(p) + ",zero=0" + schedule);
-  return measure(with_even_passes(lower(world.setting, l, world.cache).program, pass), pass);
+  Runtime runtime = world.setting.runtime;
+  runtime.messages_apart = false;
+  const Setting s{world.model, world.work, runtime, world.cluster, world.costs, &world.contention};
+  return measure(with_even_passes(lower(s, l, world.cache).program, pass), pass);
 }
 
 // ZB-V (arXiv 2401.10241, section 6) has none where F = B = W, DualPipeV (p − 1)(F&B + B − 3W) of p
-// ranks at most, here with passes of a pair one after another; V-Half and V-Min (arXiv 2405.15362) at most
-// a half and two thirds of 1F1B's, 6(p − 1) passes, and what collisions cost.
+// ranks at most, here with passes of a pair one after another; V-Half and V-Min (arXiv 2405.15362)
+// at most a half and two thirds of 1F1B's, 6(p − 1) passes, and what collisions cost.
 TEST(VLayouts, BubblesAreThoseOfThePapers) {
   for (const int p : {2, 4, 6}) {
     const int m = 3 * p;
