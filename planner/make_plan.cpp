@@ -102,6 +102,7 @@ Plan make_plan(const Setting& s, const Profile& profile, const PlanOptions& o) {
   SearchOptions searching;
   searching.top = o.top;
   searching.threads = o.threads;
+  searching.seconds = o.seconds;
   searching.progress = o.progress;
   const SearchResult found = search(s, searching);
   if (found.best.empty()) throw no_layout(s, found);
@@ -138,9 +139,11 @@ Plan make_plan(const Setting& s, const Profile& profile, const PlanOptions& o) {
   plan.searched.pruned_bound = found.pruned_bound;
   plan.searched.pruned_relaxed = found.pruned_relaxed;
   plan.searched.replayed = found.replayed;
-  // Every layout was replayed, or a lower bound of it did not beat the rows: the best is optimal.
-  plan.bound = found.best.front().step;
-  plan.gap = 0;
+  plan.searched.unseen = found.unseen;
+  // Every layout was replayed, or a lower bound of it did not beat the rows, or is the bound.
+  const Picoseconds step = found.best.front().step;
+  plan.bound = found.unseen > 0 ? std::min(step, found.floor) : step;
+  plan.gap = 1 - static_cast<double>(plan.bound) / static_cast<double>(step);
   return plan;
 }
 

@@ -14,6 +14,7 @@ namespace steploom {
 struct PlanOptions {
   int top = 5;
   unsigned threads = 0;                  // 0: as many as there are cores; no answer depends on it
+  double seconds = 0;                    // SearchOptions::seconds
   std::function<void(double)> progress;  // share of the space that is settled
 };
 

@@ -134,6 +134,7 @@ void fields_of_counts(S& c, F&& f) {
   f("pruned_closed_form", c.pruned_bound);
   f("pruned_relaxed", c.pruned_relaxed);
   f("replayed", c.replayed);
+  f.or_else("not_looked_at", c.unseen, 0);
 }
 
 struct Writer {

@@ -52,6 +52,7 @@ struct SearchCounts {
   std::int64_t pruned_bound = 0;    // the closed form does not beat the rows
   std::int64_t pruned_relaxed = 0;  // the longest path does not
   std::int64_t replayed = 0;
+  std::int64_t unseen = 0;  // the search's time was over before
 
   std::int64_t refused_total() const;
   std::int64_t valid() const { return enumerated - refused_total(); }

@@ -1,6 +1,7 @@
 #include "planner/search.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cstddef>
 #include <limits>
 #include <memory>
@@ -244,7 +245,26 @@ Candidate evaluate(const Setting& setting, const Layout& layout, CostCache& cost
   return evaluate(setting, layout, costs, lowered, setting.replaying());
 }
 
+namespace {
+
+// When a search ends that has found something.
+class Deadline {
+ public:
+  explicit Deadline(double seconds) : seconds_(seconds) {}
+  bool over() const {
+    return seconds_ > 0 && std::chrono::duration<double>(Clock::now() - start_).count() > seconds_;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  double seconds_;
+  Clock::time_point start_ = Clock::now();
+};
+
+}  // namespace
+
 SearchResult search(const Setting& s, const SearchOptions& o) {
+  const Deadline deadline(o.seconds);
   const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
   std::vector<std::unique_ptr<Worker>> workers;
   for (unsigned i = 0; i < (o.threads == 0 ? cores : o.threads); ++i)
@@ -286,16 +306,22 @@ SearchResult search(const Setting& s, const SearchOptions& o) {
   std::size_t settled = 0;
   for (std::size_t at = 0, n = 0; at < groups.size(); at += n) {
     const Picoseconds to_beat = to_beat_of(result.best, top);
-    if (groups[at].front().closed_form >= to_beat) {
-      result.pruned_bound += static_cast<std::int64_t>(all - settled);
+    const Picoseconds least = groups[at].front().closed_form;
+    if (least >= to_beat) {
+      result.pruned_bound += static_cast<std::int64_t>(all - settled) - result.unseen;
       break;
     }
     n = std::min({kBatch, std::max(kFirstBatch, at), groups.size() - at});
     std::vector<std::vector<Fate>> fates(n);
     for_each_parallel(workers, n, [&](std::unique_ptr<Worker>& w, std::size_t i) {
-      fates[i] = try_group(s, *w, result.best, top, groups[at + i]);
+      if (result.best.empty() || !deadline.over())
+        fates[i] = try_group(s, *w, result.best, top, groups[at + i]);
     });
     for (std::size_t i = 0; i < n; ++i) {
+      if (fates[i].empty()) {
+        if (result.unseen == 0) result.floor = groups[at + i].front().closed_form;
+        result.unseen += static_cast<std::int64_t>(groups[at + i].size());
+      }
       for (std::size_t k = 0; k < fates[i].size(); ++k)
         count(groups[at + i][k], fates[i][k], result);
       settled += fates[i].size();

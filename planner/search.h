@@ -5,7 +5,8 @@
 // worst of the best K so far is pruned, then one that mesh_bound.h prunes; else it is lowered,
 // relaxed, pruned if that does not beat it, or replayed. The best K are those before the batch and
 // of the group, so counts and answer do not depend on the number of threads. When the next bound
-// cannot beat them, the search is over and the answer is optimal within the space.
+// cannot beat them, the search is over and the answer is optimal within the space. A search that is
+// given less time ends with the least bound of what it has not looked at.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +26,7 @@ namespace steploom {
 struct SearchOptions {
   int top = 5;           // how many layouts to keep
   unsigned threads = 0;  // 0: as many as there are cores
+  double seconds = 0;    // once a layout is found, begin no other after so many; 0: no such end
   // Called between batches with the share of the space that is settled; may be empty.
   std::function<void(double)> progress;
 };
@@ -51,6 +53,8 @@ struct SearchResult {
   std::int64_t pruned_bound = 0;    // closed form no better than the best K
   std::int64_t pruned_relaxed = 0;  // relaxation no better
   std::int64_t replayed = 0;        // in full
+  std::int64_t unseen = 0;          // the time was over before
+  Picoseconds floor = 0;            // none of those takes less
   // The layout that needs the least memory, where none fits.
   std::optional<std::pair<Layout, Bytes>> smallest;
 };

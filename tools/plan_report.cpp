@@ -83,6 +83,19 @@ void note_routing(Report& report, const Routing& routing, const PlanRow& row) {
       routing.samples, time_text(row.median), time_text(row.p95), row.sample, routing.quantile));
 }
 
+namespace {
+
+std::string proof_text(const Plan& plan) {
+  const SearchCounts& c = plan.searched;
+  if (c.unseen == 0) return fmt::format("best of the whole space of {} valid layouts", c.valid());
+  return fmt::format(
+      "stopped with {} of {} valid layouts not looked at, none of which takes less than {}: at "
+      "most {:.1f} % is left",
+      c.unseen, c.valid(), time_text(plan.bound), plan.gap * 100);
+}
+
+}  // namespace
+
 Report plan_report(const Plan& plan, const std::string& headline, const std::string& file,
                    std::int64_t to_measure) {
   Report report(headline);
@@ -93,11 +106,9 @@ Report plan_report(const Plan& plan, const std::string& headline, const std::str
   report.note(
       fmt::format("{} · out of memory {} · pruned {} by bound, {} by longest path · replayed {}",
                   refusals(c), c.out_of_memory, c.pruned_bound, c.pruned_relaxed, c.replayed));
-  report.note(
-      fmt::format("best of the whole space of {} valid layouts · rests on {} {:.0f} %, "
-                  "modelled {:.0f} % of the step",
-                  c.valid(), plan.calibration ? "calibrated or fitted" : "fitted",
-                  plan.fitted_share * 100, (1 - plan.fitted_share) * 100));
+  report.note(fmt::format("{} · rests on {} {:.0f} %, modelled {:.0f} % of the step",
+                          proof_text(plan), plan.calibration ? "calibrated or fitted" : "fitted",
+                          plan.fitted_share * 100, (1 - plan.fitted_share) * 100));
   const bool decided = std::any_of(plan.rows.begin(), plan.rows.end(),
                                    [](const PlanRow& r) { return r.stays_best >= 0.5; });
   if (!decided)

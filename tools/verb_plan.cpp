@@ -28,6 +28,7 @@ struct Flags {
   QuestionFlags question;
   int top = 5;
   unsigned threads = 0;
+  double seconds = 0;
   std::string format = "table";
   std::string output;
   std::string from;  // a run's script or YAML, or a folder of them
@@ -87,6 +88,7 @@ ExitStatus run(const Flags& f) {
   PlanOptions options;
   options.top = f.top;
   options.threads = f.threads;
+  options.seconds = f.seconds;
   const bool terminal = isatty(STDERR_FILENO) != 0;
   if (terminal)
     options.progress = [](double share) {
@@ -136,6 +138,10 @@ RunVerb prepare_plan(CLI::App& app) {
       ->capture_default_str();
   app.add_option("--threads", f->threads, "Threads of the search (default: all cores)")
       ->check(CLI::Range(1U, 1024U));
+  app.add_option("--within", f->seconds,
+                 "End the search after so many seconds, with a bound of what is left "
+                 "(default: search the whole space)")
+      ->check(CLI::Range(0.01, 1e6));
   app.add_option("-o,--output", f->output, "Write the plan to this file");
   add_format_flag(app, f->format);
   return [f] { return run(*f); };

@@ -193,6 +193,24 @@ TEST(Search, FindsWhatExhaustionFinds) {
   }
 }
 
+// A search that ends at once has looked at the first batch, and says what the rest may hold.
+TEST(Search, GivenLittleTimeBoundsWhatItHasNotSeen) {
+  STEPLOOM_SKIP_UNDER_SANITIZERS();
+  World world(small_moe(), 2, 1020, 8, "megatron-core", "h200-sxm-141gb");
+  SearchOptions options;
+  options.top = 1;
+  const SearchResult whole = search(world.setting, options);
+  EXPECT_EQ(whole.unseen, 0);
+  options.seconds = 1e-9;
+  const SearchResult r = search(world.setting, options);
+  ASSERT_FALSE(r.best.empty());
+  EXPECT_GT(r.unseen, 0);
+  EXPECT_GT(r.floor, 0);
+  EXPECT_LE(std::min(r.floor, r.best[0].step), whole.best[0].step);
+  EXPECT_GE(r.best[0].step, whole.best[0].step);
+  EXPECT_EQ(r.valid, r.out_of_memory + r.pruned_bound + r.pruned_relaxed + r.replayed + r.unseen);
+}
+
 TEST(Search, SaysWhichLayoutCameNearestWhenNothingFits) {
   World world("llama-3.1-405b", 1, 4096, 16);
   const SearchResult r = search(world.setting, SearchOptions{});

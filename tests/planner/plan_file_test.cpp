@@ -78,7 +78,7 @@ TEST_F(PlanFile, HoldsTheCalibration) {
   const CostModel costs(world.profile, world.cluster, &c);
   Setting setting = {world.model,   world.work, world.setting.runtime,
                      world.cluster, costs,      &world.contention};
-  const Plan plan = make_plan(setting, world.profile, PlanOptions{1, 1, {}});
+  const Plan plan = make_plan(setting, world.profile, PlanOptions{1, 1, 0, {}});
   ASSERT_TRUE(plan.calibration);
   save_plan(plan, file_);
   const Plan read = load_plan(file_);
