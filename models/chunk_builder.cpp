@@ -10,6 +10,7 @@
 #include "models/eager_kernels.h"
 #include "models/emitter.h"
 #include "models/graph_rewriter.h"
+#include "models/offloaded_experts.h"
 #include "models/operands.h"
 #include "models/parameters.h"
 #include "models/step_parts.h"
@@ -386,6 +387,7 @@ Chunk build_passes(const BuildContext& c, const StageSpan& stage, const Chunk& b
     shard_gradients(c, stage, chunk);
   else
     chunk.last_backward = with_gradient_buckets(c, stage, chunk, chunk.backward);
+  if (c.layout.offload == Offload::experts) offload_experts(c, stage, chunk);
   chunk.first_forward = with_parameter_gathers(c, stage, chunk, chunk.forward);
   return chunk;
 }

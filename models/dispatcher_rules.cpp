@@ -30,9 +30,9 @@ Broken needs_exchange(const RuleContext& c) {
 
 Broken exchanges_whole(const RuleContext& c) {
   const Layout& l = c.layout;
-  if (!by_deepep(c) || (l.etp == 1 && l.chunks == 1 && !l.partition.cuts())) return std::nullopt;
+  if (!by_deepep(c) || (l.etp == 1 && l.expert_parts() == 1 && !l.partition.cuts())) return std::nullopt;
   return fmt::format("dispatcher=deepep with etp={}, chunks={}{}; both must be 1, and nothing cut",
-                     l.etp, l.chunks,
+                     l.etp, l.expert_parts(),
                      l.partition.cuts() ? ", partition=" + to_text(l.partition) : "");
 }
 

@@ -21,13 +21,14 @@ namespace {
 constexpr std::int64_t kMostDegree = 1'000'000;
 constexpr std::size_t kLeastGuessed = 3;  // letters; every two-letter key is near every other
 
-constexpr std::array<std::string_view, 25> kKeys{
-    "tp",        "pp",         "ep",         "etp",       "mbs",    "sp",     "zero",
-    "recompute", "chunks",     "vpp",        "vpp_group", "stages", "cp",     "cp_comm",
-    "reshard",   "replicate",  "schedule",   "partition", "dw",     "bucket", "grad_micro",
-    "a2a_first", "tp_overlap", "dispatcher", "weave"};
+constexpr std::array<std::string_view, 27> kKeys{
+    "tp",        "pp",         "ep",         "etp",       "mbs",      "sp",     "zero",
+    "recompute", "chunks",     "vpp",        "vpp_group", "stages",   "cp",     "cp_comm",
+    "reshard",   "replicate",  "schedule",   "partition", "dw",       "bucket", "grad_micro",
+    "a2a_first", "tp_overlap", "dispatcher", "weave",     "pairwise", "offload"};
 constexpr std::array<std::string_view, 3> kContextComms{"p2p", "allgather", "a2a"};
 constexpr std::array<std::string_view, 2> kDispatchers{"alltoall", "deepep"};
+constexpr std::array<std::string_view, 2> kOffloads{"none", "experts"};
 constexpr std::array<std::string_view, kPipelineOrders> kOrders{
     "1f1b",     "gpipe", "looped-bfs", "zb-h1", "zb-h2",      "interleaved-zb",
     "searched", "zb-v",  "v-half",     "v-min", "dualpipe-v", "searched-v"};
@@ -196,6 +197,10 @@ void set(Layout& l, std::optional<int>& etp, std::string_view key, std::string_v
     l.dispatcher = named<Dispatcher>(key, value, kDispatchers);
   } else if (key == "weave") {
     l.weave = whole_number(key, value, 0, 1) == 1;
+  } else if (key == "pairwise") {
+    l.pairwise = degree();
+  } else if (key == "offload") {
+    l.offload = named<Offload>(key, value, kOffloads);
   } else if (key == "cp") {
     l.cp = degree();
   } else if (key == "cp_comm") {
@@ -233,6 +238,10 @@ std::string_view name_of(ContextComm c) {
 
 std::string_view name_of(Dispatcher d) {
   return kDispatchers.at(static_cast<std::size_t>(d));
+}
+
+std::string_view name_of(Offload o) {
+  return kOffloads.at(static_cast<std::size_t>(o));
 }
 
 std::string_view name_of(WeightPlacement w) {
@@ -297,7 +306,9 @@ std::string to_text(const Layout& l) {
          (l.chunks == 1 ? "" : fmt::format(",chunks={}", l.chunks)) + ctas_text(l) +
          pipeline_text(l) + context_text(l) + sharding_text(l) + partition_text(l) +
          gradients_text(l) + (l.tp_overlap ? ",tp_overlap=1" : "") + dispatcher_text(l) +
-         (l.weave ? ",weave=1" : "");
+         (l.weave ? ",weave=1" : "") +
+         (l.pairwise == 1 ? "" : fmt::format(",pairwise={}", l.pairwise)) +
+         (l.offload == Offload::none ? "" : fmt::format(",offload={}", name_of(l.offload)));
 }
 
 std::string short_name(const Layout& l) {
@@ -319,6 +330,8 @@ std::string short_name(const Layout& l) {
   if (l.tp_overlap) name += " tp-overlap";
   if (l.dispatcher != Dispatcher::alltoall) name += fmt::format(" {}", name_of(l.dispatcher));
   if (l.weave) name += " woven";
+  add("pairwise", l.pairwise);
+  if (l.offload != Offload::none) name += fmt::format(" offloaded {}", name_of(l.offload));
   if (l.schedule != PipelineOrder::one_forward_one_backward)
     name += fmt::format(" {}", name_of(l.schedule));
   if (l.partition.cuts()) name += " parts " + to_text(l.partition);

@@ -16,7 +16,9 @@
 // "bucket=10000000" says how many elements a gradient bucket has at least, "grad_micro=31457280"
 // cuts one into parts of at most so many bytes, "a2a_first=1" starts none while an all-to-all runs.
 // "tp_overlap=1" cuts products beside the communication of tensor parallelism, "weave=1" runs
-// forward and backward passes of two micro-batches beside each other.
+// forward and backward passes of two micro-batches beside each other. "pairwise=4" exchanges
+// experts' rows in four steps between pairs of groups of ranks, each computed when it has come;
+// "offload=experts" keeps experts' parameters, gradients and optimizer state in host memory.
 // "dispatcher=deepep,ctas.ep=20" exchanges experts' rows by DeepEP's kernels, on so many SMs. dp
 // follows from the number of devices. Expert parallelism is folded over tp·cp·dp as
 // Megatron-Core 0.20 does: it does not multiply the devices. Rank order is Megatron's
@@ -50,6 +52,13 @@ enum class Dispatcher : std::uint8_t {
   deepep,    // DeepEP's kernels: a row for each rank of a token (ExpertExchange), permuted there
 };
 std::string_view name_of(Dispatcher d);  // "deepep"
+
+// What lies in host memory and is copied in for its use (models/offloaded_experts.h).
+enum class Offload : std::uint8_t {
+  none,
+  experts,  // parameters, gradients and optimizer state of the routed experts
+};
+std::string_view name_of(Offload o);  // "experts"
 
 // Where the weight gradients of a backward pass run (planner/pass_weight_gradients.h).
 enum class WeightPlacement : std::uint8_t {
@@ -145,7 +154,12 @@ struct Layout {
   // A forward and a backward pass of two micro-batches run as one, so that the experts' exchanges
   // of each lie beside what the other computes (planner/weave.h).
   bool weave = false;
+  // Steps of an exchange of experts' rows between pairs of groups of ranks (FasterMoE, PPoPP'22,
+  // smart schedule); 1: an all-to-all. What a step brings is computed as it comes, as a chunk is.
+  int pairwise = 1;
+  Offload offload = Offload::none;
 
+  int expert_parts() const { return chunks * pairwise; }  // that are computed one after the other
   int virtual_stages() const { return pp * vpp; }
   int devices() const { return tp * cp * pp * dp; }
   int dp_cp() const { return dp * cp; }  // replicas of a dense parameter

@@ -14,6 +14,14 @@
 // issues the experts' weight gradients after the data gradients of all chunks, beside the last
 // exchange.
 //
+// In pairwise steps (FasterMoE's smart schedule, PPoPP'22; FastMoE,
+// cuda/fastermoe/smart_schedule.h) the ranks of the exchange lie in groups of neighbours. In step i
+// a rank sends the rows for the i-th group behind its own and gets those of the i-th before it, its
+// own group first; outputs go back the same ways in the same order. What a step brings is computed
+// as it comes. On the streams the order is the paper's: all S_i, the steps of the dispatch, then
+// all R_i, those of the combine, on one; all C_i on the other, each between its S_i and R_i. In the
+// backward pass C_i holds the weight gradients of its rows too, as autograd runs them there.
+//
 // With DeepEP's dispatcher (moe/token_dispatcher.py, MoEFlexTokenDispatcher) tokens are sent as
 // they are, once to each rank that they have an expert on, and permuted into expert order there;
 // outputs are summed for each rank before they go back, and come home as one row a token.
@@ -30,7 +38,8 @@ namespace {
 
 struct MoeShape {
   std::int64_t h, rows, gathered, width, wide, experts, local, top_k;  // rows: of all chunks
-  int chunks;
+  int chunks;     // parts that are exchanged and computed one after the other
+  bool pairwise;  // a part is what one step of an exchange between pairs of groups brings
   bool deepep;
   std::int64_t tokens, brought;  // of the rank; rows that the exchange brings to it
 };
@@ -46,7 +55,8 @@ MoeShape moe_shape(const BuildContext& c) {
   s.experts = moe.experts;
   s.local = moe.experts / c.layout.ep;
   s.top_k = moe.top_k;
-  s.chunks = c.layout.chunks;
+  s.chunks = c.layout.expert_parts();
+  s.pairwise = c.layout.pairwise > 1;
   s.deepep = c.layout.dispatcher == Dispatcher::deepep;
   s.tokens = c.shard;
   s.brought = s.rows;
@@ -107,10 +117,25 @@ TensorId exchange_by_deepep(Emitter& out, std::string_view name, Phase phase, co
   return y;
 }
 
-TensorId exchange(Emitter& out, std::string_view name, Phase phase, const MoeShape& s,
+// Of the i-th chunk.
+TensorId exchange(Emitter& out, std::string_view name, Phase phase, const MoeShape& s, int i,
                   TensorId rows, TensorId to = kNoTensor) {
   if (out.c.layout.ep == 1) return rows;
   const Bytes bytes = s.rows * s.h * out.c.e;
+  if (s.pairwise) {
+    OpNode node;
+    node.name = name;
+    node.work = exchange_step(phase, bytes * s.chunks, i, s.chunks);
+    node.group = CommGroup::ep;
+    node.stream = StreamKind::ep;
+    node.reads = {rows};
+    node.writes = {to == kNoTensor ? out.tensor(name, bytes) : to};
+    const TensorId y = node.writes.front();
+    out.set_parts(1);  // of no whole that an all-to-all's curve knows
+    out.op(std::move(node));
+    out.set_parts(s.chunks);
+    return y;
+  }
   return move_rows(out, name, OpKind::all_to_all, CommGroup::ep, phase, bytes, bytes, rows, to);
 }
 
@@ -154,22 +179,24 @@ TensorId scatter_rows(Emitter& out, std::string_view name, Phase phase, const Mo
 }
 
 // What is exchanged on the way to the experts, and what is sorted there.
-TensorId bring(Emitter& out, Phase phase, const MoeShape& s, TensorId rows, TensorId scores) {
+TensorId bring(Emitter& out, Phase phase, const MoeShape& s, int i, TensorId rows,
+               TensorId scores) {
   const std::string_view name = phase == Phase::forward ? "dispatch" : "combine backward";
   if (s.deepep)
     return exchange_by_deepep(out, name, phase, s, ExpertExchange::dispatch, rows, scores);
-  rows = exchange(out, name, phase, s, rows);
+  rows = exchange(out, name, phase, s, i, rows);
   return gather_rows(out, "expert input gather", phase, s, rows);
 }
 
 // Back again, in the end into `to` (kNoTensor: a new tensor).
-TensorId from_experts(Emitter& out, Phase phase, const MoeShape& s, TensorId rows, TensorId to) {
+TensorId from_experts(Emitter& out, Phase phase, const MoeShape& s, int i, TensorId rows,
+                      TensorId to) {
   const std::string_view name = phase == Phase::forward ? "combine" : "dispatch backward";
   rows = sort_rows(out, kSortBySender, phase, s, rows);
   if (s.deepep) return exchange_by_deepep(out, name, phase, s, ExpertExchange::combine, rows);
   rows = scatter_rows(out, "expert output scatter", phase, s, rows,
                       out.c.layout.ep == 1 ? to : kNoTensor);
-  return exchange(out, name, phase, s, rows, to);
+  return exchange(out, name, phase, s, i, rows, to);
 }
 
 TensorId experts(Emitter& out, std::string_view name, Phase phase, const MoeShape& s,
@@ -210,7 +237,7 @@ void experts_forward(Emitter& out, const MoeShape& all, TensorId permuted, const
   out.set_parts(s.chunks);
   std::vector<TensorId> brought;
   for (int i = 0; i < s.chunks; ++i)
-    brought.push_back(bring(out, Phase::forward, s, chunk_of(s, permuted, i), saved.scores));
+    brought.push_back(bring(out, Phase::forward, s, i, chunk_of(s, permuted, i), saved.scores));
   out.set_parts(1);
   if (s.chunks > 1) {
     out.set_routed(false);
@@ -227,7 +254,7 @@ void experts_forward(Emitter& out, const MoeShape& all, TensorId permuted, const
                              s.wide, s.width, {e.hidden});
     const TensorId y = experts(out, "experts down", Phase::forward, s, s.h, s.width, e.activated);
     const TensorId to = s.chunks == 1 ? kNoTensor : chunk_of(s, saved.back, i);
-    const TensorId home = from_experts(out, Phase::forward, s, y, to);
+    const TensorId home = from_experts(out, Phase::forward, s, i, y, to);
     if (s.chunks == 1) saved.back = home;
     saved.chunks.push_back(e);
   }
@@ -241,11 +268,12 @@ TensorId experts_backward(Emitter& out, const MoeShape& all, TensorId d_back, co
                           const MoeSaved& saved) {
   const MoeShape s = one_chunk(all);
   const bool cut = s.chunks > 1;
+  const bool later = cut && !s.pairwise;  // weight gradients
   out.set_routed(true);
   out.set_parts(s.chunks);
   std::vector<TensorId> brought;
   for (int i = 0; i < s.chunks; ++i)
-    brought.push_back(bring(out, Phase::data_grad, s, chunk_of(s, d_back, i), kNoTensor));
+    brought.push_back(bring(out, Phase::data_grad, s, i, chunk_of(s, d_back, i), kNoTensor));
   out.set_parts(1);
   TensorId home = kNoTensor;
   if (cut) {
@@ -267,18 +295,19 @@ TensorId experts_backward(Emitter& out, const MoeShape& all, TensorId d_back, co
     activated.push_back(activated_again(out, s, saved.chunks[i]));
     const TensorId d_act =
         experts(out, "experts down", Phase::data_grad, s, s.h, s.width, dy_rows[i]);
-    if (!cut) down(i);
+    if (!later) down(i);
     d_hidden.push_back(out.stream("experts activation", OpKind::activation, Phase::data_grad,
                                   s.gathered, s.wide + s.width, s.wide,
                                   {d_act, saved.chunks[i].hidden}));
     const TensorId d_rows =
         experts(out, "experts up", Phase::data_grad, s, s.wide, s.h, d_hidden[i]);
-    if (!cut) up(i);
-    const TensorId to = cut ? chunk_of(s, home, static_cast<int>(i)) : kNoTensor;
-    const TensorId back = from_experts(out, Phase::data_grad, s, d_rows, to);
+    if (!later) up(i);
+    const auto chunk = static_cast<int>(i);
+    const TensorId to = cut ? chunk_of(s, home, chunk) : kNoTensor;
+    const TensorId back = from_experts(out, Phase::data_grad, s, chunk, d_rows, to);
     if (!cut) home = back;
   }
-  for (std::size_t i = 0; cut && i < brought.size(); ++i) {
+  for (std::size_t i = 0; later && i < brought.size(); ++i) {
     down(i);
     up(i);
   }

@@ -29,7 +29,8 @@ constexpr std::array<std::string_view, kCommGroups> kGroupNames{"none",
                                                                 "embedding",
                                                                 "world"};
 constexpr std::array<std::string_view, kStreamKinds> kStreamNames{
-    "compute", "tp", "cp", "ep", "dp", "expert_dp", "gather", "pp_send", "pp_recv"};
+    "compute", "tp",      "cp",      "ep",      "dp",      "expert_dp",
+    "gather",  "pp_send", "pp_recv", "copy_in", "copy_out"};
 
 // What an edge carries. A struct, for its initializer: Boost copies edges through one made by
 // default.

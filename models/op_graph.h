@@ -47,7 +47,8 @@ inline bool has_rings(CommGroup g) {
   return g == CommGroup::cp || g == CommGroup::tp;
 }
 
-// Which stream of the device an operator is issued to. gather: parameters of ZeRO-3.
+// Which stream of the device an operator is issued to. gather: parameters of ZeRO-3; copy_in,
+// copy_out: from and to host memory, each on an engine of its own.
 enum class StreamKind : std::uint8_t {
   compute,
   tp,
@@ -57,9 +58,11 @@ enum class StreamKind : std::uint8_t {
   expert_dp,
   gather,
   pp_send,
-  pp_recv
+  pp_recv,
+  copy_in,
+  copy_out
 };
-inline constexpr int kStreamKinds = static_cast<int>(StreamKind::pp_recv) + 1;
+inline constexpr int kStreamKinds = static_cast<int>(StreamKind::copy_out) + 1;
 std::string_view name_of(StreamKind s);
 
 struct OpNode {

@@ -36,6 +36,43 @@ Broken chunks_divide_expert_rows(const RuleContext& c) {
   return must_divide("chunks", l.chunks, "rows of a rank for an expert", rows / experts);
 }
 
+Broken pairwise_needs_runtime(const RuleContext& c) {
+  if (c.layout.pairwise == 1 || c.runtime == nullptr || c.runtime->exchanges_in_steps)
+    return std::nullopt;
+  return fmt::format("pairwise={}, which the runtime {} cannot run; leave it out",
+                     c.layout.pairwise, c.runtime->name);
+}
+
+Broken pairwise_needs_exchange(const RuleContext& c) {
+  const Layout& l = c.layout;
+  if (l.pairwise == 1) return std::nullopt;
+  if (!c.model.has_moe() || l.ep == 1)
+    return fmt::format("pairwise={} with ep={}, where experts exchange nothing; leave it out",
+                       l.pairwise, l.ep);
+  return must_divide("pairwise", l.pairwise, "ranks that share experts", l.ep);
+}
+
+// A step has an equal part of the rows of every expert of the group.
+Broken pairwise_divides_rows(const RuleContext& c) {
+  const Layout& l = c.layout;
+  if (l.pairwise == 1 || !c.model.has_moe()) return std::nullopt;
+  const std::int64_t tokens = c.workload.seq_length / l.cp * l.micro_batch / (l.sp ? l.tp : 1);
+  return must_divide("pairwise", l.pairwise, "routed rows of a rank", tokens * c.model.moe->top_k);
+}
+
+Broken pairwise_excludes(const RuleContext& c) {
+  const Layout& l = c.layout;
+  if (l.pairwise == 1) return std::nullopt;
+  if (l.chunks > 1 || l.partition.cuts() || l.weave)
+    return fmt::format("pairwise={} with chunks, partition or weave; leave these out", l.pairwise);
+  if (l.ctas_of(CommGroup::ep) > 0)
+    return fmt::format("pairwise={} with ctas of ep; steps were not measured by CTAs", l.pairwise);
+  if (c.workload.routing.uneven())
+    return fmt::format("pairwise={} with routing {}; it must be balanced", l.pairwise,
+                       to_text(c.workload.routing));
+  return std::nullopt;
+}
+
 Broken partition_needs_runtime(const RuleContext& c) {
   if (!c.layout.partition.cuts() || c.runtime == nullptr || c.runtime->cuts_ranges)
     return std::nullopt;
@@ -185,6 +222,42 @@ Broken weave_needs_even_work(const RuleContext& c) {
                      c.model.mtp_modules);
 }
 
+Broken offload_needs_runtime(const RuleContext& c) {
+  if (c.layout.offload == Offload::none || c.runtime == nullptr || c.runtime->offloads_experts)
+    return std::nullopt;
+  return fmt::format("offload={}, which the runtime {} cannot run; leave it out",
+                     name_of(c.layout.offload), c.runtime->name);
+}
+
+Broken offload_needs_experts(const RuleContext& c) {
+  if (c.layout.offload == Offload::none || c.model.has_moe()) return std::nullopt;
+  return fmt::format("offload=experts, but {} has no experts; leave it out", c.model.name);
+}
+
+Broken offload_excludes(const RuleContext& c) {
+  const Layout& l = c.layout;
+  if (l.offload == Offload::none) return std::nullopt;
+  if (l.partition.cuts() || l.weave || l.dw != WeightPlacement::none)
+    return "offload=experts with partition, weave or dw; leave these out";
+  if (splits_backward(l.schedule))
+    return fmt::format(
+        "offload=experts with schedule={}, whose weight gradients are passes of their own",
+        name_of(l.schedule));
+  if (operand_bytes(c.workload.precision) == 1)
+    return fmt::format("offload=experts in {}; choose 16 bits or more",
+                       name_of(c.workload.precision));
+  return std::nullopt;
+}
+
+// Updated shards would have to be gathered on the device.
+Broken offload_needs_whole_experts(const RuleContext& c) {
+  const Layout& l = c.layout;
+  if (l.offload == Offload::none || l.zero == 0 || (l.zero == 1 && l.expert_dp() == 1))
+    return std::nullopt;
+  return fmt::format("offload=experts with zero={} and expert_dp={}; choose zero=0", l.zero,
+                     l.expert_dp());
+}
+
 constexpr std::array kRules{
     LayoutRule{"chunks need an exchange",
                "Tutel (arXiv 2206.03382): the all-to-all is what its pipelining hides",
@@ -192,6 +265,15 @@ constexpr std::array kRules{
     LayoutRule{"chunks divide the rows of an expert",
                "Tutel (arXiv 2206.03382): the capacity dimension is cut in equal parts",
                chunks_divide_expert_rows},
+    LayoutRule{"pairwise needs a runtime that has it", "steploom: Runtime::exchanges_in_steps",
+               pairwise_needs_runtime},
+    LayoutRule{"pairwise needs an exchange between groups",
+               "FasterMoE (PPoPP'22), smart schedule: the all-to-all is what it cuts",
+               pairwise_needs_exchange},
+    LayoutRule{"pairwise divides the rows of a rank", "steploom: steps are equal",
+               pairwise_divides_rows},
+    LayoutRule{"pairwise excludes chunks, partition, weave, CTAs and uneven routing",
+               "steploom: not modelled beside it", pairwise_excludes},
     LayoutRule{"partition needs a runtime that has it", "steploom: Runtime::cuts_ranges",
                partition_needs_runtime},
     LayoutRule{"partition needs an exchange",
@@ -218,6 +300,15 @@ constexpr std::array kRules{
                placement_excludes_tp_overlap},
     LayoutRule{"a2a_first needs an all-to-all", "Lina (arXiv 2210.17223), section 5",
                a2a_first_needs_exchange},
+    LayoutRule{"offload needs a runtime that has it", "steploom: Runtime::offloads_experts",
+               offload_needs_runtime},
+    LayoutRule{"offload needs experts", "Lina (arXiv 2210.17223), expert packing",
+               offload_needs_experts},
+    LayoutRule{"offload excludes partition, weave, dw, split passes and fp8",
+               "steploom: not modelled beside it", offload_excludes},
+    LayoutRule{"offload needs whole experts",
+               "steploom: shards of offloaded experts are not modelled",
+               offload_needs_whole_experts},
     LayoutRule{"weave needs an all-to-all",
                "Megatron-Core 0.20, transformer_config.py (overlap_moe_expert_parallel_comm)",
                weave_needs_exchange},

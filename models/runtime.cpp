@@ -151,6 +151,8 @@ Runtime own_executor() {
   r.sends_under_way = 3;  // a receiver is at most a slot and its receive behind
   r.host_waits_for_routing = false;
   r.chunks_experts = true;
+  r.exchanges_in_steps = true;
+  r.offloads_experts = true;
   r.places_gradients = true;
   r.pipeline_orders = true;
   r.weaves = Weaves::any;
@@ -175,6 +177,8 @@ Runtime raf() {
   r.launch = 5'000 * kNanosecond;             // as our own executor's calls: assumed
   r.launch_collective = 8'000 * kNanosecond;  // likewise
   r.chunks_experts = true;
+  r.exchanges_in_steps = true;
+  r.offloads_experts = true;
   r.cuts_ranges = true;
   r.places_gradients = true;
   r.fused_attention = false;

@@ -46,6 +46,10 @@ struct Runtime {
   // Can run the experts of a layer in chunks, beside their all-to-all (Layout::chunks); off: `plan`
   // tries none.
   bool chunks_experts = false;
+  // Can exchange experts' rows in steps between pairs of groups (Layout::pairwise), and keep
+  // experts in host memory (Layout::offload); off: rules refuse it. `plan` tries neither.
+  bool exchanges_in_steps = false;
+  bool offloads_experts = false;
   // Can cut ranges of the forward pass around the experts' exchanges (Layout::partition).
   bool cuts_ranges = false;
   // Can run the weight gradients of a backward pass elsewhere in it (Layout::dw), and gradient

@@ -176,4 +176,12 @@ Work expert_exchange(ExpertExchange way, Phase phase, Precision p, std::int64_t 
   return w;
 }
 
+Work exchange_step(Phase phase, Bytes bytes, int step, int steps) {
+  Work w = communication(OpKind::all_to_all, phase, bytes / steps);
+  w.exchange = ExpertExchange::step;
+  w.k = step;
+  w.groups = steps;
+  return w;
+}
+
 }  // namespace steploom

@@ -59,6 +59,9 @@ Work expert_exchange(ExpertExchange way, Phase phase, Precision p, std::int64_t 
                      std::int64_t width, std::int64_t experts, std::int64_t choices, int node_limit,
                      Bytes bytes);
 
+// Step `step` of `steps` of a group-wise exchange in which a rank sends `bytes` in all.
+Work exchange_step(Phase phase, Bytes bytes, int step, int steps);
+
 // The work that `part` is one of `parts` equal parts of, cut along its rows (tokens), attention
 // along its sequences.
 Work joined(const Work& part, int parts);

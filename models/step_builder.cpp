@@ -13,6 +13,7 @@
 
 #include "models/emitter.h"
 #include "models/graph_rewriter.h"
+#include "models/offloaded_experts.h"
 #include "models/parameters.h"
 #include "models/step_parts.h"
 
@@ -286,8 +287,12 @@ OpGraph optimizer_graph(const BuildContext& c, const std::vector<StageSpan>& spa
   const StageParameters p = parameters_of(c.model, c.layout, spans);
   const Bytes g = c.runtime.grad_bytes;
   const bool shard = c.layout.zero > 0;
-  const std::int64_t own = p.dense() / (shard ? c.layout.dp_shards() : 1) +
-                           p.experts / (shard ? c.layout.expert_shards() : 1);
+  const bool offloaded = c.layout.offload == Offload::experts;
+  const bool left = gradients_leave(c.layout, c.work.global_batch);
+  const std::int64_t dense = p.dense() / (shard ? c.layout.dp_shards() : 1);
+  const std::int64_t experts = p.experts / (shard ? c.layout.expert_shards() : 1);
+  const std::int64_t own = dense + (offloaded ? 0 : experts);  // updated where they are
+  const std::int64_t squared = dense + (left ? 0 : experts);
   OpGraph graph;
   Emitter out(c, chunk, graph);
   std::vector<TensorId> gradients;
@@ -311,7 +316,8 @@ OpGraph optimizer_graph(const BuildContext& c, const std::vector<StageSpan>& spa
   const TensorId norm = out.tensor("gradient norm", 4, TensorScope::step);
   OpNode squares;
   squares.name = "gradient norm";
-  squares.work = streaming(OpKind::grad_norm, Phase::optimizer, c.work.precision, own, 1, own * g);
+  squares.work =
+      streaming(OpKind::grad_norm, Phase::optimizer, c.work.precision, squared, 1, squared * g);
   squares.reads = gradients;
   squares.writes = {norm};
   out.op(std::move(squares));
@@ -332,6 +338,7 @@ OpGraph optimizer_graph(const BuildContext& c, const std::vector<StageSpan>& spa
   if (const Bytes held = scratch_bytes(c.work.optimizer, keeping); held > 0)
     adam.writes.push_back(out.tensor("optimizer scratch", own * held));
   out.op(std::move(adam));
+  if (offloaded) update_offloaded(out, spans, chunk, norm);
   if (operand_bytes(c.products) < c.e) {
     // The products' weights for the next step, as they are and transposed.
     OpNode cast;
@@ -344,7 +351,7 @@ OpGraph optimizer_graph(const BuildContext& c, const std::vector<StageSpan>& spa
   }
   OpNode zero;
   zero.name = "zero gradients";
-  const Bytes held = (c.layout.zero > 1 ? own : p.total()) * g;
+  const Bytes held = (c.layout.zero > 1 ? own : p.total() - (left ? p.experts : 0)) * g;
   zero.work = streaming(OpKind::zero_fill, Phase::optimizer, c.work.precision, held, 1, held);
   zero.writes = gradients;
   out.op(std::move(zero));

@@ -211,6 +211,10 @@ class Writer {
             fmt::format("chunks={}: an expert layer's rows are exchanged and computed at once, "
                         "which takes longer than planned",
                         l_.chunks));
+    item_if(l_.pairwise > 1,
+            fmt::format("pairwise={}: an expert layer's rows are exchanged at once", l_.pairwise));
+    item_if(l_.offload != Offload::none,
+            fmt::format("offload={}: experts stay in device memory", name_of(l_.offload)));
     item_if(
         l_.schedule != PipelineOrder::one_forward_one_backward,
         fmt::format("schedule={}: passes run as 1F1B, interleaved where there are several chunks",

@@ -31,6 +31,8 @@ constexpr std::array<KindRow, kOpKinds> kKinds{{
     {"adam", OpClass::optimizer},
     {"grad_norm", OpClass::optimizer},
     {"zero_fill", OpClass::optimizer},
+    {"copy_to_device", OpClass::copy},
+    {"copy_to_host", OpClass::copy},
     {"all_reduce", OpClass::communication},
     {"all_gather", OpClass::communication},
     {"reduce_scatter", OpClass::communication},
@@ -39,7 +41,7 @@ constexpr std::array<KindRow, kOpKinds> kKinds{{
 }};
 
 constexpr std::array<std::string_view, kOpClasses> kClasses{
-    "matmul", "grouped_matmul", "attention", "memory", "optimizer", "communication"};
+    "matmul", "grouped_matmul", "attention", "memory", "optimizer", "copy", "communication"};
 constexpr std::array<std::string_view, 4> kPhases{"forward", "data_grad", "weight_grad",
                                                   "optimizer"};
 struct PrecisionRow {

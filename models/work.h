@@ -44,10 +44,12 @@ enum class OpKind : std::uint8_t {
   router,          // softmax or sigmoid scores and top-k over n experts for m tokens
   permute,         // gather m rows of width n into expert order
   unpermute,       // weighted sum of m rows of width n back into token order
-  cross_entropy,  // loss over m tokens and n (local) vocabulary entries, in fp32
-  adam,           // optimizer update of m parameters
-  grad_norm,      // sum of squares over m fp32 gradients (for clipping)
-  zero_fill,      // set m bytes to zero
+  cross_entropy,   // loss over m tokens and n (local) vocabulary entries, in fp32
+  adam,            // optimizer update of m parameters
+  grad_norm,       // sum of squares over m fp32 gradients (for clipping)
+  zero_fill,       // set m bytes to zero
+  copy_to_device,  // m bytes from pinned host memory, by a copy engine
+  copy_to_host,    // m bytes to it
   all_reduce,
   all_gather,
   reduce_scatter,
@@ -63,6 +65,7 @@ enum class OpClass : std::uint8_t {
   attention,
   memory,
   optimizer,
+  copy,  // between the device and its host
   communication
 };
 inline constexpr int kOpClasses = static_cast<int>(OpClass::communication) + 1;
@@ -83,6 +86,7 @@ enum class ExpertExchange : std::uint8_t {
   dispatch,  // by kernels of their own (DeepEP's), a row once to each rank that it has an expert on
              // and, over the NICs, once to each node
   combine,   // back the same way, summed in each rank and node that they pass
+  step,      // one step of a group-wise exchange (FasterMoE): the k-th of `groups`, see below
 };
 
 struct Work {
@@ -116,7 +120,10 @@ struct Work {
   // weight_grad: a tensor of its own, in the operands' precision; false: added to an fp32 sum.
   bool fresh = false;
   // all_to_all: m tokens of a rank, rows of width n, for each k experts out of `groups`, which lie
-  // on at most node_limit nodes (0: any number); `bytes`: that a rank receives of a dispatch.
+  // on at most node_limit nodes (0: any number); `bytes`: that a rank receives of a dispatch. A
+  // step: in step k of `groups` the ranks, cut into so many groups of neighbours, each send `bytes`
+  // in equal parts to the members of the k-th group behind their own (k = 0: their own) and receive
+  // as much from the k-th before it.
   ExpertExchange exchange = ExpertExchange::parts;
   std::int32_t node_limit = 0;
   // Kernels that move data: 0: the profile's kernel of this kind. Otherwise another one, which
@@ -128,5 +135,9 @@ struct Work {
 };
 
 bool is_masked_otherwise(const Work& attention);  // not causal over m tokens
+// An exchange of experts' rows by kernels of their own, not NCCL's.
+inline bool rows_by_kernels(const Work& w) {
+  return w.exchange == ExpertExchange::dispatch || w.exchange == ExpertExchange::combine;
+}
 
 }  // namespace steploom

@@ -33,7 +33,8 @@ OpTemplate op_template(const OpNode& node, const Runtime& runtime, const Cost& c
   op.role = communicates ? static_cast<std::uint16_t>(node.group) : kNoRole;
   op.kernel_class = static_cast<std::uint16_t>(kernel_class_of(node.work));
   op.sms_wanted = cost.sms;
-  op.sms_least = communicates ? cost.sms : std::uint16_t{1};
+  const bool engine = class_of(node.work.kind) == OpClass::copy;
+  op.sms_least = communicates ? cost.sms : engine ? std::uint16_t{0} : std::uint16_t{1};
   op.link_share = cost.link_share;
   // Streams of equal priority: what starts later gets SMs when what runs ends, not at its next
   // wave. Measured on H200s for cuBLAS's products and for memory-bound kernels

@@ -300,7 +300,8 @@ const BoundModel::Digest& BoundModel::digest(Part part, Kind kind, const Layout&
                        (part == Part::head && s_.model.mtp_modules > 0);
   const bool experts = part == Part::head ? s_.model.mtp_modules > 0 && s_.model.has_moe()
                                           : part != Part::embedding && kind.experts;
-  if (!experts || part == Part::attention) as.ep = as.etp = as.chunks = 1;
+  if (!experts || part == Part::attention) as.ep = as.etp = as.chunks = as.pairwise = 1;
+  as.offload = Offload::none;  // copies only add: offload_load()
   if (part == Part::embedding || part == Part::head) as.tp_overlap = false;
   if (part == Part::attention) key.kind.experts = false;
   if (part == Part::feed_forward) key.kind.local = false;
@@ -377,9 +378,11 @@ BoundModel::Digest BoundModel::layers(const Layout& l, int first, int count) {
 void BoundModel::optimizer(const Layout& l, Digest& sum) {
   const StageParameters p = parameters_of(s_.model, l, rank_spans(s_.model, l, 0));
   const bool shard = l.zero > 0;
-  const std::int64_t own =
-      p.dense() / (shard ? l.dp_shards() : 1) + p.experts / (shard ? l.expert_shards() : 1);
-  const std::int64_t held = l.zero > 1 ? own : p.total();
+  const std::int64_t experts =
+      l.offload == Offload::none ? p.experts / (shard ? l.expert_shards() : 1) : 0;
+  const std::int64_t own = p.dense() / (shard ? l.dp_shards() : 1) + experts;
+  const std::int64_t held =
+      l.zero > 1 ? own : p.total() - (l.offload == Offload::none ? 0 : p.experts);
   const Bytes g = s_.runtime.grad_bytes;
   const bool eager = s_.runtime.kernels == Kernels::torch_eager;
   const auto add = [&](OpKind kind, std::int64_t n, Bytes bytes) {
@@ -431,6 +434,20 @@ Picoseconds BoundModel::sharded_load(const Layout& l) {
   }
   return l.micro_batches(s_.work.global_batch) *
          std::max({gathers, dense_scatters, expert_scatters});
+}
+
+// The engine that brings experts in brings them at least once forward and once backward for every
+// micro-batch, one after the other.
+Picoseconds BoundModel::offload_load(const Layout& l) {
+  if (l.offload == Offload::none) return 0;
+  Picoseconds most = 0;
+  for (int rank = 0; rank < l.pp; ++rank) {
+    const StageParameters p = parameters_of(s_.model, l, rank_spans(s_.model, l, rank));
+    const Work in = communication(OpKind::copy_to_device, Phase::forward,
+                                  p.experts * bytes_of(s_.work.precision));
+    most = std::max(most, costs_.cost({in, GroupShape{}, 0}).time);
+  }
+  return 2 * l.micro_batches(s_.work.global_batch) * most;
 }
 
 BoundModel::Digest BoundModel::chunk(const Layout& l, const StageSpan& span_of) {
@@ -530,7 +547,7 @@ Bound BoundModel::bound(const Layout& l) {
     memory = std::max(
         memory, fixed_memory(s_, l, parameters_of(s_.model, l, spans), {}).fixed() + in_flight);
   }
-  return {std::max(longest, sharded_load(l) + last.backward.time[0]), memory};
+  return {std::max({longest, sharded_load(l) + last.backward.time[0], offload_load(l)}), memory};
 }
 
 }  // namespace steploom

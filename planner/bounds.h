@@ -130,6 +130,7 @@ class BoundModel {
   ClockedEnergy energy_of(const Block& block) const;
   Picoseconds least(Picoseconds before, const ClockedTime& time, const ClockedEnergy& energy) const;
   Picoseconds sharded_load(const Layout& layout);
+  Picoseconds offload_load(const Layout& layout);
 
   const Setting& s_;
   CostCache& costs_;

@@ -93,14 +93,15 @@ std::vector<std::string> warnings(double known_share, const PlanRow& row, int no
 }
 
 std::optional<std::string> overlap_warning(const Setting& s, const Layout& l) {
-  if (!l.tp_overlap && !l.weave && l.chunks == 1) return std::nullopt;
+  if (!l.tp_overlap && !l.weave && l.expert_parts() == 1) return std::nullopt;
   if (s.contention != nullptr && !slows_nothing(*s.contention)) return std::nullopt;
   return fmt::format(
       "kernels beside communication are taken to run at full speed: the profile holds no measured "
       "interference, and {} may save less than this",
-      l.tp_overlap ? "tp_overlap=1"
-      : l.weave    ? "weave=1"
-                   : fmt::format("chunks={}", l.chunks));
+      l.tp_overlap   ? "tp_overlap=1"
+      : l.weave      ? "weave=1"
+      : l.chunks > 1 ? fmt::format("chunks={}", l.chunks)
+                     : fmt::format("pairwise={}", l.pairwise));
 }
 
 }  // namespace steploom

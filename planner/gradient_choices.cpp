@@ -21,7 +21,7 @@ bool over_replicas(CommGroup g) {
 // What most layouts break first: asking every rule takes as long as a bound.
 bool may_weave(const Setting& s, Layout l) {
   if (s.runtime.weaves == Weaves::no || l.recompute == Recompute::full || l.zero > 1 ||
-      l.chunks > 1 || l.partition.cuts() || l.tp_overlap ||
+      l.expert_parts() > 1 || l.offload != Offload::none || l.partition.cuts() || l.tp_overlap ||
       l.micro_batches(s.work.global_batch) == 1)
     return false;
   if (s.contention == nullptr || slows_nothing(*s.contention)) return false;

@@ -250,7 +250,7 @@ class Lowering {
       for (std::size_t i = 0; i < block.ops.size(); ++i) {
         if (block.ops[i].role != role) continue;
         const OpKind kind = block.infos[i].work.kind;
-        if (block.infos[i].work.exchange != ExpertExchange::parts) continue;  // buffers of its own
+        if (rows_by_kernels(block.infos[i].work)) continue;  // buffers of its own
         // A ring over tp goes through buffers of its own (memory_parts.cpp), not through NCCL.
         if (kind == OpKind::send_recv && block.infos[i].group == CommGroup::tp) continue;
         const bool message = kind == OpKind::send_recv || kind == OpKind::all_to_all;

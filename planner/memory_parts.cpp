@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "models/offloaded_experts.h"
 #include "sim/expert_exchange.h"
 
 namespace steploom {
@@ -79,18 +80,21 @@ MemoryParts fixed_memory(const Setting& setting, const Layout& l, const StagePar
   const auto held = [&](std::int64_t count, int shards, Bytes each, int from) {
     return count * each / (l.zero >= from ? shards : 1);
   };
-  const auto all = [&](Bytes each, int from) {
+  // Experts that are in the host's memory are on the device while they are used: activations.
+  const bool offloaded = l.offload == Offload::experts;
+  const bool left = gradients_leave(l, w.global_batch);
+  const auto all = [&](Bytes each, int from, bool away) {
     return held(p.dense(), l.dp_shards(), each, from) +
-           held(p.experts, l.expert_shards(), each, from);
+           (away ? 0 : held(p.experts, l.expert_shards(), each, from));
   };
   const auto state = [&](std::int64_t count, int shards) {
     return held(count, shards, e + copies, 3) + held(count, shards, g, 2) +
            held(count, shards, kept, 1);
   };
   MemoryParts parts;
-  parts.parameters = all(e + copies, 3);
-  parts.gradients = all(g, 2);
-  parts.optimizer = all(kept, 1);
+  parts.parameters = all(e + copies, 3, offloaded);
+  parts.gradients = all(g, 2, left);
+  parts.optimizer = all(kept, 1, offloaded);
   const OverlapBuffers overlap = overlap_buffers(setting, l);
   parts.buffers = communicator_memory(setting, communicators) + overlap.registered +
                   exchange_buffers(setting, l);
@@ -98,6 +102,11 @@ MemoryParts fixed_memory(const Setting& setting, const Layout& l, const StagePar
   parts.sharded = state(p.sharded, l.dp_shards());
   parts.replicated = state(p.replicated, l.dp_shards());
   parts.experts = state(p.experts, l.expert_shards());
+  if (offloaded) {
+    const Bytes here = left ? 0 : held(p.experts, l.expert_shards(), g, 2);
+    parts.host = parts.experts - here;
+    parts.experts = here;
+  }
   return parts;
 }
 

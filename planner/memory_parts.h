@@ -19,6 +19,8 @@ struct MemoryParts {
   Bytes buffers = 0;      // communicators, and what Layout::tp_overlap and DeepEP register
   Bytes workspace = 0;    // libraries and allocator
 
+  Bytes host = 0;  // in the host's memory, no part of the total: Layout::offload
+
   // parameters + gradients + optimizer again, by bucket.
   Bytes sharded = 0;     // tensor-sharded
   Bytes replicated = 0;  // on every tensor-parallel rank

@@ -102,6 +102,8 @@ void fields_of_cluster(S& c, F&& f) {
   f("nvlink_latency_ps", c.nvlink.latency);
   f("nic_bandwidth", c.nic.bandwidth);
   f("nic_latency_ps", c.nic.latency);
+  f.or_else("host_bandwidth", c.host.bandwidth, 0);
+  f.or_else("host_latency_ps", c.host.latency, 0);
   f("nodes_per_leaf", c.nodes_per_leaf);
   f("oversubscription", c.oversubscription);
   f("fabric", c.fabric);

@@ -108,7 +108,7 @@ Picoseconds RoutedLoads::exchange(std::uint32_t id, Load& load) {
   const Shape& shape = shapes_[id];
   CostQuery q = shape.balanced;
   // By kernels of their own: experts are even, and what a node limit sends is in the work.
-  if (q.work.exchange != ExpertExchange::parts) return s_.costs.cost(q).time;
+  if (rows_by_kernels(q.work)) return s_.costs.cost(q).time;
   const std::int64_t rows = tokens_ * s_.model.moe->top_k;  // that the balanced one sends
   const Bytes row = q.work.bytes * q.parts / rows;
   const bool one_node = q.group.nodes == 1;

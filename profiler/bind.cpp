@@ -60,6 +60,12 @@ void require_executable(const BindInput& in) {
   if (in.layout.weave)
     cannot("layout " + to_text(in.layout), "passes one after another: woven ones need buffers",
            "weave=1");
+  if (in.layout.pairwise > 1)
+    cannot("layout " + to_text(in.layout), "exchanges whole or in chunks, not between pairs",
+           "pairwise=" + std::to_string(in.layout.pairwise));
+  if (in.layout.offload != Offload::none)
+    cannot("layout " + to_text(in.layout), "all that a rank has in device memory",
+           "offload=" + std::string(name_of(in.layout.offload)));
   if (in.layout.vpp > 1 && in.layout.vpp_group > in.layout.pp)
     cannot("layout " + to_text(in.layout),
            "as many micro-batches in turn as stages: larger groups need buffers for their messages",

@@ -24,6 +24,7 @@ std::size_t class_index(OpKind kind) {
       return 2;
     case OpClass::memory:
     case OpClass::optimizer:
+    case OpClass::copy:
       return 3;
     case OpClass::communication:
       break;

@@ -104,9 +104,9 @@ void check_domains(const Json& domain, const Cluster& c) {
 Cluster read_cluster(const Json& json) {
   const Json version = json.at("steploom_cluster");
   if (version.integer() != kVersion) version.refuse("version " + std::to_string(kVersion));
-  allow_only<14>(json, {"steploom_cluster", "name", "sources", "device", "nodes", "groups",
+  allow_only<15>(json, {"steploom_cluster", "name", "sources", "device", "nodes", "groups",
                         "devices_per_node", "nics_per_node", "nodes_per_domain", "nvlink", "nic",
-                        "nodes_per_leaf", "oversubscription", "fabric"});
+                        "host", "nodes_per_leaf", "oversubscription", "fabric"});
   Cluster c;
   c.name = json.at("name").text();
   if (const auto sources = json.find("sources")) {  // for people: where the numbers come from
@@ -134,6 +134,7 @@ Cluster read_cluster(const Json& json) {
   }
   c.nvlink = read_link(json.at("nvlink"));
   c.nic = read_link(json.at("nic"));
+  if (const auto host = json.find("host")) c.host = read_link(*host);
   c.nodes_per_leaf = json.at("nodes_per_leaf").small_integer(1, kMostNodes);
   c.oversubscription = json.at("oversubscription").number(1, 1000);
   if (const auto fabric = json.find("fabric")) {

@@ -57,6 +57,9 @@ struct Cluster {
   int nodes_per_domain = 1;     // nodes on one NVSwitch: 18 of a GB200 NVL72
   LinkType nvlink;              // a device into its domain's NVSwitch
   LinkType nic;                 // a NIC into its leaf switch, the network's latency included
+  // A device and its host's memory, what a copy reaches one way while all devices copy; 0: nobody
+  // said.
+  LinkType host{};
   int nodes_per_leaf = 32;      // rail-optimised: NIC i of this many nodes share leaf switch i
   double oversubscription = 1;  // leaf downlinks over uplinks; 1: non-blocking fat tree
   std::string fabric{kDefaultFabric};  // between GPUs of a node, by its name in the profile

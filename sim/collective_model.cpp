@@ -187,19 +187,49 @@ double CollectiveModel::beyond_measured(OpKind collective, int measured, int ran
 CollectiveTime CollectiveModel::all_to_all(double inside, double outside,
                                            const GroupShape& group) const {
   const int r = group.ranks_per_node, n = group.ranks;
-  const double line = egress(group);
   const double mine = inside * (r - 1) / n;         // over NVLink, a rank
   const double others = outside * r * (n - r) / n;  // over the NICs, a node
+  return messages(mine, r, {others, egress(group)}, n - r);
+}
+
+CollectiveTime CollectiveModel::messages(double mine, int r, Sent out, int peers) const {
   const double v = bus_bandwidth_.at(OpKind::all_to_all)[static_cast<std::size_t>(r)];
-  const double busy = std::max(r > 1 ? mine / v : 0, others / (line * kNicEfficiency));
+  const double busy = std::max(r > 1 ? mine / v : 0, out.bytes / (out.line * kNicEfficiency));
   CollectiveTime best;
   for (const Protocol& p : kProtocols) {
     const double net = std::max((p.ring_net - kWireNetUs) * 1e-6 + nic_latency_, 0.0);
-    const double seconds = p.ring_base * 1e-6 + net + kPeerLatency * (n - r) + busy / p.bandwidth;
+    const double seconds = p.ring_base * 1e-6 + net + kPeerLatency * peers + busy / p.bandwidth;
     if (best.seconds == 0 || seconds < best.seconds)
-      best = {seconds, others / line, 0, Provenance::modelled};
+      best = {seconds, out.bytes / out.line, 0, Provenance::modelled};
   }
   return best;
+}
+
+CollectiveTime CollectiveModel::time(const GroupStep& step, const GroupShape& group) const {
+  if (group.ranks == 1 || step.bytes <= 0) return {};
+  const StepMessages sent = messages_of(step, group);
+  const auto message = static_cast<double>(step.bytes) * step.steps / group.ranks;
+  if (sent.outside > 0) {
+    const Sent node{sent.leaving * message, egress(group)};
+    const Sent rank{sent.outside * message, egress({group.ranks, group.nodes, 1})};
+    const bool by_rank = rank.bytes * node.line > node.bytes * rank.line;
+    return messages(sent.inside * message, group.ranks_per_node, by_rank ? rank : node,
+                    sent.outside);
+  }
+  if (sent.inside == 0) return {};
+  const int ranks = sent.inside + 1;
+  const auto bytes = static_cast<Bytes>(message * ranks + 0.5);
+  CollectiveTime time = this->time(OpKind::all_to_all, bytes, {ranks, 1, ranks});
+  if (group.nodes > 1) return time;
+  const CollectiveTime whole = this->time(OpKind::all_to_all, step.bytes * step.steps, group);
+  const double share = static_cast<double>(sent.inside) / (group.ranks - 1);
+  if (whole.seconds * share > time.seconds) {
+    time = whole;
+    time.seconds *= share;
+    time.link_seconds *= share;
+  }
+  time.provenance = std::max(time.provenance, Provenance::fitted);
+  return time;
 }
 
 CollectiveTime CollectiveModel::between_nodes(OpKind collective, double bytes,

@@ -38,6 +38,13 @@
 // Each is the least over NCCL's protocols (LL, LL128, Simple), whose latencies and bandwidths are
 // those of NCCL's own tuning model; all-reduce takes the faster of ring and tree.
 //
+// A step of a group-wise exchange (group_step.h) sends p messages from a rank inside the node: as
+// an all-to-all of p + 1 ranks that has such parts, and never faster than p of its n − 1 messages
+// are in the all-to-all of the whole group, where that is on one node. Messages that leave: as a
+// pairwise all-to-all's, over the NICs of the node at E or, if a rank sends more than its share of
+// them, over what it has alone; NVLink at V beside. It is over for all when it is over for the
+// busiest rank.
+//
 // Rows that go to experts by kernels of their own (expert_exchange.h) take the longest of the SMs'
 // time, of what NVLink carries at V and of what the node's NICs carry at E; their latency is that
 // of NCCL's Simple, as are the rates of large sizes, and one message for every other node.
@@ -51,6 +58,7 @@
 #include "sim/cluster.h"
 #include "sim/cost.h"
 #include "sim/expert_exchange.h"
+#include "sim/group_step.h"
 #include "sim/profile.h"
 
 namespace steploom {
@@ -91,6 +99,10 @@ class CollectiveModel {
   CollectiveTime time(OpKind collective, Bytes bytes, const GroupShape& group, int ctas = 0,
                       Bytes inside = 0) const;
 
+  // Likewise, of a step of a group-wise exchange at the fastest setting; zero where a rank sends to
+  // itself alone.
+  CollectiveTime time(const GroupStep& step, const GroupShape& group) const;
+
   // Likewise, of an exchange of rows by so many SMs, an even number.
   CollectiveTime time(const RowsExchanged& rows, const GroupShape& group, int sms) const;
 
@@ -112,6 +124,13 @@ class CollectiveModel {
   CollectiveTime between_nodes(OpKind collective, double bytes, const GroupShape& group,
                                double inside) const;
   CollectiveTime all_to_all(double inside, double outside, const GroupShape& group) const;
+  // What goes out over NICs of such a line rate together.
+  struct Sent {
+    double bytes, line;
+  };
+  // `mine` bytes over a rank's NVLink, of a group with r ranks a node, beside messages to so many
+  // ranks of other nodes.
+  CollectiveTime messages(double mine, int r, Sent out, int peers) const;
 
   std::vector<CollectiveCurve> curves_;
   const ProfiledFabric* fabric_;  // or nullptr

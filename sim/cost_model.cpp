@@ -90,7 +90,8 @@ CostModel::CostModel(const Profile& profile, const Cluster& cluster, const Calib
       calibration_(calibration),
       points_(profile.points.kernels),
       collectives_(profile, cluster),
-      peak_of_(cluster.device.peak_of) {
+      peak_of_(cluster.device.peak_of),
+      host_(cluster.host) {
   need_one_type(cluster);
   if (profile.device.name == cluster.device.name) return;
   throw Error({"profile " + profile.name, "/device/name",
@@ -166,16 +167,38 @@ Cost CostModel::moving(const Work& w) const {
   return cost;
 }
 
+// By an engine, which holds no SM.
+Cost CostModel::copy(const Work& w) const {
+  if (w.bytes <= 0) return {};
+  if (host_.bandwidth <= 0)
+    throw Error({"cost model", std::string(name_of(w.kind)),
+                 "a cluster with /host, the link of a "
+                 "device to its host's memory",
+                 "none", ""});
+  Cost cost;
+  cost.time = to_picoseconds(static_cast<double>(w.bytes) / host_.bandwidth) + host_.latency;
+  return cost;
+}
+
 Cost CostModel::collective(const CostQuery& query) const {
   const Work& w = query.work;
   const GroupShape& group = query.group;
   Cost cost;
   if (group.ranks <= 1 || w.bytes <= 0) return cost;
   const CollectiveTime time =
-      w.exchange == ExpertExchange::parts
-          ? collectives_.time(w.kind, w.bytes, group, query.ctas, query.inside)
-          : collectives_.time(rows_exchanged(w, group), group,
-                              query.ctas > 0 ? query.ctas : kExchangeSms);
+      w.exchange == ExpertExchange::step
+          ? collectives_.time(GroupStep{static_cast<int>(w.k), static_cast<int>(w.groups), w.bytes},
+                              group)
+      : rows_by_kernels(w) ? collectives_.time(rows_exchanged(w, group), group,
+                                               query.ctas > 0 ? query.ctas : kExchangeSms)
+                           : collectives_.time(w.kind, w.bytes, group, query.ctas, query.inside);
+  if (time.seconds == 0) {  // a rank's own rows, copied on the device
+    Work own = w;
+    own.bytes *= 2;
+    cost = moving(own);
+    cost.sms = ctas_of(w.kind, w.bytes, group);
+    return cost;
+  }
   cost.time = to_picoseconds(time.seconds);
   cost.provenance = time.provenance;
   cost.sms =
@@ -196,6 +219,8 @@ Cost CostModel::uncorrected(const CostQuery& query) const {
     case OpClass::memory:
     case OpClass::optimizer:
       return moving(work);
+    case OpClass::copy:
+      return copy(work);
     case OpClass::communication:
       return collective(query);
   }
@@ -279,7 +304,7 @@ void CostModel::add_clock(const Work& work, Cost& cost) const {
   const OpClass group = class_of(work.kind);
   const double seconds = static_cast<double>(cost.time) * 1e-12;
   double joules = static_cast<double>(work.bytes) * 1e-9;
-  if (group == OpClass::memory) {
+  if (group == OpClass::memory || group == OpClass::copy) {
     joules *= clock.memory_nanojoules;
   } else if (group == OpClass::optimizer) {
     joules *= clock.optimizer_nanojoules;

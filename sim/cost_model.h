@@ -81,6 +81,7 @@ class CostModel {
   double at_least_dense(const ProductShape& shape, bool weight_grad) const;  // seconds
   Cost attention(const Work& work) const;
   Cost moving(const Work& work) const;
+  Cost copy(const Work& work) const;
   Cost collective(const CostQuery& query) const;
   void add_clock(const Work& work, Cost& cost) const;
 
@@ -89,6 +90,7 @@ class CostModel {
   PointIndex points_;
   CollectiveModel collectives_;
   std::array<double, kPrecisions> peak_of_;  // the cluster's device's
+  LinkType host_;                            // likewise
 };
 
 }  // namespace steploom

@@ -30,10 +30,11 @@ KernelClass kernel_class_of(const Work& w) {
       return KernelClass::memory;
     case OpClass::optimizer:
       return KernelClass::optimizer;
+    case OpClass::copy:
     case OpClass::communication:
       break;
   }
-  // Collectives have their kinds' names.
+  // Copies and collectives have their kinds' names.
   return *kernel_class_named(name_of(w.kind));
 }
 

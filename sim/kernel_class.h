@@ -3,7 +3,7 @@
 // Products fall into two classes, because a short product suffers more beside a collective than a
 // long one; attention into two, because its backward pass is other kernels; every kind of
 // collective is a class of its own, and every direction of a copy. No operator of a model is a copy
-// yet.
+// on the device.
 #pragma once
 
 #include <cstdint>

@@ -159,25 +159,41 @@ Table memory_table(const Lowered& lowered, const std::vector<Bytes>& peaks) {
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(),
                    [&](std::size_t a, std::size_t b) { return peaks[a] > peaks[b]; });
-  Table t({{"rank", CellKind::integer},
-           {"stage", CellKind::integer},
-           {"ranks alike", CellKind::integer, 0, "", "ranks"},
-           {"peak", CellKind::bytes},
-           {"parameters", CellKind::bytes},
-           {"gradients", CellKind::bytes},
-           {"optimizer", CellKind::bytes},
-           {"activations", CellKind::bytes},
-           {"buffers", CellKind::bytes},
-           {"workspace", CellKind::bytes},
-           {"of state: sharded", CellKind::bytes, 0, "", "tensor_sharded_bytes"},
-           {"replicated", CellKind::bytes},
-           {"experts", CellKind::bytes}});
+  std::vector<Column> columns{{"rank", CellKind::integer},
+                              {"stage", CellKind::integer},
+                              {"ranks alike", CellKind::integer, 0, "", "ranks"},
+                              {"peak", CellKind::bytes},
+                              {"parameters", CellKind::bytes},
+                              {"gradients", CellKind::bytes},
+                              {"optimizer", CellKind::bytes},
+                              {"activations", CellKind::bytes},
+                              {"buffers", CellKind::bytes},
+                              {"workspace", CellKind::bytes},
+                              {"of state: sharded", CellKind::bytes, 0, "", "tensor_sharded_bytes"},
+                              {"replicated", CellKind::bytes},
+                              {"experts", CellKind::bytes}};
+  const bool away = std::any_of(lowered.memory.begin(), lowered.memory.end(),
+                                [](const MemoryParts& m) { return m.host > 0; });
+  if (away) columns.push_back({"in host memory", CellKind::bytes});
+  Table t(std::move(columns));
   for (const std::size_t d : order) {
     const MemoryParts& m = lowered.memory[d];
     const Device& device = lowered.program.devices[d];
-    t.add({std::int64_t{lowered.first_rank[d]}, std::int64_t{device.stage},
-           std::int64_t{device.multiplicity}, peaks[d], m.parameters, m.gradients, m.optimizer,
-           peaks[d] - m.fixed(), m.buffers, m.workspace, m.sharded, m.replicated, m.experts});
+    std::vector<Cell> row{std::int64_t{lowered.first_rank[d]},
+                          std::int64_t{device.stage},
+                          std::int64_t{device.multiplicity},
+                          peaks[d],
+                          m.parameters,
+                          m.gradients,
+                          m.optimizer,
+                          peaks[d] - m.fixed(),
+                          m.buffers,
+                          m.workspace,
+                          m.sharded,
+                          m.replicated,
+                          m.experts};
+    if (away) row.push_back(m.host);
+    t.add(std::move(row));
   }
   return t;
 }

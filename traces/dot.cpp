@@ -31,7 +31,7 @@ using Graph = boost::subgraph<boost::adjacency_list<
 
 // By OpClass; light, so that black text can be read on them.
 constexpr std::array<const char*, kOpClasses> kColours{"#c6dbef", "#9ecae1", "#fdd0a2",
-                                                       "#e5e5e5", "#dadaeb", "#c7e9c0"};
+                                                       "#e5e5e5", "#dadaeb", "#fee391", "#c7e9c0"};
 
 // Indices into Program::blocks, in the order of their first slot on the device.
 std::vector<std::uint32_t> blocks_of(const Program& p, std::uint32_t device) {

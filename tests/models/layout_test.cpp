@@ -50,7 +50,7 @@ TEST(Layout, RefusesUnknownKeys) {
   EXPECT_EQ(parse_refusal("zp=2").hint,
             "known: tp, pp, ep, etp, mbs, sp, zero, recompute, chunks, vpp, vpp_group, stages, cp, "
             "cp_comm, reshard, replicate, schedule, partition, dw, bucket, grad_micro, a2a_first, "
-            "tp_overlap, dispatcher, weave, ctas");
+            "tp_overlap, dispatcher, weave, pairwise, offload, ctas");
   EXPECT_EQ(parse_refusal("dp=2").hint, "dp follows from the devices, tp, cp and pp");
   EXPECT_EQ(parse_refusal("=2").expected, "a known key");
 }
@@ -62,6 +62,17 @@ TEST(Layout, Schedules) {
   EXPECT_EQ(short_name(l), "tp1 pp4 zero1 zb-h1");
   EXPECT_EQ(to_text(parse_layout("schedule=1f1b", 1, false)), to_text(Layout{}));
   EXPECT_EQ(parse_refusal("schedule=zb-h3").hint, "did you mean 'zb-h1'?");
+}
+
+TEST(Layout, StepsOfExchangesAndExpertsOnTheHost) {
+  const Layout l = parse_layout("ep=8,offload=experts,pairwise=4", 8, true);
+  EXPECT_EQ(l.pairwise, 4);
+  EXPECT_EQ(l.expert_parts(), 4);
+  EXPECT_EQ(l.offload, Offload::experts);
+  EXPECT_THAT(to_text(l), testing::EndsWith("recompute=none,pairwise=4,offload=experts"));
+  EXPECT_EQ(parse_layout(to_text(l), 8, true), l);
+  EXPECT_EQ(short_name(l), "tp1 pp1 ep8 dp8 zero1 pairwise4 offloaded experts");
+  EXPECT_EQ(parse_refusal("offload=expert").hint, "did you mean 'experts'?");
 }
 
 TEST(Layout, ContextParallelism) {

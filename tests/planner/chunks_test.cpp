@@ -10,85 +10,19 @@
 #include "planner/search.h"
 #include "planner/space.h"
 #include "sim/engine.h"
-#include "tests/planner/planning.h"
+#include "tests/planner/parted_layer.h"
 
 namespace steploom {
 namespace {
 
-constexpr Picoseconds kUs = 1'000'000;
-
-struct Span {
-  Picoseconds start = 0, end = 0;
-  bool operator==(const Span&) const = default;
-};
-void PrintTo(const Span& s, std::ostream* out) {
-  *out << s.start << " to " << s.end;
+PartedLayer chunked(int chunks, std::int64_t shared = 0) {
+  return PartedLayer("chunks", chunks, shared);
 }
-
-// A step of one layer whose expert part alone takes time: an all-to-all of all rows 8 us, each of
-// the two products 6 us forward and for the data gradients, 4 us for the weight gradients.
-class ChunkedLayer {
- public:
-  explicit ChunkedLayer(int chunks, std::int64_t shared = 0)
-      : world_(one_layer(shared), 1, 1024, 8, "steploom") {
-    Lowered lowered =
-        lower(world_.setting, world_.layout("ep=8,zero=0,chunks=" + std::to_string(chunks)),
-              world_.cache);
-    Program& p = lowered.program;
-    for (BlockTemplate& b : p.blocks)
-      for (std::size_t i = 0; i < b.ops.size(); ++i) {
-        b.ops[i].launch = 0;
-        b.ops[i].stream_gap = b.ops[i].event_latency = 0;
-        const OpInfo& info = b.infos[i];
-        const bool experts = info.name == "experts up" || info.name == "experts down";
-        const bool shares = info.name == "shared expert up" && info.work.phase == Phase::forward;
-        b.ops[i].duration = info.work.kind == OpKind::all_to_all               ? 8 * kUs / chunks
-                            : experts && info.work.phase == Phase::weight_grad ? 4 * kUs / chunks
-                            : experts                                          ? 6 * kUs / chunks
-                            : shares                                           ? 3 * kUs
-                                                                               : 0;
-      }
-    const Replay r = replay(p);
-    step_ = r.makespan;
-    std::map<std::string, int> seen;
-    for (std::uint32_t s = 0; s < p.devices[0].slot_count; ++s) {
-      const BlockTemplate& b = p.blocks[p.slots[s].block];
-      for (std::size_t i = 0; i < b.ops.size(); ++i) {
-        const std::uint32_t id = p.slots[s].first_op + static_cast<std::uint32_t>(i);
-        const std::string name =
-            b.infos[i].name + " " + std::string(name_of(b.infos[i].work.phase));
-        spans_[name + " " + std::to_string(seen[name]++)] = {r.start[id], r.end[id]};
-      }
-    }
-    forward_ = spans_.at("combine forward " + std::to_string(chunks - 1)).end;
-  }
-
-  // Of the n-th such operator, from the start of its pass, in us.
-  Span at(const std::string& name, bool backward = false) const {
-    const Span s = spans_.at(name);
-    const Picoseconds zero = backward ? forward_ : 0;
-    return {(s.start - zero) / kUs, (s.end - zero) / kUs};
-  }
-  Picoseconds forward() const { return forward_ / kUs; }
-  Picoseconds backward() const { return (step_ - forward_) / kUs; }
-
- private:
-  static ModelSpec one_layer(std::int64_t shared) {
-    ModelSpec m = small_moe(1);
-    m.layer_is_moe[0] = true;
-    m.moe->shared_width = shared;
-    return m;
-  }
-
-  World world_;
-  std::map<std::string, Span> spans_;
-  Picoseconds forward_ = 0, step_ = 0;
-};
 
 // One behind the other: 8 + 12 + 8 forward. Backward the up weight gradient alone is beside the
 // last all-to-all: 8 + 6 + 4 + 6 + max(4, 8).
 TEST(Chunks, WholeAnExpertPartOverlapsNothing) {
-  const ChunkedLayer one(1);
+  const PartedLayer one = chunked(1);
   EXPECT_EQ(one.forward(), 28);
   EXPECT_EQ(one.backward(), 32);
 }
@@ -96,7 +30,7 @@ TEST(Chunks, WholeAnExpertPartOverlapsNothing) {
 // Two chunks of 4, 3 + 3 and 4 us. Forward: the second dispatch and the first combine lie under
 // products. Backward: both weight gradients, 8 us, begin under the last all-to-all, at 16.
 TEST(Chunks, TimelineByHand) {
-  const ChunkedLayer two(2);
+  const PartedLayer two = chunked(2);
   EXPECT_EQ(two.at("dispatch forward 0"), (Span{0, 4}));
   EXPECT_EQ(two.at("dispatch forward 1"), (Span{4, 8}));
   EXPECT_EQ(two.at("experts up forward 0"), (Span{4, 7}));
@@ -119,15 +53,15 @@ TEST(Chunks, TimelineByHand) {
 // n chunks of 8/n, 12/n and 8/n: the products, and one chunk's exchanges before and after.
 TEST(Chunks, TheExposedPartIsOneChunk) {
   for (const int n : {2, 4}) {
-    EXPECT_EQ(ChunkedLayer(n).forward(), 8 / n + 12 + 8 / n);
-    EXPECT_EQ(ChunkedLayer(n).backward(), 8 / n + 12 + std::max(8 / n, 8));
+    EXPECT_EQ(chunked(n).forward(), 8 / n + 12 + 8 / n);
+    EXPECT_EQ(chunked(n).backward(), 8 / n + 12 + std::max(8 / n, 8));
   }
 }
 
 // A shared expert of 3 us comes before the router; in chunks beside the first dispatch.
 TEST(Chunks, ASharedExpertIsBesideTheFirstDispatch) {
-  EXPECT_EQ(ChunkedLayer(1, 2048).at("dispatch forward 0"), (Span{3, 11}));
-  const ChunkedLayer two(2, 2048);
+  EXPECT_EQ(chunked(1, 2048).at("dispatch forward 0"), (Span{3, 11}));
+  const PartedLayer two = chunked(2, 2048);
   EXPECT_EQ(two.at("dispatch forward 0"), (Span{0, 4}));
   EXPECT_EQ(two.at("shared expert up forward 0"), (Span{0, 3}));
   EXPECT_EQ(two.forward(), 20);

@@ -50,6 +50,8 @@ TEST(Cluster, BuiltInsHaveTheDataSheetsNumbers) {
   EXPECT_EQ(h100.nic.bandwidth, 50e9);
   EXPECT_LT(h100.device.memory, Bytes{85} * 1000 * 1000 * 1000);
   const Cluster h200 = load_cluster("h200-sxm-141gb", 1);
+  // 64 MiB in 1226.5 us and 1228.2 us (profiler/data/h200-sxm-141gb/copies.jsonl), the slower.
+  EXPECT_NEAR(h200.host.bandwidth, 67108864 / 1228.15e-6, 0.1e9);
   EXPECT_EQ(h200.device.memory, 150109880320);
   EXPECT_EQ(h200.device.memory_bandwidth, 4.8e12);
 }

@@ -13,15 +13,17 @@ TEST(KernelClass, NamesAreReadBack) {
   EXPECT_FALSE(kernel_class_named("communication").has_value());
 }
 
-// Every kind has a class: collectives their own, kernels that of their OpClass, and products two.
+// Every kind has a class: collectives and copies their own, kernels that of their OpClass, and
+// products two.
 TEST(KernelClass, OfEveryWork) {
   for (int k = 0; k < kOpKinds; ++k) {
     Work w;
     w.kind = static_cast<OpKind>(k);
     w.m = w.n = w.k = 8192;
     EXPECT_EQ(is_collective(kernel_class_of(w)), is_communication(w.kind));
-    EXPECT_EQ(name_of(kernel_class_of(w)),
-              is_communication(w.kind) ? name_of(w.kind) : name_of(class_of(w.kind)));
+    const bool own = is_communication(w.kind) || class_of(w.kind) == OpClass::copy;
+    EXPECT_EQ(is_copy(kernel_class_of(w)), class_of(w.kind) == OpClass::copy);
+    EXPECT_EQ(name_of(kernel_class_of(w)), own ? name_of(w.kind) : name_of(class_of(w.kind)));
   }
   Work backward;
   backward.kind = OpKind::attention;
