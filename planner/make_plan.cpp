@@ -46,6 +46,8 @@ Error no_layout(const Setting& s, const SearchResult& r) {
         "nearest is {} with at least {:.1f} GiB of {:.1f} GiB; use more nodes or a smaller model",
         to_text(r.smallest->first), static_cast<double>(r.smallest->second) / kGiB,
         static_cast<double>(s.cluster.device.memory) / kGiB);
+    if (s.runtime.offloads_experts && s.model.has_moe())
+      where.hint += ", or `simulate --layout` with offload=experts, which is not searched";
   }
   return Error(where, ExitStatus::negative);
 }

@@ -172,8 +172,7 @@ Cost CostModel::copy(const Work& w) const {
   if (w.bytes <= 0) return {};
   if (host_.bandwidth <= 0)
     throw Error({"cost model", std::string(name_of(w.kind)),
-                 "a cluster with /host, the link of a "
-                 "device to its host's memory",
+                 "a cluster whose file has /host, the link of a device to its host's memory",
                  "none", ""});
   Cost cost;
   cost.time = to_picoseconds(static_cast<double>(w.bytes) / host_.bandwidth) + host_.latency;
