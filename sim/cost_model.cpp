@@ -91,7 +91,7 @@ CostModel::CostModel(const Profile& profile, const Cluster& cluster, const Calib
       points_(profile.points.kernels),
       collectives_(profile, cluster),
       peak_of_(cluster.device.peak_of) {
-  need_one_type(cluster);
+  need_one_type(cluster, "a cost model");
   if (profile.device.name == cluster.device.name) return;
   throw Error({"profile " + profile.name, "/device/name",
                "a profile of '" + cluster.device.name + "', the cluster's device",
