@@ -146,27 +146,37 @@ namespace {
 // Loads of stages that hold layers [from, to).
 class Loads {
  public:
-  Loads(const std::vector<double>& cost, double embedding, double head, std::size_t stages)
-      : sums_(cost.size() + 1, 0), embedding_(embedding), head_(head), stages_(stages) {
+  Loads(const std::vector<double>& cost, double embedding, double head, std::size_t stages,
+        const std::vector<double>& speed = {})
+      : sums_(cost.size() + 1, 0),
+        embedding_(embedding),
+        head_(head),
+        stages_(stages),
+        speed_(speed.empty() ? std::vector<double>(stages, 1.0) : speed) {
     std::partial_sum(cost.begin(), cost.end(), sums_.begin() + 1);
   }
   double operator()(std::size_t stage, std::size_t from, std::size_t to) const {
-    return sums_[to] - sums_[from] + (stage == 0 ? embedding_ : 0) +
-           (stage + 1 == stages_ ? head_ : 0);
+    return (sums_[to] - sums_[from] + (stage == 0 ? embedding_ : 0) +
+            (stage + 1 == stages_ ? head_ : 0)) /
+           speed_[stage];
+  }
+  double speed_from(std::size_t stage) const {
+    return std::accumulate(speed_.begin() + static_cast<std::ptrdiff_t>(stage), speed_.end(), 0.0);
   }
 
  private:
   std::vector<double> sums_;
   double embedding_, head_;
   std::size_t stages_;
+  std::vector<double> speed_;
 };
 
 }  // namespace
 
 std::vector<int> balanced_stages(const std::vector<double>& cost, double embedding, double head,
-                                 int stages) {
+                                 int stages, const std::vector<double>& speed) {
   const std::size_t n = cost.size(), p = static_cast<std::size_t>(stages);
-  const Loads load(cost, embedding, head, p);
+  const Loads load(cost, embedding, head, p, speed);
   // least[s][i]: the largest of the stages from s on, which share the layers from i on.
   constexpr double kNever = std::numeric_limits<double>::infinity();
   std::vector<std::vector<double>> least(p + 1, std::vector<double>(n + 1, kNever));
@@ -184,7 +194,7 @@ std::vector<int> balanced_stages(const std::vector<double>& cost, double embeddi
   for (std::size_t s = 0; s < p; ++s) {
     double left = 0;
     for (std::size_t i = at; i < n; ++i) left += cost[i];
-    const double share = (left + (s == 0 ? embedding : 0) + head) / static_cast<double>(p - s);
+    const double share = (left + (s == 0 ? embedding : 0) + head) / load.speed_from(s);
     std::size_t end = at + 1;
     while (end + (p - s - 1) < n &&
            (least[s + 1][end] > most || (s + 1 < p && load(s, at, end + 1) <= share)))

@@ -37,9 +37,10 @@ std::vector<int> stages_between(int layers, int stages, int first, int last);
 // The split whose largest stage costs least. `cost` of each layer in any unit, those of the
 // embedding and of the head on top of the first and of the last stage. No stage is left without a
 // layer. Among such splits, stages from the first on take no more than an even share of what is
-// left: early stages hold the most micro-batches. Needs stages <= layers.
+// left: early stages hold the most micro-batches. `speed`: of each stage, by which what it holds is
+// divided; empty: all alike. Needs stages <= layers.
 std::vector<int> balanced_stages(const std::vector<double>& cost, double embedding, double head,
-                                 int stages);
+                                 int stages, const std::vector<double>& speed = {});
 
 // Cost of the largest stage of a split.
 double largest_stage(const std::vector<int>& split, const std::vector<double>& cost,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 #include <vector>
 
 #include "models/chunk_builder.h"
@@ -59,6 +60,20 @@ void BoundModel::Digest::add(const Digest& other, std::int64_t times) {
 
 BoundModel::BoundModel(const Setting& setting, CostCache& costs)
     : s_(setting), costs_(costs), law_(setting.costs.clock_law()) {
+  if (!setting.sides.empty()) {
+    int device = 0;
+    for (const NodeGroup& group : setting.cluster.groups) {
+      boundaries_.push_back(device);
+      device += group.nodes * setting.cluster.devices_per_node;
+    }
+    for (std::size_t t = 0; t < setting.types(); ++t) {
+      const Setting own = setting.of_type(t);
+      of_type_.push_back(std::make_unique<BoundModel>(own, costs.of(own.costs)));
+      types_.push_back(of_type_.back().get());
+    }
+    for (BoundModel* own : types_) own->types_ = types_, own->boundaries_ = boundaries_;
+    return;
+  }
   if (!law_.known()) return;
   slow_mhz_ = setting.costs.least_measured_mhz();
   power_.assign(static_cast<std::size_t>(law_.most_mhz) + 1, 0);
@@ -208,6 +223,15 @@ Picoseconds BoundModel::least(Picoseconds before, const ClockedTime& path,
   return static_cast<Picoseconds>(high > law_.most_mhz ? at_low : std::min(at_low, within(high)));
 }
 
+// On the path of a rank whose experts' group has several types lie the experts of any of them.
+void BoundModel::bound_routed(Block& block, const Layout& l, const GroupShapes& shapes) {
+  least_routed(block, s_, l, shapes, costs_);
+  const bool alike = std::all_of(boundaries_.begin(), boundaries_.end(),
+                                 [&](int device) { return device % (l.etp * l.ep) == 0; });
+  if (alike) return;
+  for (const BoundModel* other : types_) least_routed(block, other->s_, l, shapes, other->costs_);
+}
+
 BoundModel::Digest BoundModel::measure(Part part, Kind kind, const Layout& l) {
   const auto built = [&] {
     if (part == Part::embedding)
@@ -246,7 +270,7 @@ BoundModel::Digest BoundModel::measure(Part part, Kind kind, const Layout& l) {
   if (s_.work.routing.uneven()) {
     for (Block* block : {&f, &whole, &data, &w}) {
       const std::vector<OpTemplate> balanced = block->body.ops;
-      least_routed(*block, s_, l, shapes, costs_);
+      bound_routed(*block, l, shapes);
       for (std::size_t i = 0; i < balanced.size(); ++i) {  // draws the less the shorter it is
         OpTemplate& op = block->body.ops[i];
         if (op.duration == balanced[i].duration || balanced[i].duration == 0) continue;
@@ -490,16 +514,48 @@ Partition BoundModel::known_by(const Partition& p) {
   return {p.parts, p.program};
 }
 
+std::vector<BoundModel::Column> BoundModel::columns(const Layout& l) {
+  const auto ranks = static_cast<std::size_t>(l.pp);
+  if (of_type_.empty()) return {Column(ranks, this)};
+  const int per_stage = l.devices() / l.pp;
+  std::set<std::vector<std::size_t>> known;
+  std::vector<Column> out;
+  for (const int boundary : boundaries_) {  // where a column differs from the one before it
+    const int place = boundary % per_stage;
+    std::vector<std::size_t> types;
+    for (int rank = 0; rank < l.pp; ++rank)
+      types.push_back(s_.cluster.type(rank * per_stage + place));
+    Column column;
+    for (const std::size_t t : types) column.push_back(types_[t]);
+    if (known.insert(std::move(types)).second) out.push_back(std::move(column));
+  }
+  return out;
+}
+
 Bound BoundModel::bound(const Layout& l) {
+  Bound most;
+  bool first = true;
+  for (const Column& column : columns(l)) {
+    const Bound own = bound_of(l, column);
+    most.step = std::max(most.step, own.step);
+    if (first || own.memory - own.limit > most.memory - most.limit)
+      most.memory = own.memory, most.limit = own.limit;
+    first = false;
+  }
+  return most;
+}
+
+Bound BoundModel::bound_of(const Layout& l, const Column& column) {
   const std::int64_t m = l.micro_batches(s_.work.global_batch);
   Picoseconds before_forward = 0, before_backward = 0, longest = 0;
-  Bytes memory = 0;
+  Bytes memory = 0, limit = 0;
   Digest last;  // the optimizer of stage 0, which no stage's work may outlast
-  optimizer(l, last);
-  layer_.fill(std::nullopt);
+  column.front()->optimizer(l, last);
+  for (BoundModel* own : column) own->layer_.fill(std::nullopt);
   const bool split = splits_backward(l.schedule);
   const bool mixed = mixes_backward(l.schedule);
   for (int rank = 0; rank < l.pp; ++rank) {
+    BoundModel& own = *column[static_cast<std::size_t>(rank)];
     const std::vector<StageSpan> spans = rank_spans(s_.model, l, rank);
     ClockedTime path, loaded;  // of its kernels alone
     // Where passes are woven: its experts' exchanges alone, and passes of one way.
@@ -508,7 +564,7 @@ Bound BoundModel::bound(const Layout& l) {
     std::vector<Bytes> saved;
     Digest first;
     for (const StageSpan& span_of : spans) {
-      const Digest d = chunk(l, span_of);
+      const Digest d = own.chunk(l, span_of);
       if (span_of.chunk == 0) first = d;
       const auto times = static_cast<double>(m);
       const bool pairs = l.weave && !split;
@@ -535,19 +591,23 @@ Bound BoundModel::bound(const Layout& l) {
     for (ClockedTime* time : {&exchanged, &forward, &backward}) time->add(last.backward);
     if (!split || rank == 0) path.add(last.backward);
     if (rank == 0) energy.add(last.backward_energy);
-    longest = std::max(longest, least(before_forward + before_backward, path, energy));
+    const Picoseconds before = before_forward + before_backward;
+    longest = std::max(longest, own.least(before, path, energy));
     if (l.dw != WeightPlacement::none)
-      longest = std::max(longest, least(before_forward + before_backward, loaded, energy));
+      longest = std::max(longest, own.least(before, loaded, energy));
     if (l.weave && !split)
       for (const ClockedTime* time : {&exchanged, &forward, &backward})
-        longest = std::max(longest, least(before_forward + before_backward, *time, energy));
+        longest = std::max(longest, own.least(before, *time, energy));
     before_forward += first.forward_passage;
     if (!split) before_backward += first.backward_passage;
     const Bytes in_flight = saved_before_backward(l, rank, m, saved);
-    memory = std::max(
-        memory, fixed_memory(s_, l, parameters_of(s_.model, l, spans), {}).fixed() + in_flight);
+    const Bytes peak =
+        fixed_memory(own.s_, l, parameters_of(s_.model, l, spans), {}).fixed() + in_flight;
+    const Bytes room = own.s_.cluster.device.memory;
+    if (rank == 0 || peak - room > memory - limit) memory = peak, limit = room;
   }
-  return {std::max({longest, sharded_load(l) + last.backward.time[0], offload_load(l)}), memory};
+  const Picoseconds sharded = column.front()->sharded_load(l) + last.backward.time[0];
+  return {std::max({longest, sharded, column.front()->offload_load(l)}), memory, limit};
 }
 
 }  // namespace steploom

@@ -28,6 +28,10 @@
 // ranges of the forward pass run in parts (Layout::partition) F_s and f_s are the time of their
 // kernels, whole or in parts, whichever is less.
 //
+// Where the cluster has several types of device, the ranks of one place in every stage, which send
+// each other their messages, are a *column*: T holds for each, with each stage costed on its device
+// there, and for the longest of them.
+//
 // Likewise the memory of a rank is never less than its fixed part plus what the micro-batches in
 // flight leave for their backward passes, in the order of its slots (1F1B: min(p − s, m) of them).
 #pragma once
@@ -35,6 +39,7 @@
 #include <array>
 #include <compare>
 #include <map>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -49,6 +54,9 @@ namespace steploom {
 struct Bound {
   Picoseconds step = 0;  // no replay of this layout is shorter
   Bytes memory = 0;      // no device of the worst stage peaks lower
+  Bytes limit = 0;       // memory of that stage's device
+
+  bool may_fit() const { return memory <= limit; }
 };
 
 // A length of time at whatever clock, from below: the tangents at two clocks, one at which kernels
@@ -73,6 +81,8 @@ struct ClockedEnergy {
 class BoundModel {
  public:
   BoundModel(const Setting& setting, CostCache& costs);
+  BoundModel(const BoundModel&) = delete;
+  BoundModel& operator=(const BoundModel&) = delete;
   Bound bound(const Layout& layout);
   // All that a bound knows of a partition: the same for all ranges.
   static Partition known_by(const Partition& partition);
@@ -113,6 +123,11 @@ class BoundModel {
 
     void add(const Digest& other, std::int64_t times = 1);
   };
+  // The models of a column's devices, by pipeline rank.
+  using Column = std::vector<BoundModel*>;
+  std::vector<Column> columns(const Layout& layout);
+  Bound bound_of(const Layout& layout, const Column& column);
+  void bound_routed(Block& block, const Layout& layout, const GroupShapes& shapes);
   const Digest& digest(Part part, Kind kind, const Layout& layout);
   Digest measure(Part part, Kind kind, const Layout& layout);
   Digest layer(Kind kind, const Layout& layout);
@@ -132,8 +147,11 @@ class BoundModel {
   Picoseconds sharded_load(const Layout& layout);
   Picoseconds offload_load(const Layout& layout);
 
-  const Setting& s_;
+  const Setting s_;
   CostCache& costs_;
+  std::vector<std::unique_ptr<BoundModel>> of_type_;  // where there are several
+  std::vector<BoundModel*> types_;                    // of the whole cluster, in a type's own model
+  std::vector<int> boundaries_;                       // devices at which the type changes, likewise
   ClockLaw law_;
   int slow_mhz_ = 0;           // the lower clock of tangents
   std::vector<double> power_;  // by MHz: to the exponent less 1

@@ -57,7 +57,7 @@ void try_out(const Setting& s, const Layout& layout, CostCache& costs, Differenc
   }
   const Candidate c = evaluate(s, layout, costs);
   d.step = c.step;
-  d.fits = c.memory <= s.cluster.device.memory;
+  d.fits = c.fits();
 }
 
 struct Habit {
@@ -97,8 +97,7 @@ std::vector<Difference> differences(const Way& now, const Way& then, CostCache& 
     Difference d{habit.name, before ? "on" : "off", after ? "on" : "off", {}, true, ""};
     Runtime runtime = s.runtime;
     runtime.*habit.member = after;
-    const Setting changed{s.model, s.work, runtime, s.cluster, s.costs, s.contention};
-    try_out(changed, now.layout, costs, d);
+    try_out(s.with_runtime(runtime), now.layout, costs, d);
     list.push_back(std::move(d));
   }
   return list;

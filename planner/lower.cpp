@@ -3,12 +3,15 @@
 #include <algorithm>
 #include <cassert>
 #include <map>
+#include <set>
 #include <tuple>
 #include <utility>
 
 #include "models/chunk_builder.h"
 #include "planner/expert_place.h"
+#include "planner/mixed_groups.h"
 #include "planner/pass_slots.h"
+#include "planner/rank_links.h"
 #include "planner/rank_slots.h"
 #include "planner/ranks.h"
 #include "planner/routed_loads.h"
@@ -33,40 +36,6 @@ std::vector<GroupShapes> shapes_of(const RankTable& table, const Layout& l, std:
   return shapes;
 }
 
-// Links: one NVLink port a device, then one a NIC.
-struct Links {
-  const Cluster& cluster;
-  std::uint32_t nvlink(int device) const { return static_cast<std::uint32_t>(device); }
-  std::uint32_t nic(int device) const {
-    const int per_nic = std::max(1, cluster.devices_per_node / cluster.nics_per_node);
-    const int in_node = (device % cluster.devices_per_node) / per_nic;
-    return static_cast<std::uint32_t>(cluster.devices() +
-                                      cluster.node_of(device) * cluster.nics_per_node + in_node);
-  }
-  std::uint32_t count() const {
-    return static_cast<std::uint32_t>(cluster.devices() + cluster.nodes * cluster.nics_per_node);
-  }
-  bool is_nic(std::uint32_t link) const {
-    return link >= static_cast<std::uint32_t>(cluster.devices());
-  }
-  // What a group that runs at full speed takes of one of its links.
-  std::uint32_t share(const ProcessGroup& g, std::uint32_t link) const {
-    if (is_nic(link) || g.shape.nodes == 1) return kFullRate;
-    const double ratio = cluster.nic.bandwidth / cluster.nvlink.bandwidth;
-    return static_cast<std::uint32_t>(std::min(1.0, ratio) * kFullRate);
-  }
-  std::vector<std::uint32_t> of(const ProcessGroup& g) const {
-    std::vector<std::uint32_t> out;
-    for (const int r : g.ranks) {
-      if (g.shape.ranks_per_node > 1) out.push_back(nvlink(r));
-      if (g.shape.nodes > 1) out.push_back(nic(r));
-    }
-    std::sort(out.begin(), out.end());
-    out.erase(std::unique(out.begin(), out.end()), out.end());
-    return out;
-  }
-};
-
 class Lowering {
  public:
   Lowering(const Setting& s, const Layout& l, CostCache& costs, Folding folding,
@@ -77,7 +46,9 @@ class Lowering {
         order_(order),
         shared_(shared),
         table_(rank_table(s.model, l, s.cluster)),
-        links_{s.cluster} {
+        type_(types_of_ranks(s.cluster, table_.stage.size())),
+        links_(s, type_) {
+    for (std::size_t t = 0; t < s.types(); ++t) views_.push_back(s.of_type(t));
     for (std::size_t r = 0; r < table_.stage.size(); ++r) rank_kind_.push_back(kind_of(r));
     if (s.work.routing.uneven() && s.model.has_moe()) load_ranks();
     const RankGraph graph = rank_graph();
@@ -86,12 +57,15 @@ class Lowering {
 
   Lowered run() {
     Program& p = out_.program;
-    for (int c = 0; c < kKernelClasses; ++c)
-      p.kernel_classes.emplace_back(name_of(static_cast<KernelClass>(c)));
+    for (const Setting& view : views_) {
+      for (int c = 0; c < kKernelClasses; ++c)
+        p.kernel_classes.emplace_back(name_of(static_cast<KernelClass>(c)));
+      if (!s_.sides.empty()) p.clock_of_type.push_back(view.costs.clock_law());
+    }
     for (int i = 0; i < kStreamKinds; ++i)
       p.stream_names.emplace_back(name_of(static_cast<StreamKind>(i)));
     p.links = static_cast<std::uint32_t>(fold_.first_link.size());
-    p.clock = s_.costs.clock_law();
+    if (s_.sides.empty()) p.clock = s_.costs.clock_law();
     add_communicators();
     for (std::uint32_t d = 0; d < fold_.first_rank.size(); ++d) add_device(d);
     finalize(p);
@@ -100,16 +74,30 @@ class Lowering {
   }
 
  private:
-  // Which blocks a rank runs: its chunks and the shapes of their groups.
-  using Kind = std::pair<std::vector<StageSpan>, std::vector<GroupShapes>>;
+  // Which blocks a rank runs: its type of device, other types in its groups, its chunks and the
+  // shapes of their groups.
+  using Kind =
+      std::tuple<std::size_t, OtherTypes, std::vector<StageSpan>, std::vector<GroupShapes>>;
 
   std::vector<StageSpan> spans_of(std::size_t rank) const {
     return rank_spans(s_.model, l_, table_.stage[rank]);
   }
 
   std::uint64_t kind_of(std::size_t rank) {
-    Kind key{spans_of(rank), shapes_of(table_, l_, rank)};
+    Kind key{type_[rank], others_of(rank), spans_of(rank), shapes_of(table_, l_, rank)};
     return kinds_.emplace(std::move(key), kinds_.size()).first->second;
+  }
+
+  OtherTypes others_of(std::size_t rank) const {
+    return views_.size() == 1 ? OtherTypes{} : other_types(table_, type_, rank);
+  }
+
+  // A rank's block as one of a Program with several types of device.
+  void settle(std::size_t rank, std::size_t chunk, BlockTemplate& block) {
+    if (views_.size() == 1) return;
+    for (OpTemplate& op : block.ops)
+      op.kernel_class = static_cast<std::uint16_t>(op.kernel_class + type_[rank] * kKernelClasses);
+    wait_for_slowest(s_, l_, others_of(rank), shapes_of(table_, l_, rank)[chunk], costs_, block);
   }
 
   // The durations of every rank's routed operators, slot after slot.
@@ -127,7 +115,7 @@ class Lowering {
         for (const PassSlot& slot : slots_for(table_.stage[r])) {
           const std::size_t block = first + static_cast<std::size_t>(slot.chunk) * passes_of(l_) +
                                     static_cast<std::size_t>(slot.pass);
-          loads.append(static_cast<std::uint32_t>(block), out_.program.blocks[block],
+          loads.append(static_cast<std::uint32_t>(block), out_.program.blocks[block], type_[r],
                        shapes[static_cast<std::size_t>(slot.chunk)], place, slot.micro_batch, own);
         }
         it->second = numbers.emplace(std::move(own), static_cast<std::uint32_t>(numbers.size()))
@@ -174,7 +162,7 @@ class Lowering {
       c.links = links_.of(group);
       g.communicators.push_back(std::move(c));
     }
-    for (std::uint32_t i = 0; i < links_.count(); ++i) g.link_colour.push_back(links_.is_nic(i));
+    for (std::uint32_t i = 0; i < links_.count(); ++i) g.link_colour.push_back(links_.colour(i));
     return g;
   }
 
@@ -199,9 +187,8 @@ class Lowering {
           out.members.push_back(d);
       }
       std::map<std::uint32_t, std::uint32_t> uses;
-      for (const std::uint32_t l : links_.of(g))
-        uses[fold_.class_of_link[l]] =
-            links_.share(g, l) * multiplicity[{c, fold_.class_of_link[l]}];
+      for (const auto& [l, share] : links_.shares(g))
+        uses[fold_.class_of_link[l]] = share * multiplicity[{c, fold_.class_of_link[l]}];
       for (const auto& [link, share] : uses) out.uses.push_back({link, share});
       out_.program.communicators.push_back(std::move(out));
     }
@@ -217,19 +204,25 @@ class Lowering {
     const int stage = table_.stage[rank];
     const auto first = std::find(table_.stage.begin(), table_.stage.end(), stage);
     const auto first_rank = static_cast<std::size_t>(first - table_.stage.begin());
-    entry.blocks = shared_.rank_blocks(s_, l_, spans_of(rank), shapes_of(table_, l_, rank),
-                                       {stage, shapes_of(table_, l_, first_rank).front()}, costs_);
-    for (ChunkBlocks& chunk : entry.blocks.chunks)
+    entry.blocks = shared_.rank_blocks(
+        s_, l_, spans_of(rank), shapes_of(table_, l_, rank),
+        {stage, shapes_of(table_, l_, first_rank).front(), type_[rank], type_[first_rank]}, costs_);
+    std::vector<ChunkBlocks>& chunks = entry.blocks.chunks;
+    for (std::size_t k = 0; k < chunks.size(); ++k)
       for (std::size_t pass = 0; pass < passes_of(l_); ++pass) {
-        Block& b = chunk.block[pass];
+        Block& b = chunks[k].block[pass];
+        settle(rank, k, b.body);
         varying_.resize(p.blocks.size() + 1, 0);
         if (s_.work.routing.uneven()) varying_.back() = number_routed(b.body);
         p.blocks.push_back(std::move(b.body));
       }
+    settle(rank, chunks.size() - 1, entry.blocks.optimizer.body);
     p.blocks.push_back(std::move(entry.blocks.optimizer.body));
-    if (s_.runtime.messages_apart)
-      for (ChunkBlocks& chunk : entry.blocks.chunks)
-        for (Block& b : chunk.message) p.blocks.push_back(std::move(b.body));
+    for (std::size_t k = 0; s_.runtime.messages_apart && k < chunks.size(); ++k)
+      for (Block& b : chunks[k].message) {
+        settle(rank, k, b.body);
+        p.blocks.push_back(std::move(b.body));
+      }
     std::vector<ProgramTensor> tensors;
     for (const Tensor& t : entry.blocks.tensors)
       tensors.push_back({t.name, t.bytes, t.scope, t.whole, t.offset});
@@ -267,7 +260,7 @@ class Lowering {
     // In a V, messages that go up the ranks use the buffers of those that come down.
     for (std::size_t role = 0; role < kCommGroups; ++role)
       if (table_.group_of[rank][role] >= 0) uses.push_back(use_of(rank, role));
-    return fixed_memory(s_, l_, parameters_of(s_.model, l_, spans_of(rank)), uses);
+    return fixed_memory(views_[type_[rank]], l_, parameters_of(s_.model, l_, spans_of(rank)), uses);
   }
 
   // What a pipeline stage's ranks run.
@@ -293,6 +286,19 @@ class Lowering {
     return issued_[static_cast<std::size_t>(stage)];
   }
 
+  // What fixed memory leaves, on the type of device that has the least, to a stage's ranks.
+  Bytes room_of_stage(std::size_t first, std::size_t ranks) {
+    Bytes room = 0;
+    std::set<std::size_t> seen;
+    for (std::size_t r = first; r < first + ranks; ++r) {
+      if (!seen.insert(type_[r]).second) continue;
+      program_of(r);
+      const Bytes own = views_[type_[r]].cluster.device.memory - fixed_of(r).fixed();
+      room = r == first ? own : std::min(room, own);
+    }
+    return room;
+  }
+
   ScheduleSlots searched(std::int64_t m) {
     const std::size_t per_stage = table_.stage.size() / static_cast<std::size_t>(l_.pp);
     for (std::size_t r = 0; r < table_.stage.size(); r += per_stage) program_of(r);
@@ -304,7 +310,7 @@ class Lowering {
         const auto of = [&](Pass pass) { return block + static_cast<std::size_t>(pass); };
         rank.stages.push_back({of(Pass::forward), of(Pass::backward), of(Pass::weight)});
       }
-      rank.room = s_.cluster.device.memory - fixed_of(r).fixed();
+      rank.room = room_of_stage(r, per_stage);
       ranks.push_back(std::move(rank));
     }
     const Placement placement = in_a_v(l_.schedule) ? Placement::v : Placement::loop;
@@ -326,11 +332,14 @@ class Lowering {
     const int stage = table_.stage[rank];
     RankProgram& of = program_of(rank);
     Device device;
-    device.name = "rank " + std::to_string(rank) + " (stage " + std::to_string(stage) + ")";
+    const DeviceType& of_device = s_.device_of_type(type_[rank]);
+    device.name = "rank " + std::to_string(rank) + " (stage " + std::to_string(stage) +
+                  (views_.size() > 1 ? ", " + of_device.name : "") + ")";
     device.stage = stage;
     device.multiplicity = static_cast<std::int32_t>(fold_.ranks_in_class[d]);
     device.streams = kStreamKinds;
-    device.sms = static_cast<std::uint16_t>(s_.cluster.device.sms);
+    device.type = static_cast<std::uint16_t>(type_[rank]);
+    device.sms = static_cast<std::uint16_t>(of_device.sms);
     device.hardware_connections = static_cast<std::uint16_t>(connections());
     device.tensor_table = table_of_kind_[rank_kind_[rank]];
     for (std::size_t role = 0; role < kRoles; ++role) {
@@ -355,7 +364,9 @@ class Lowering {
   const ScheduleSlots* order_;
   BlockCache& shared_;
   RankTable table_;
-  Links links_;
+  std::vector<std::size_t> type_;  // by rank, of its device
+  RankLinks links_;
+  std::vector<Setting> views_;  // by type
   Fold fold_;
   Lowered out_;
   std::vector<std::vector<PassSlot>> slots_;  // by stage

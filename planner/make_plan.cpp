@@ -12,6 +12,7 @@
 #include "planner/explain.h"
 #include "planner/knockout.h"
 #include "planner/parallel.h"
+#include "planner/plan_alone.h"
 #include "planner/robustness.h"
 #include "planner/samples.h"
 #include "sim/critical_path.h"
@@ -29,8 +30,7 @@ double share(Picoseconds part, Picoseconds whole) {
 
 Error no_layout(const Setting& s, const SearchResult& r) {
   Error::Where where;
-  where.reading =
-      fmt::format("{} on {} × {}", s.model.name, s.cluster.devices(), s.cluster.device.name);
+  where.reading = fmt::format("{} on {}", s.model.name, devices_text(s.cluster));
   where.expected = "a layout that keeps every rule and fits in memory";
   if (r.valid == 0) {
     const auto most =
@@ -45,7 +45,7 @@ Error no_layout(const Setting& s, const SearchResult& r) {
     where.hint = fmt::format(
         "nearest is {} with at least {:.1f} GiB of {:.1f} GiB; use more nodes or a smaller model",
         to_text(r.smallest->first), static_cast<double>(r.smallest->second) / kGiB,
-        static_cast<double>(s.cluster.device.memory) / kGiB);
+        static_cast<double>(r.smallest_limit) / kGiB);
     if (s.runtime.offloads_experts && s.model.has_moe())
       where.hint += ", or `simulate --layout` with offload=experts, which is not searched";
   }
@@ -91,7 +91,7 @@ PlanRow describe(const Setting& s, const Candidate& c, const Lowered& lowered) {
   row.p95 = c.p95;
   const double seconds = static_cast<double>(c.step) * 1e-12;
   const double device_seconds = seconds * s.cluster.devices();
-  const double peak = device_seconds * s.cluster.device.peak_flops;
+  const double peak = device_seconds * mean_peak_flops(s.cluster);
   row.tokens_per_second = static_cast<double>(s.work.tokens_per_step()) / device_seconds;
   row.mfu = model_flops(s.model, s.work) / peak;
   row.hfu = executed_flops(p) / peak;
@@ -100,7 +100,13 @@ PlanRow describe(const Setting& s, const Candidate& c, const Lowered& lowered) {
   return row;
 }
 
-Plan make_plan(const Setting& s, const Profile& profile, const PlanOptions& o) {
+std::string joined(std::span<const Profile> profiles, std::string Profile::*member) {
+  std::string text;
+  for (const Profile& p : profiles) text += (text.empty() ? "" : ",") + p.*member;
+  return text;
+}
+
+Plan make_plan(const Setting& s, std::span<const Profile> profiles, const PlanOptions& o) {
   SearchOptions searching;
   searching.top = o.top;
   searching.threads = o.threads;
@@ -114,11 +120,11 @@ Plan make_plan(const Setting& s, const Profile& profile, const PlanOptions& o) {
   plan.work = s.work;
   plan.cluster = s.cluster;
   plan.runtime = s.runtime.name;
-  plan.profile = profile.name;
-  plan.profile_digest = profile.digest;
+  plan.profile = joined(profiles, &Profile::name);
+  plan.profile_digest = joined(profiles, &Profile::digest);
   plan.engine = std::string(engine_signature());
   if (const Calibration* calibration = s.costs.calibration()) plan.calibration = *calibration;
-  const std::vector<Robustness> sure = robustness(s, profile, found.best, o.threads);
+  const std::vector<Robustness> sure = robustness(s, profiles, found.best, o.threads);
   const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
   std::vector<CostCache> caches(o.threads == 0 ? cores : o.threads, CostCache(s.costs));
   plan.rows.resize(found.best.size());
@@ -128,7 +134,7 @@ Plan make_plan(const Setting& s, const Profile& profile, const PlanOptions& o) {
     if (i == 0) {
       const Replay r = replay_at_clock(lowered.program, s.replaying());
       plan.fitted_share = surely_known(critical_path(lowered.program, r));
-    } else if (lowered.program.clock.known()) {
+    } else if (clocks_unknown(lowered.program)) {
       ClockedProgram(lowered.program).makespan(s.replaying());
     }
     plan.rows[i] = describe(s, found.best[i], lowered);
@@ -146,6 +152,7 @@ Plan make_plan(const Setting& s, const Profile& profile, const PlanOptions& o) {
   const Picoseconds step = found.best.front().step;
   plan.bound = found.unseen > 0 ? std::min(step, found.floor) : step;
   plan.gap = 1 - static_cast<double>(plan.bound) / static_cast<double>(step);
+  if (!s.sides.empty()) plan.alone = plan_types_alone(s, profiles, o);
   return plan;
 }
 

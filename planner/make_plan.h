@@ -2,6 +2,8 @@
 #pragma once
 
 #include <functional>
+#include <span>
+#include <string>
 
 #include "models/error.h"
 #include "planner/lower.h"
@@ -20,7 +22,16 @@ struct PlanOptions {
 
 // Throws Error (ExitStatus::negative) if no layout keeps every rule and fits in memory, naming the
 // rules that refused the most and the layout that came nearest.
-Plan make_plan(const Setting& setting, const Profile& profile, const PlanOptions& options);
+// `profiles`: by type of device. Where there are several, each type's nodes are planned by
+// themselves too (Plan::alone).
+Plan make_plan(const Setting& setting, std::span<const Profile> profiles,
+               const PlanOptions& options);
+inline Plan make_plan(const Setting& setting, const Profile& profile, const PlanOptions& options) {
+  return make_plan(setting, std::span(&profile, 1), options);
+}
+
+// Names, or digests, of profiles by type of device as a plan and its readers have them: "a", "a,b".
+std::string joined(std::span<const Profile> profiles, std::string Profile::*member);
 
 // Why no layout was found. An Error with ExitStatus::negative.
 Error no_layout(const Setting& setting, const SearchResult& found);

@@ -38,22 +38,29 @@ Layout mesh_of(const Layout& layout) {
 MeshBound::MeshBound(const Setting& setting, const Layout& mesh, CostCache& costs,
                      BlockCache& blocks)
     : s_(setting), costs_(costs), lowered_(lower(setting, mesh, costs, blocks)) {
-  for (const BlockTemplate& block : lowered_.program.blocks) ops_.push_back(block.ops);
+  const Program& p = lowered_.program;
+  for (const BlockTemplate& block : p.blocks) ops_.push_back(block.ops);
+  type_.resize(p.blocks.size());
+  for (const Device& device : p.devices)
+    for (std::uint32_t i = 0; i < device.slot_count; ++i)
+      type_[p.slots[device.first_slot + i].block] = device.type;
+  clock_ = p.clock;
+  clock_of_type_ = p.clock_of_type;
 }
 
 void MeshBound::restore() {
   Program& p = lowered_.program;
   for (std::size_t b = 0; b < ops_.size(); ++b) p.blocks[b].ops = ops_[b];
   for (Device& device : p.devices) device.mhz = 0;
-  p.clock = s_.costs.clock_law();
+  p.clock = clock_;
+  p.clock_of_type = clock_of_type_;
 }
 
 // Under one hardware connection what waits in line holds up others. What is drawn in parts, at
 // which clock, is not known; nor in which order the scheduler has the variant's passes.
 bool MeshBound::knows(const Setting& s, const Layout& variant) {
   return !s.work.routing.uneven() && s.runtime.hardware_connections != 1 &&
-         !is_searched(variant.schedule) &&
-         !(variant.partition.cuts() && s.costs.clock_law().known());
+         !is_searched(variant.schedule) && !(variant.partition.cuts() && s.knows_clocks());
 }
 
 bool MeshBound::may_beat(const Layout& variant, Picoseconds step) {
@@ -68,7 +75,10 @@ bool MeshBound::may_beat(const Layout& variant, Picoseconds step) {
 // two. Only the first may wait for what arrives.
 void MeshBound::cut_forward(const Layout& variant) {
   const int most = variant.partition.parts;
-  for (BlockTemplate& block : lowered_.program.blocks)
+  for (std::size_t b = 0; b < lowered_.program.blocks.size(); ++b) {
+    BlockTemplate& block = lowered_.program.blocks[b];
+    const Setting view = s_.of_type(type_[b]);
+    CostCache& costs = costs_.of(view.costs);
     for (std::size_t i = 0; i < block.ops.size(); ++i) {
       const OpInfo& info = block.infos[i];
       OpTemplate& op = block.ops[i];
@@ -87,9 +97,10 @@ void MeshBound::cut_forward(const Layout& variant) {
         if (rows_to_cut(info.work) % k == 0)
           op.duration = std::min(
               op.duration,
-              k * costs_.cost({part_of(info.work, k), GroupShape{}, variant.ctas_of(info.group), k})
+              k * costs.cost({part_of(info.work, k), GroupShape{}, variant.ctas_of(info.group), k})
                       .time);
     }
+  }
 }
 
 // Nor do those behind them in the stream wait for what they read.

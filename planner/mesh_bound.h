@@ -42,6 +42,9 @@ class MeshBound {
   const Setting& s_;
   CostCache& costs_;
   Lowered lowered_;
+  ClockLaw clock_;  // as lowered
+  std::vector<ClockLaw> clock_of_type_;
+  std::vector<std::size_t> type_;             // by block, of the device that runs it
   std::vector<std::vector<OpTemplate>> ops_;  // by block, as lowered
 };
 

@@ -21,6 +21,7 @@ using Out = nlohmann::ordered_json;
 
 constexpr int kVersion = 1;
 constexpr const char* kDomain = "nodes_per_domain";  // of a cluster, where it is more than one
+constexpr const char* kGroups = "groups";            // where it has several types of device
 constexpr double kMost = std::numeric_limits<double>::max();
 
 // The fields of each struct, named once for writing and reading: `f(name, member)`, or
@@ -88,13 +89,29 @@ void fields_of_model(S& m, F&& f) {
 }
 
 template <class S, class F>
+void fields_of_device(S& d, F&& f) {
+  f("device", d.name);
+  f("sms", d.sms);
+  f("memory", d.memory);
+  f("memory_bandwidth", d.memory_bandwidth);
+  f("peak_flops", d.peak_flops);
+}
+
+template <class S, class F>
+void fields_of_group(S& g, F&& f) {
+  fields_of_device(g.device, f);
+  f("nodes", g.nodes);
+  f.or_else("nvlink_bandwidth", g.nvlink.bandwidth, 0);
+  f.or_else("nvlink_latency_ps", g.nvlink.latency, 0);
+  f.or_else("nic_bandwidth", g.nic.bandwidth, 0);
+  f.or_else("nic_latency_ps", g.nic.latency, 0);
+  f.or_else("bf16", g.device.bf16, true);
+}
+
+template <class S, class F>
 void fields_of_cluster(S& c, F&& f) {
   f("name", c.name);
-  f("device", c.device.name);
-  f("sms", c.device.sms);
-  f("memory", c.device.memory);
-  f("memory_bandwidth", c.device.memory_bandwidth);
-  f("peak_flops", c.device.peak_flops);
+  fields_of_device(c.device, f);
   f("nodes", c.nodes);
   f("devices_per_node", c.devices_per_node);
   f("nics_per_node", c.nics_per_node);
@@ -335,6 +352,63 @@ Out peaks_json(const DeviceType& d) {
 
 }  // namespace
 
+namespace {
+
+Out groups_json(const Plan& p) {
+  Out out = Out::array();
+  for (const NodeGroup& g : p.cluster.groups) {
+    out.push_back(written([&](const Writer& w) { fields_of_group(g, w); }));
+    if (!is_16_bit(p.work.precision)) out.back()[kPeaksKey] = peaks_json(g.device);
+  }
+  return out;
+}
+
+std::vector<NodeGroup> read_groups(const Json& in) {
+  std::vector<NodeGroup> out;
+  for (std::size_t i = 0; i < in.size(); ++i) {
+    NodeGroup& g = out.emplace_back();
+    read_object(in.at(i), {kPeaksKey}, [&](const Reader& r) { fields_of_group(g, r); });
+    if (const auto peaks = in.at(i).find(kPeaksKey)) g.device.peak_of = read_peaks(*peaks);
+  }
+  return out;
+}
+
+Out alone_json(const std::vector<TypeAlone>& types) {
+  Out out = Out::array();
+  for (const TypeAlone& t : types) {
+    out.push_back({{"device", t.device}, {"devices", t.devices}});
+    if (t.best) out.back()["row"] = row_json(*t.best);
+    if (!t.proven) out.back()["proven"] = false;
+    if (!t.failure.empty()) out.back()["failure"] = t.failure;
+  }
+  return out;
+}
+
+PlanRow read_row(const Json& in, int devices, bool has_moe) {
+  PlanRow row;
+  read_object(in, {"layout"}, [&](const Reader& r) { fields_of_row(row, r); });
+  row.layout = parse_layout(in.at("layout").text(), devices, has_moe);
+  return row;
+}
+
+std::vector<TypeAlone> read_alone(const Json& in, bool has_moe) {
+  constexpr std::string_view known[] = {"device", "devices", "row", "proven", "failure"};
+  std::vector<TypeAlone> out;
+  for (std::size_t i = 0; i < in.size(); ++i) {
+    const Json one = in.at(i);
+    one.allow_only(known);
+    TypeAlone& t = out.emplace_back();
+    t.device = one.at("device").text();
+    t.devices = one.at("devices").small_integer(1, std::numeric_limits<int>::max());
+    if (const auto row = one.find("row")) t.best = read_row(*row, t.devices, has_moe);
+    if (const auto proven = one.find("proven")) t.proven = proven->boolean();
+    if (const auto failure = one.find("failure")) t.failure = failure->text();
+  }
+  return out;
+}
+
+}  // namespace
+
 std::string to_json(const Plan& p) {
   Out out = Out::object();
   out["steploom_plan"] = kVersion;
@@ -349,6 +423,7 @@ std::string to_json(const Plan& p) {
   out["cluster"] = written([&](const Writer& w) { fields_of_cluster(p.cluster, w); });
   if (p.cluster.nodes_per_domain > 1) out["cluster"][kDomain] = p.cluster.nodes_per_domain;
   if (!is_16_bit(p.work.precision)) out["cluster"][kPeaksKey] = peaks_json(p.cluster.device);
+  if (!p.cluster.groups.empty()) out["cluster"][kGroups] = groups_json(p);
   out["runtime"] = p.runtime;
   out["rows"] = Out::array();
   for (const PlanRow& r : p.rows) out["rows"].push_back(row_json(r));
@@ -358,6 +433,7 @@ std::string to_json(const Plan& p) {
   out["gap"] = p.gap;
   out["fitted_share"] = p.fitted_share;
   if (p.calibration) out["calibration"] = calibration_json(*p.calibration);
+  if (!p.alone.empty()) out["alone"] = alone_json(p.alone);
   if (p.measured)
     out["measured"] = {{"layout", to_text(p.measured->layout)},
                        {"predicted_ps", p.measured->predicted},
@@ -375,9 +451,10 @@ Plan load_plan(const std::filesystem::path& file) {
     in.refuse("a plan written by `steploom plan -o`");
   const Json version = in.at("steploom_plan");
   if (version.integer() != kVersion) version.refuse("version " + std::to_string(kVersion));
-  constexpr std::string_view known[] = {
-      "steploom_plan", "engine",   "profile",  "model", "workload",     "cluster",  "runtime",
-      "rows",          "searched", "bound_ps", "gap",   "fitted_share", "measured", "calibration"};
+  constexpr std::string_view known[] = {"steploom_plan", "engine",      "profile", "model",
+                                        "workload",      "cluster",     "runtime", "rows",
+                                        "searched",      "bound_ps",    "gap",     "fitted_share",
+                                        "measured",      "calibration", "alone"};
   in.allow_only(known);
   Plan p;
   p.engine = in.at("engine").text();
@@ -394,20 +471,23 @@ Plan load_plan(const std::filesystem::path& file) {
   check_routing(p.work.routing, p.model, in.reading());
   validate(p.work, in.reading().c_str());
   const Json cluster = in.at("cluster");
-  read_object(cluster, {kDomain, kPeaksKey},
+  read_object(cluster, {kDomain, kPeaksKey, kGroups},
               [&](const Reader& r) { fields_of_cluster(p.cluster, r); });
   if (const auto domain = cluster.find(kDomain))
     p.cluster.nodes_per_domain = domain->small_integer(2, 1 << 14);
   if (const auto peaks = cluster.find(kPeaksKey)) p.cluster.device.peak_of = read_peaks(*peaks);
+  if (const auto groups = cluster.find(kGroups)) {
+    p.cluster.groups = read_groups(*groups);
+    int nodes = 0;
+    for (const NodeGroup& group : p.cluster.groups) nodes += group.nodes;
+    if (nodes != p.cluster.nodes)
+      groups->refuse("groups of " + std::to_string(p.cluster.nodes) + " nodes together");
+  }
   use_fabric(p.cluster, p.cluster.fabric);
   p.runtime = runtime_named(in.at("runtime").text()).name;
   const Json rows = in.at("rows");
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    PlanRow row;
-    read_object(rows.at(i), {"layout"}, [&](const Reader& r) { fields_of_row(row, r); });
-    row.layout =
-        parse_layout(rows.at(i).at("layout").text(), p.cluster.devices(), p.model.has_moe());
-    p.rows.push_back(row);
+    p.rows.push_back(read_row(rows.at(i), p.cluster.devices(), p.model.has_moe()));
   }
   const Json searched = in.at("searched");
   read_object(searched, {"refused"}, [&](const Reader& r) { fields_of_counts(p.searched, r); });
@@ -418,6 +498,7 @@ Plan load_plan(const std::filesystem::path& file) {
   p.gap = in.at("gap").number(0, 1);
   p.fitted_share = in.at("fitted_share").number(0, 1);
   if (const auto c = in.find("calibration")) p.calibration = read_calibration(*c);
+  if (const auto alone = in.find("alone")) p.alone = read_alone(*alone, p.model.has_moe());
   if (const auto measured = in.find("measured")) p.measured = read_measured(*measured, p);
   return p;
 }

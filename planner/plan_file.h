@@ -68,12 +68,21 @@ struct MeasuredStep {
   }
 };
 
+// One type of device of a cluster with several, by itself.
+struct TypeAlone {
+  std::string device;
+  int devices = 0;
+  std::optional<PlanRow> best;
+  bool proven = true;   // best of its whole space, or of what there was time for
+  std::string failure;  // why there is none
+};
+
 struct Plan {
   ModelSpec model;
   Workload work;
   Cluster cluster;
   std::string runtime;
-  std::string profile;  // name
+  std::string profile;  // name; of several types of device one each, "a,b", and so their digests
   std::string profile_digest;
   std::string engine;         // engine_signature() (sim/engine.h) of the program that wrote it
   std::vector<PlanRow> rows;  // best first
@@ -83,6 +92,7 @@ struct Plan {
   double fitted_share = 0;  // of the best row's critical path: all but modelled
   std::optional<MeasuredStep> measured;    // where the user gave one
   std::optional<Calibration> calibration;  // of its durations, on a trace of the user's
+  std::vector<TypeAlone> alone;            // by type, where the cluster has several
 };
 
 std::string to_json(const Plan& plan);

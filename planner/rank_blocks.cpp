@@ -211,6 +211,7 @@ const std::vector<Chunk>& BlockCache::chunks(const Setting& s, Key key) {
   key.layout.a2a_first = false;
   key.shapes.clear();
   key.first_shapes = {};
+  key.type = key.first_type = 0;
   const auto [it, fresh] = chunks_.try_emplace(std::move(key));
   if (fresh)
     it->second = build_chunks(s.model, s.work, it->first.layout, s.runtime, it->first.spans);
@@ -229,9 +230,11 @@ const BlockCache::ForwardPasses& BlockCache::forward(const Setting& s, Key key, 
   if (l.partition.cuts()) {
     for (const Chunk& c : whole)
       cut.push_back({c.tensors, {}, c.forward, c.first_forward, {}, {}, {}});
-    out.numbers = partition_forward(s, l, it->first.first_shapes, costs, cut);
+    const Setting first = s.of_type(it->first.first_type);
+    out.numbers = partition_forward(first, l, it->first.first_shapes, costs.of(first.costs), cut);
   }
-  const Lowerer lowered(s, l, it->first.spans, it->first.shapes, costs);
+  const Setting own = s.of_type(it->first.type);
+  const Lowerer lowered(own, l, it->first.spans, it->first.shapes, costs.of(own.costs));
   const std::vector<Chunk>& all = l.partition.cuts() ? cut : whole;
   for (std::size_t k = 0; k < all.size(); ++k)
     lowered.forward(out.chunks.emplace_back(), k, all[k].forward, all[k].first_forward);
@@ -247,9 +250,10 @@ const BlockCache::BackwardPasses& BlockCache::backward(const Setting& s, Key key
   const Layout& l = it->first.layout;
   BackwardPasses& out = it->second;
   const std::vector<Chunk>& all = chunks(s, it->first);
-  const Lowerer lowered(s, l, it->first.spans, it->first.shapes, costs);
+  const Setting own = s.of_type(it->first.type), first = s.of_type(it->first.first_type);
+  const Lowerer lowered(own, l, it->first.spans, it->first.shapes, costs.of(own.costs));
   const bool passes = asks_backward_passes(l);
-  const Bytes room = passes ? room_for_backward(s, l, stage, it->first.spans, all) : 0;
+  const Bytes room = passes ? room_for_backward(first, l, stage, it->first.spans, all) : 0;
   for (std::size_t k = 0; k < all.size(); ++k) {
     ChunkBlocks& b = out.chunks.emplace_back();
     if (!passes) {
@@ -257,7 +261,7 @@ const BlockCache::BackwardPasses& BlockCache::backward(const Setting& s, Key key
       continue;
     }
     Chunk chunk{all[k].tensors, {}, {}, {}, all[k].backward, all[k].last_backward, {}};
-    apply_backward_passes(chunk, {s, l, it->first.first_shapes, costs, room});
+    apply_backward_passes(chunk, {first, l, it->first.first_shapes, costs.of(first.costs), room});
     lowered.backward(b, k, chunk.backward, chunk.last_backward);
   }
   out.optimizer = lowered.block("optimizer", all.back().optimizer, all.size() - 1);
@@ -268,7 +272,7 @@ RankBlocks BlockCache::rank_blocks(const Setting& s, const Layout& l,
                                    const std::vector<StageSpan>& spans,
                                    const std::vector<GroupShapes>& shapes, const RankPlace& place,
                                    CostCache& costs) {
-  const Key key{l, spans, shapes, place.first_shapes};
+  const Key key{l, spans, shapes, place.first_shapes, place.type, place.first_type};
   const ForwardPasses& f = forward(s, key, costs);
   const BackwardPasses& back = backward(s, key, place.stage, costs);
   RankBlocks out{back.chunks, back.optimizer, f.tensors};

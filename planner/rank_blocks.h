@@ -66,6 +66,9 @@ struct RankBlocks {
 struct RankPlace {
   int stage = 0;
   GroupShapes first_shapes;  // groups of the stage's first rank
+  // Types of device of the rank and of the stage's first, whose times passes choose by: all ranks
+  // of a stage must issue the collectives of a group in one order.
+  std::size_t type = 0, first_type = 0;
 };
 
 // `shapes` by chunk: in a V its messages go to other ranks than another's.
@@ -100,6 +103,7 @@ class BlockCache {
     std::vector<StageSpan> spans;
     std::vector<GroupShapes> shapes;
     GroupShapes first_shapes{};
+    std::size_t type = 0, first_type = 0;
     auto operator<=>(const Key&) const = default;
   };
   const std::vector<Chunk>& chunks(const Setting& s, Key key);

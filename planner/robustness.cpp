@@ -4,7 +4,9 @@
 #include <cstddef>
 #include <memory>
 #include <thread>
+#include <utility>
 
+#include "planner/costed_cluster.h"
 #include "planner/lower.h"
 #include "planner/parallel.h"
 #include "planner/samples.h"
@@ -34,7 +36,7 @@ std::vector<Draw> network_draws() {
   return draws;
 }
 
-std::vector<Robustness> robustness(const Setting& setting, const Profile& profile,
+std::vector<Robustness> robustness(const Setting& setting, std::span<const Profile> profiles,
                                    const std::vector<Candidate>& rows, unsigned threads) {
   const std::vector<Draw> draws = network_draws();
   std::vector<std::vector<Picoseconds>> step(draws.size(), std::vector<Picoseconds>(rows.size()));
@@ -42,13 +44,14 @@ std::vector<Robustness> robustness(const Setting& setting, const Profile& profil
   std::vector<char> workers(threads == 0 ? cores : threads);
   for_each_parallel(workers, draws.size(), [&](char&, std::size_t d) {
     Cluster cluster = setting.cluster;
-    cluster.nic.bandwidth *= draws[d].bandwidth;
-    cluster.nic.latency =
-        static_cast<Picoseconds>(static_cast<double>(cluster.nic.latency) * draws[d].latency);
-    const CostModel costs(profile, cluster, setting.costs.calibration());
-    const Setting drawn{setting.model, setting.work, setting.runtime,
-                        cluster,       costs,        setting.contention};
-    CostCache cache(costs);
+    for_each_network(cluster, [&](LinkType& nic) {
+      nic.bandwidth *= draws[d].bandwidth;
+      nic.latency = static_cast<Picoseconds>(static_cast<double>(nic.latency) * draws[d].latency);
+    });
+    const CostedCluster costed(std::move(cluster), profiles, setting.costs.calibration());
+    Setting drawn = costed.setting(setting.model, setting.work, setting.runtime);
+    drawn.contention = setting.contention;
+    CostCache cache(drawn.costs);
     for (std::size_t r = 0; r < rows.size(); ++r) {
       Lowered lowered = lower(of_sample(drawn, rows[r].sample), rows[r].layout, cache);
       step[d][r] = ClockedProgram(lowered.program).makespan(drawn.replaying());

@@ -5,9 +5,11 @@
 // replayed anew under each draw.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "planner/search.h"
+#include "sim/profile.h"
 
 namespace steploom {
 
@@ -25,8 +27,12 @@ struct Draw {
 };
 std::vector<Draw> network_draws();
 
-// One entry a row. `profile` is what setting.costs was made from.
-std::vector<Robustness> robustness(const Setting& setting, const Profile& profile,
+// One entry a row. `profiles`: by type of device, what the setting's costs were made from.
+std::vector<Robustness> robustness(const Setting& setting, std::span<const Profile> profiles,
                                    const std::vector<Candidate>& rows, unsigned threads);
+inline std::vector<Robustness> robustness(const Setting& setting, const Profile& profile,
+                                          const std::vector<Candidate>& rows, unsigned threads) {
+  return robustness(setting, std::span(&profile, 1), rows, threads);
+}
 
 }  // namespace steploom

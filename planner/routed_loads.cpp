@@ -76,17 +76,19 @@ RoutedLoads::Load& RoutedLoads::load(const std::vector<int>& node_of, int layer,
   return *at;
 }
 
-std::uint32_t RoutedLoads::shape_of(const OpInfo& info, const GroupShapes& shapes) {
+std::uint32_t RoutedLoads::shape_of(const OpInfo& info, std::size_t type,
+                                    const GroupShapes& shapes) {
   const Work& w = info.work;
   const GroupShape group = shapes[static_cast<std::size_t>(info.group)];
   const auto [it, fresh] = shape_ids_.try_emplace(
-      {w.kind, w.phase, w.precision, w.m, w.n, w.k, w.bytes, w.exchange, group, info.parts},
+      {w.kind, w.phase, w.precision, w.m, w.n, w.k, w.bytes, w.exchange, group, info.parts, type},
       static_cast<std::uint32_t>(shapes_.size()));
   if (!fresh) return it->second;
   Shape shape;
   shape.kind = w.kind == OpKind::all_to_all       ? Kind::exchange
                : w.kind == OpKind::grouped_matmul ? Kind::grouped
                                                   : Kind::rows;
+  shape.costs = s_.sides.empty() ? &s_.costs : &s_.sides[type].costs;
   shape.balanced = {w, group, l_.ctas_of(info.group), info.parts};
   shapes_.push_back(std::move(shape));
   return it->second;
@@ -94,11 +96,12 @@ std::uint32_t RoutedLoads::shape_of(const OpInfo& info, const GroupShapes& shape
 
 const std::vector<RoutedLoads::Varying>& RoutedLoads::varying(std::uint32_t id,
                                                               const BlockTemplate& block,
+                                                              std::size_t type,
                                                               const GroupShapes& shapes) {
   const auto [it, fresh] = blocks_.try_emplace(id);
   for (std::size_t i = 0; fresh && i < block.ops.size(); ++i)
     if (block.ops[i].varies != kOneDuration)
-      it->second.push_back({shape_of(block.infos[i], shapes), block.infos[i].layer});
+      it->second.push_back({shape_of(block.infos[i], type, shapes), block.infos[i].layer});
   return it->second;
 }
 
@@ -108,13 +111,13 @@ Picoseconds RoutedLoads::exchange(std::uint32_t id, Load& load) {
   const Shape& shape = shapes_[id];
   CostQuery q = shape.balanced;
   // By kernels of their own: experts are even, and what a node limit sends is in the work.
-  if (rows_by_kernels(q.work)) return s_.costs.cost(q).time;
+  if (rows_by_kernels(q.work)) return shape.costs->cost(q).time;
   const std::int64_t rows = tokens_ * s_.model.moe->top_k;  // that the balanced one sends
   const Bytes row = q.work.bytes * q.parts / rows;
   const bool one_node = q.group.nodes == 1;
   q.work.bytes = (one_node ? load.exchange.inside : load.exchange.outside) * row / q.parts;
   if (!one_node) q.inside = load.exchange.inside * row / q.parts;
-  const Picoseconds time = s_.costs.cost(q).time;
+  const Picoseconds time = shape.costs->cost(q).time;
   load.exchanges.emplace_back(id, time);
   return time;
 }
@@ -123,7 +126,7 @@ template <class Query>
 Picoseconds RoutedLoads::remembered(Shape& shape, std::int64_t rows, const Query& query) {
   const auto at = static_cast<std::size_t>(rows);
   if (at >= shape.known.size()) shape.known.resize(at + at / 2 + 1, -1);
-  if (shape.known[at] < 0) shape.known[at] = rows == 0 ? 0 : s_.costs.cost(query()).time;
+  if (shape.known[at] < 0) shape.known[at] = rows == 0 ? 0 : shape.costs->cost(query()).time;
   return shape.known[at];
 }
 
@@ -154,13 +157,13 @@ Picoseconds RoutedLoads::rows(Shape& shape, std::int64_t rows) {
   });
 }
 
-void RoutedLoads::append(std::uint32_t id, const BlockTemplate& block, const GroupShapes& shapes,
-                         const Place& place, std::int64_t micro_batch,
+void RoutedLoads::append(std::uint32_t id, const BlockTemplate& block, std::size_t type,
+                         const GroupShapes& shapes, const Place& place, std::int64_t micro_batch,
                          std::vector<Picoseconds>& to) {
   const auto member = static_cast<std::size_t>(place.member);
   Load* of = nullptr;
   int layer = -1;
-  for (const Varying& op : varying(id, block, shapes)) {
+  for (const Varying& op : varying(id, block, type, shapes)) {
     if (op.layer != layer) of = &load(place.node_of, layer = op.layer, micro_batch);
     Shape& shape = shapes_[op.shape];
     switch (shape.kind) {

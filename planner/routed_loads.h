@@ -45,9 +45,10 @@ class RoutedLoads {
   };
 
   // Appends the durations of a block's varying operators in one micro-batch. `id` tells blocks
-  // apart.
-  void append(std::uint32_t id, const BlockTemplate& block, const GroupShapes& shapes,
-              const Place& place, std::int64_t micro_batch, std::vector<Picoseconds>& to);
+  // apart; `type` is that of the device that runs it.
+  void append(std::uint32_t id, const BlockTemplate& block, std::size_t type,
+              const GroupShapes& shapes, const Place& place, std::int64_t micro_batch,
+              std::vector<Picoseconds>& to);
 
   RoutingSummary summary() const;  // of what was asked for
 
@@ -56,6 +57,7 @@ class RoutedLoads {
   // Operators of one shape.
   struct Shape {
     Kind kind = Kind::rows;
+    const CostModel* costs = nullptr;
     CostQuery balanced;
     std::vector<Picoseconds> known;  // by rows (of an expert, or of the rank); -1: not yet
   };
@@ -74,8 +76,8 @@ class RoutedLoads {
 
   Load& load(const std::vector<int>& node_of, int layer, std::int64_t micro_batch);
   const std::vector<Varying>& varying(std::uint32_t id, const BlockTemplate& block,
-                                      const GroupShapes& shapes);
-  std::uint32_t shape_of(const OpInfo& info, const GroupShapes& shapes);
+                                      std::size_t type, const GroupShapes& shapes);
+  std::uint32_t shape_of(const OpInfo& info, std::size_t type, const GroupShapes& shapes);
   Picoseconds exchange(std::uint32_t shape, Load& load);
   Picoseconds grouped(Shape& shape, const Load& load, std::size_t member);
   Picoseconds rows(Shape& shape, std::int64_t rows);
@@ -88,7 +90,7 @@ class RoutedLoads {
   std::int64_t balanced_ = 0;  // rows on a rank
   std::vector<Shape> shapes_;
   std::map<std::tuple<OpKind, Phase, Precision, std::int64_t, std::int64_t, std::int64_t, Bytes,
-                      ExpertExchange, GroupShape, int>,
+                      ExpertExchange, GroupShape, int, std::size_t>,
            std::uint32_t>
       shape_ids_;
   std::map<std::uint32_t, std::vector<Varying>> blocks_;

@@ -6,6 +6,7 @@
 #include <tuple>
 #include <utility>
 
+#include "planner/fullest_rank.h"
 #include "planner/lower.h"
 #include "sim/engine.h"
 #include "sim/step_clock.h"
@@ -42,10 +43,13 @@ Sampled sample_steps(const Setting& s, CostCache& costs, Picoseconds to_beat, Ca
   const int may_be_slow = routing.samples - quantile_rank(routing.quantile, routing.samples);
   const bool rivals = to_beat < std::numeric_limits<Picoseconds>::max();
   Draws relaxed, steps;
-  const auto play = [&](ClockedProgram clocked, int sample) {
+  const auto play = [&](const Program& program, ClockedProgram clocked, int sample) {
     const Replay r = clocked.replay(s.replaying());
     steps.emplace_back(r.makespan, sample);
-    c.memory = std::max(c.memory, *std::max_element(r.peak_memory.begin(), r.peak_memory.end()));
+    const FullestRank fullest = fullest_rank(s, program, r.peak_memory);
+    if (steps.size() > 1 && fullest.peak - fullest.limit <= c.memory - c.limit) return;
+    c.memory = fullest.peak;
+    c.limit = fullest.limit;
   };
   int slow = 0;
   for (int i = 0; i < routing.samples; ++i) {
@@ -53,13 +57,13 @@ Sampled sample_steps(const Setting& s, CostCache& costs, Picoseconds to_beat, Ca
     ClockedProgram clocked(lowered.program);
     relaxed.emplace_back(clocked.relaxed(), i);
     if (relaxed.back().first >= to_beat && ++slow > may_be_slow) return Sampled::relaxed;
-    if (!rivals) play(std::move(clocked), i);
+    if (!rivals) play(lowered.program, std::move(clocked), i);
   }
   std::sort(relaxed.begin(), relaxed.end());
   slow = 0;
   for (auto draw = relaxed.rbegin(); rivals && draw != relaxed.rend(); ++draw) {  // slowest first
     Lowered lowered = lower(of_sample(s, draw->second), c.layout, costs);
-    play(ClockedProgram(lowered.program), draw->second);
+    play(lowered.program, ClockedProgram(lowered.program), draw->second);
     if (steps.back().first >= to_beat && ++slow > may_be_slow) return Sampled::replayed;
   }
   std::sort(steps.begin(), steps.end());

@@ -9,6 +9,7 @@
 #include <tuple>
 
 #include "planner/bounds.h"
+#include "planner/fullest_rank.h"
 #include "planner/gradient_choices.h"
 #include "planner/lower.h"
 #include "planner/mesh_bound.h"
@@ -40,9 +41,11 @@ bool better(const Candidate& a, const Candidate& b) {
 }
 
 // The third rung.
-void settle(const Replay& r, Candidate& c) {
+void settle(const Setting& s, const Program& p, const Replay& r, Candidate& c) {
   c.step = r.makespan;
-  c.memory = *std::max_element(r.peak_memory.begin(), r.peak_memory.end());
+  const FullestRank fullest = fullest_rank(s, p, r.peak_memory);
+  c.memory = fullest.peak;
+  c.limit = fullest.limit;
 }
 
 // Programs of the meshes of layouts that differ in their partition alone, made where a bound of one
@@ -81,7 +84,7 @@ Fate try_layout(const Setting& s, Worker& w, Meshes& meshes, Picoseconds to_beat
     const Sampled sampled = sample_steps(s, w.costs, to_beat, c);
     if (sampled == Sampled::relaxed) return Fate::pruned_relaxed;
     if (sampled == Sampled::replayed) return Fate::slower;
-    return c.memory > s.cluster.device.memory ? Fate::out_of_memory : Fate::replayed;
+    return c.fits() ? Fate::replayed : Fate::out_of_memory;
   }
   Lowered lowered = meshes.lower(c.layout);
   if (reduced != nullptr)
@@ -89,8 +92,12 @@ Fate try_layout(const Setting& s, Worker& w, Meshes& meshes, Picoseconds to_beat
   ClockedProgram clocked(lowered.program);
   if (!clocked.may_beat(to_beat)) return Fate::pruned_relaxed;
   c.relaxed = std::max(c.closed_form, clocked.relaxed());
-  settle(clocked.replay(s.replaying()), c);
-  return c.memory > s.cluster.device.memory ? Fate::out_of_memory : Fate::replayed;
+  settle(s, lowered.program, clocked.replay(s.replaying()), c);
+  return c.fits() ? Fate::replayed : Fate::out_of_memory;
+}
+
+Bytes lacks(const Candidate& c) {
+  return c.memory - c.limit;
 }
 
 // The layout with the best of its schedules and its choices of gradients (schedule_choices.h,
@@ -105,7 +112,7 @@ Fate try_candidate(const Setting& s, Worker& w, Meshes& meshes, Picoseconds to_b
     now.closed_form = bound;
     const Fate fate = try_layout(s, w, meshes, to_beat, now, reduced);
     const bool better_of_two = fate == Fate::replayed        ? better(now, best)
-                               : fate == Fate::out_of_memory ? now.memory < best.memory
+                               : fate == Fate::out_of_memory ? lacks(now) < lacks(best)
                                                              : true;
     if (fate > furthest || (fate == furthest && better_of_two)) {
       furthest = fate;
@@ -116,7 +123,7 @@ Fate try_candidate(const Setting& s, Worker& w, Meshes& meshes, Picoseconds to_b
   for (const Layout& scheduled : schedule_choices(s, c.layout))
     for (const GradientChoices& choices : gradient_choices(s, scheduled)) {
       const Bound bound = w.bounds.bound(choices.placed);
-      if (bound.step >= to_beat || bound.memory > s.cluster.device.memory) continue;
+      if (bound.step >= to_beat || !bound.may_fit()) continue;
       bool reduced = !choices.reduced.empty();
       if (meshes.may_beat(choices.placed, to_beat))
         consider(choices.placed, bound.step, reduced ? &reduced : nullptr);
@@ -132,12 +139,13 @@ Fate try_candidate(const Setting& s, Worker& w, Meshes& meshes, Picoseconds to_b
 
 // Of the layout and its choices: the least memory, and the least step of those that may fit.
 Bound least_bound(const Setting& s, BoundModel& bounds, const Layout& layout) {
-  Bound least{kNever, std::numeric_limits<Bytes>::max()};
+  Bound least{kNever, std::numeric_limits<Bytes>::max(), 0};
   for (const Layout& scheduled : schedule_choices(s, layout))
     for (const GradientChoices& choices : gradient_choices(s, scheduled)) {
       const Bound bound = bounds.bound(choices.placed);
-      least.memory = std::min(least.memory, bound.memory);
-      if (bound.memory <= s.cluster.device.memory) least.step = std::min(least.step, bound.step);
+      if (bound.memory - bound.limit < least.memory - least.limit)
+        least.memory = bound.memory, least.limit = bound.limit;
+      if (bound.may_fit()) least.step = std::min(least.step, bound.step);
     }
   return least;
 }
@@ -195,6 +203,12 @@ std::vector<Fate> try_group(const Setting& s, Worker& w, std::vector<Candidate> 
   return fates;
 }
 
+void nearest_to_fit(SearchResult& result, const Layout& layout, Bytes memory, Bytes limit) {
+  if (result.smallest && memory - limit >= result.smallest->second - result.smallest_limit) return;
+  result.smallest = {layout, memory};
+  result.smallest_limit = limit;
+}
+
 void count(const Candidate& c, Fate fate, SearchResult& result) {
   switch (fate) {
     case Fate::pruned_bound:
@@ -208,8 +222,7 @@ void count(const Candidate& c, Fate fate, SearchResult& result) {
       break;
     case Fate::out_of_memory:
       ++result.out_of_memory;
-      if (!result.smallest || c.memory < result.smallest->second)
-        result.smallest = {c.layout, c.memory};
+      nearest_to_fit(result, c.layout, c.memory, c.limit);
       break;
     case Fate::replayed:
       ++result.replayed;
@@ -228,7 +241,7 @@ Candidate evaluate(const Setting& setting, const Layout& layout, CostCache& cost
   ClockedProgram clocked(lowered.program);
   c.relaxed = std::max(c.closed_form, clocked.relaxed());
   Replay r = clocked.replay(options);
-  settle(r, c);
+  settle(setting, lowered.program, r, c);
   if (replayed != nullptr) *replayed = std::move(r);
   return c;
 }
@@ -288,10 +301,9 @@ SearchResult search(const Setting& s, const SearchOptions& o) {
 
   std::vector<Candidate> open;
   for (std::size_t i = 0; i < bounds.size(); ++i) {
-    if (bounds[i].memory > s.cluster.device.memory) {
+    if (!bounds[i].may_fit()) {
       ++result.out_of_memory;
-      if (!result.smallest || bounds[i].memory < result.smallest->second)
-        result.smallest = {space.valid[i], bounds[i].memory};
+      nearest_to_fit(result, space.valid[i], bounds[i].memory, bounds[i].limit);
       continue;
     }
     Candidate c;

@@ -36,12 +36,15 @@ struct Candidate {
   Picoseconds closed_form = 0;  // first rung
   Picoseconds relaxed = 0;      // second rung
   Picoseconds step = 0;         // replayed
-  Bytes memory = 0;             // peak of the worst rank
+  Bytes memory = 0;             // peak of the worst rank (fullest_rank.h)
+  Bytes limit = 0;              // memory of that rank's device
   // Where routing is drawn more than once (samples.h): `relaxed` and `step` are the workload's
   // quantile over the draws, `sample` the draw that has it, and
   int sample = 0;
   Picoseconds median = 0;
   Picoseconds p95 = 0;
+
+  bool fits() const { return memory <= limit; }
 };
 
 struct SearchResult {
@@ -57,6 +60,7 @@ struct SearchResult {
   Picoseconds floor = 0;            // none of those takes less
   // The layout that needs the least memory, where none fits.
   std::optional<std::pair<Layout, Bytes>> smallest;
+  Bytes smallest_limit = 0;  // of the device that lacks so much
 };
 
 SearchResult search(const Setting& setting, const SearchOptions& options);

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "models/op_graph.h"
+#include "planner/fullest_rank.h"
 #include "planner/lower.h"
 #include "planner/schedule_seats.h"
 #include "sim/step_clock.h"
@@ -140,8 +141,8 @@ ScheduleSlots soonest_schedule(const Setting& setting, const Layout& layout, Cos
     ClockedProgram clocked(lowered.program);
     if (!clocked.may_beat(least)) continue;
     const Replay r = clocked.replay(setting.replaying());
-    const Bytes peak = *std::max_element(r.peak_memory.begin(), r.peak_memory.end());
-    if (peak > setting.cluster.device.memory || r.makespan >= least) continue;
+    const FullestRank fullest = fullest_rank(setting, lowered.program, r.peak_memory);
+    if (fullest.peak > fullest.limit || r.makespan >= least) continue;
     least = r.makespan;
     best = i;
   }

@@ -8,6 +8,7 @@
 #include "models/layout_rules.h"
 #include "models/routing.h"
 #include "models/stages.h"
+#include "planner/proportionate_stages.h"
 #include "planner/schedule_choices.h"
 
 namespace steploom {
@@ -48,6 +49,10 @@ std::vector<Cut> cuts(const Setting& s, int pp) {
     if (!even || largest_stage(split, work.layers, 0, work.head) <
                      largest_stage(alike, work.layers, 0, work.head))
       out.push_back({vpp, std::move(split)});
+    for (std::vector<int>& own : proportionate_stages(s, pp, vpp))
+      if (std::none_of(out.begin(), out.end(), [&](const Cut& c) { return c.stages == own; }) &&
+          !(even && own == alike))
+        out.push_back({vpp, std::move(own)});
   }
   return out;
 }

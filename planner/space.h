@@ -8,9 +8,10 @@
 // nothing. Chunks a pipeline rank: as many as share the layers evenly, alone or with the embedding
 // and the loss counted as a layer each (Megatron's two ways of an even split). Stages hold equally
 // many layers where they can; beside it, or where they cannot, the split whose largest stage does
-// the fewest FLOPs. Experts in 1, 2, 4 or 8 chunks where they exchange rows and the runtime can cut
-// them; likewise ranges around the exchanges in 2, 4 or 8 parts, or as the range program chooses
-// (models/partition.h). What is left open in a layout of the space: its pipeline schedule
+// the fewest FLOPs; where stages lie on devices of several types, splits in proportion to these
+// (proportionate_stages.h). Experts in 1, 2, 4 or 8 chunks where they exchange rows and the runtime
+// can cut them; likewise ranges around the exchanges in 2, 4 or 8 parts, or as the range program
+// chooses (models/partition.h). What is left open in a layout of the space: its pipeline schedule
 // (schedule_choices.h) and its gradients (gradient_choices.h). Nothing is left out by a rule of
 // thumb, so "best" means best of all.
 #pragma once

@@ -73,24 +73,45 @@ LinkType read_link(const Json& json) {
   return link;
 }
 
-// Groups that sit side by side differ: the file's order of nodes has one reading.
+bool same(const LinkType& a, const LinkType& b) {
+  return a.bandwidth == b.bandwidth && a.latency == b.latency;
+}
+
+bool alike(const NodeGroup& a, const NodeGroup& b) {
+  const DeviceType &c = a.device, &d = b.device;
+  return c.sms == d.sms && c.memory == d.memory && c.memory_bandwidth == d.memory_bandwidth &&
+         c.peak_flops == d.peak_flops && c.bf16 == d.bf16 && c.peak_of == d.peak_of &&
+         same(a.nvlink, b.nvlink) && same(a.nic, b.nic);
+}
+
+// Groups that sit side by side differ: the file's order of nodes has one reading. Those further
+// apart that have one name are one type.
 void read_groups(const Json& json, const Json& groups, Cluster& c) {
   for (const char* alone : {"device", "nodes"})
     if (const auto also = json.find(alone)) also->refuse("no such member beside 'groups'");
   c.nodes = 0;
   for (std::size_t i = 0; i < groups.size(); ++i) {
     const Json one = groups.at(i);
-    allow_only<2>(one, {"device", "nodes"});
-    c.groups.push_back(
-        {read_device(one.at("device")), one.at("nodes").small_integer(1, kMostNodes)});
-    if (i > 0 && c.groups[i - 1].device.name == c.groups[i].device.name)
-      one.at("device").at("name").refuse("another device than the group before has");
-    c.nodes += c.groups.back().nodes;
+    allow_only<4>(one, {"device", "nodes", "nvlink", "nic"});
+    NodeGroup& group = c.groups.emplace_back();
+    group.device = read_device(one.at("device"));
+    group.nodes = one.at("nodes").small_integer(1, kMostNodes);
+    if (const auto link = one.find("nvlink")) group.nvlink = read_link(*link);
+    if (const auto link = one.find("nic")) group.nic = read_link(*link);
+    const Json name = one.at("device").at("name");
+    if (i > 0 && c.groups[i - 1].device.name == group.device.name)
+      name.refuse("another device than the group before has");
+    for (std::size_t k = 0; k < i; ++k)
+      if (c.groups[k].device.name == group.device.name && !alike(c.groups[k], group))
+        name.refuse("a device and links as /groups/" + std::to_string(k) +
+                    " describes them, or another name");
+    c.nodes += group.nodes;
   }
   if (c.groups.empty()) groups.refuse("at least one group of nodes");
   if (c.nodes > kMostNodes) groups.refuse("at most " + std::to_string(kMostNodes) + " nodes");
+  if (c.device_types().size() > kMostDeviceTypes)
+    groups.refuse("at most " + std::to_string(kMostDeviceTypes) + " types of device");
   c.device = c.groups.front().device;
-  if (c.groups.size() == 1) c.groups.clear();
 }
 
 // An NVLink domain holds one type of device.
@@ -135,6 +156,7 @@ Cluster read_cluster(const Json& json) {
   c.nvlink = read_link(json.at("nvlink"));
   c.nic = read_link(json.at("nic"));
   if (const auto host = json.find("host")) c.host = read_link(*host);
+  if (c.groups.size() == 1) c = as_of_type(c, 0);
   c.nodes_per_leaf = json.at("nodes_per_leaf").small_integer(1, kMostNodes);
   c.oversubscription = json.at("oversubscription").number(1, 1000);
   if (const auto fabric = json.find("fabric")) {
@@ -213,24 +235,84 @@ void use_gpus(Cluster& cluster, int gpus) {
   cluster.nics_per_node = nics;
 }
 
-const DeviceType& Cluster::type_of(int device_number) const {
-  int before = 0;
-  for (const NodeGroup& group : groups) {
-    before += group.nodes;
-    if (node_of(device_number) < before) return group.device;
-  }
-  return device;
+std::vector<DeviceType> Cluster::device_types() const {
+  if (groups.empty()) return {device};
+  std::vector<DeviceType> types;
+  for (const NodeGroup& group : groups)
+    if (std::none_of(types.begin(), types.end(),
+                     [&](const DeviceType& t) { return t.name == group.device.name; }))
+      types.push_back(group.device);
+  return types;
 }
 
-void need_one_type(const Cluster& cluster) {
+std::size_t Cluster::type(int device_number) const {
+  if (groups.empty()) return 0;
+  std::vector<std::string_view> names;  // of the types so far
+  int before = 0;
+  std::size_t own = 0;
+  for (const NodeGroup& group : groups) {
+    before += group.nodes;
+    const auto known = std::find(names.begin(), names.end(), group.device.name);
+    own = static_cast<std::size_t>(known - names.begin());
+    if (known == names.end()) names.emplace_back(group.device.name);
+    if (node_of(device_number) < before) break;
+  }
+  return own;
+}
+
+Cluster as_of_type(const Cluster& cluster, std::size_t type) {
+  Cluster out = cluster;
+  out.groups.clear();
+  if (cluster.groups.empty()) return out;
+  out.device = cluster.device_types()[type];
+  const auto of =
+      std::find_if(cluster.groups.begin(), cluster.groups.end(),
+                   [&](const NodeGroup& group) { return group.device.name == out.device.name; });
+  if (of->nvlink.bandwidth > 0) out.nvlink = of->nvlink;
+  if (of->nic.bandwidth > 0) out.nic = of->nic;
+  return out;
+}
+
+Cluster only_of_type(const Cluster& cluster, std::size_t type) {
+  Cluster out = as_of_type(cluster, type);
+  if (cluster.groups.empty()) return out;
+  out.nodes = 0;
+  for (const NodeGroup& group : cluster.groups)
+    if (group.device.name == out.device.name) out.nodes += group.nodes;
+  return out;
+}
+
+double mean_peak_flops(const Cluster& cluster) {
+  if (cluster.groups.empty()) return cluster.device.peak_flops;
+  double sum = 0;
+  for (const NodeGroup& group : cluster.groups) sum += group.nodes * group.device.peak_flops;
+  return sum / cluster.nodes;
+}
+
+std::string devices_text(const Cluster& cluster) {
+  std::string text;
+  const std::size_t types = cluster.device_types().size();
+  for (std::size_t t = 0; t < types; ++t) {
+    const Cluster own = only_of_type(cluster, t);
+    text += (t == 0 ? "" : " + ") + std::to_string(own.devices()) + " × " + own.device.name;
+  }
+  return text;
+}
+
+void need_one_type(const Cluster& cluster, const std::string& what) {
   if (cluster.groups.empty()) return;
   std::string found;
   for (const NodeGroup& group : cluster.groups)
     found += (found.empty() ? "" : ", ") + std::to_string(group.nodes) + " nodes of " +
              group.device.name;
   throw Error({"cluster " + cluster.name, "/groups", "nodes of one type of device", found,
-               "such a cluster can be described, but a step over several types of device cannot "
-               "be costed yet; plan each group as a cluster of its own"});
+               what + " is of one type; ask of each group as a cluster of its own"});
+}
+
+void for_each_network(Cluster& cluster, const std::function<void(LinkType&)>& change) {
+  change(cluster.nic);
+  for (NodeGroup& group : cluster.groups)
+    if (group.nic.bandwidth > 0) change(group.nic);
 }
 
 GroupShape shape_of(const Cluster& cluster, std::span<const int> devices) {

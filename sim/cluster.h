@@ -9,6 +9,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -42,10 +43,11 @@ struct LinkType {
 inline constexpr std::string_view kDefaultFabric = "nvlink";
 std::span<const std::string_view> fabric_names();
 
-// Nodes in a row that have one type of device.
+// Nodes in a row that have one type of device, and links of their own where these differ.
 struct NodeGroup {
   DeviceType device;
   int nodes = 1;
+  LinkType nvlink{}, nic{};  // of bandwidth 0: as the cluster's
 };
 
 struct Cluster {
@@ -64,15 +66,22 @@ struct Cluster {
   double oversubscription = 1;  // leaf downlinks over uplinks; 1: non-blocking fat tree
   std::string fabric{kDefaultFabric};  // between GPUs of a node, by its name in the profile
 
-  // Types of device, node after node; empty: all have `device`. Else their nodes sum to `nodes`.
+  // Types of device, node after node; empty: all have `device`. Else their nodes sum to `nodes`,
+  // and groups of one device name are alike but for their nodes.
   std::vector<NodeGroup> groups{};
 
   int devices() const { return nodes * devices_per_node; }
   int node_of(int device_number) const { return device_number / devices_per_node; }
   int devices_per_domain() const { return devices_per_node * nodes_per_domain; }
   int domain_of(int device_number) const { return device_number / devices_per_domain(); }
-  const DeviceType& type_of(int device_number) const;
+  DeviceType type_of(int device_number) const { return device_types()[type(device_number)]; }
+
+  // Types of device by number, in the order of the first group that has each.
+  std::vector<DeviceType> device_types() const;
+  std::size_t type(int device_number) const;
 };
+
+inline constexpr std::size_t kMostDeviceTypes = 64;
 
 // "peak_flops_of" of a device: {"fp32": ..., "tf32": ..., "fp8": ...}, each optional; fp8 stands
 // for fp8_block too.
@@ -86,9 +95,25 @@ std::span<const std::string_view> cluster_names();
 // replaces the file's count. Throws Error.
 Cluster load_cluster(std::string_view name_or_path, int nodes);
 
-// Throws Error, naming the file's groups, if the cluster has more than one type of device: no
-// layout over several types can be costed yet.
-void need_one_type(const Cluster& cluster);
+// The cluster with all its nodes of one of its types, as that type's devices see it: their links
+// are those of the groups of that type.
+Cluster as_of_type(const Cluster& cluster, std::size_t type);
+
+// The nodes of one type by themselves.
+Cluster only_of_type(const Cluster& cluster, std::size_t type);
+
+// Of a device on the mean, FLOP/s.
+double mean_peak_flops(const Cluster& cluster);
+
+// "128 × h100-sxm-80gb", "64 × h100-sxm-80gb + 64 × a100-sxm-80gb".
+std::string devices_text(const Cluster& cluster);
+
+// Throws Error, naming the file's groups, if the cluster has more than one type of device. `what`
+// is meant for one type alone: "a calibration".
+void need_one_type(const Cluster& cluster, const std::string& what);
+
+// Sets or scales the NICs of all nodes.
+void for_each_network(Cluster& cluster, const std::function<void(LinkType&)>& change);
 
 // Throws Error naming the nearest known fabric.
 void use_fabric(Cluster& cluster, std::string_view fabric);

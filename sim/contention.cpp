@@ -70,6 +70,23 @@ Contention neutral_contention(std::size_t classes) {
   return c;
 }
 
+Contention stacked(const std::vector<const Contention*>& types) {
+  std::size_t all = 0, first = 0;
+  for (const Contention* of : types) all += of->classes();
+  Contention out = neutral_contention(all);
+  for (const Contention* of : types) {
+    const std::size_t own = of->classes();
+    for (std::size_t i = 0; i < own; ++i) {
+      out.share[first + i] = of->share[i];
+      out.priority_wave[first + i] = of->priority_wave[i];
+      for (std::size_t j = 0; j < own; ++j)
+        out.beside[(first + i) * all + first + j] = of->beside[i * own + j];
+    }
+    first += own;
+  }
+  return out;
+}
+
 bool slows_nothing(const Contention& c) {
   return std::all_of(c.share.begin(), c.share.end(),
                      [](const Contention::ShareCurve& curve) {

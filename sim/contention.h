@@ -50,6 +50,10 @@ std::uint32_t share_at(const Contention::ShareCurve& curve, std::uint32_t held,
 // Tables that slow nothing: SMs are still admitted and links still shared.
 Contention neutral_contention(std::size_t classes);
 
+// Tables of several types of device as one: class c of the t-th has row t · (its classes) + c.
+// Classes of two types never run on one device.
+Contention stacked(const std::vector<const Contention*>& types);
+
 // Nothing was measured to slow anything.
 bool slows_nothing(const Contention& c);
 

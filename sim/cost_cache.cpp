@@ -38,4 +38,11 @@ const Cost& CostCache::cost(const CostQuery& query) {
   return known_.emplace(query, model_.cost(query)).first->second;
 }
 
+CostCache& CostCache::of(const CostModel& model) {
+  if (&model == &model_) return *this;
+  for (CostCache& other : others_)
+    if (&model == &other.model_) return other;
+  return others_.emplace_back(model);
+}
+
 }  // namespace steploom

@@ -92,7 +92,7 @@ CostModel::CostModel(const Profile& profile, const Cluster& cluster, const Calib
       collectives_(profile, cluster),
       peak_of_(cluster.device.peak_of),
       host_(cluster.host) {
-  need_one_type(cluster);
+  need_one_type(cluster, "a cost model");
   if (profile.device.name == cluster.device.name) return;
   throw Error({"profile " + profile.name, "/device/name",
                "a profile of '" + cluster.device.name + "', the cluster's device",

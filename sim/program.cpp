@@ -310,6 +310,15 @@ Picoseconds validate_durations(const Program& program, const Slot& slot, const s
 
 }  // namespace
 
+const ClockLaw& clock_of(const Program& p, const Device& d) {
+  return p.clock_of_type.empty() ? p.clock : p.clock_of_type[d.type];
+}
+
+bool clocks_unknown(const Program& p) {
+  return p.clock.known() || std::any_of(p.clock_of_type.begin(), p.clock_of_type.end(),
+                                        [](const ClockLaw& law) { return law.known(); });
+}
+
 void validate(const Program& program) {
   for (const std::vector<ProgramTensor>& table : program.tensor_tables) validate_slices(table);
   validate_communicators(program);

@@ -134,6 +134,7 @@ struct ProgramTensor {
 struct Device {
   std::string name;               // "stage 0"
   std::int32_t stage = 0;         // pipeline stage
+  std::uint16_t type = 0;         // of device, by number, where a cluster has several
   std::int32_t multiplicity = 1;  // ranks that this device stands for (folded Programs)
   std::uint16_t streams = 1;
   std::uint16_t sms = 132;
@@ -173,6 +174,7 @@ struct Program {
   // Durations are those that were measured, and their clocks are to be found (step_clock.h);
   // unknown once they are, or where the profile has none.
   ClockLaw clock;
+  std::vector<ClockLaw> clock_of_type;  // by Device::type, in place of `clock`; empty: one for all
 
   // Derived by finalize(), which must be called once after building and before any use.
   std::uint32_t op_count = 0;
@@ -193,6 +195,10 @@ struct Program {
   Adjacency rendezvous_ops;  // operator ids, by device
   std::vector<std::uint32_t> communicator_of_rendezvous;
 };
+
+// The law of a device's clock, if it is still to be found.
+const ClockLaw& clock_of(const Program& program, const Device& device);
+bool clocks_unknown(const Program& program);  // is any?
 
 // Throws Error on a structural fault: an index out of range, a dependency on a later operator, an
 // operator that asks for more SMs than its device has, times beyond 2^61 ps in all.

@@ -51,7 +51,7 @@ std::uint32_t root_of(std::vector<std::uint32_t>& parent, std::uint32_t i) {
 }  // namespace
 
 ClockedProgram::ClockedProgram(Program& program) : program_(program) {
-  if (!program.clock.known()) return;
+  if (!clocks_unknown(program)) return;
   std::vector<ClockDemand> of_block;
   for (const BlockTemplate& b : program.blocks) {
     of_block.push_back(demand_of(b));
@@ -81,11 +81,13 @@ ClockedProgram::ClockedProgram(Program& program) : program_(program) {
   }
   std::map<std::uint32_t, std::size_t> group_of;  // by root
   for (std::uint32_t d = 0; d < program.devices.size(); ++d) {
-    if (slots_of[d].empty()) continue;
+    const ClockLaw& law = clock_of(program, program.devices[d]);
+    if (slots_of[d].empty() || !law.known()) continue;
     const std::uint32_t root = root_of(parent, slots_of[d].begin()->first);
     const auto [at, added] = group_of.try_emplace(root, groups_.size());
     if (added) groups_.emplace_back();
     Group& group = groups_[at->second];
+    group.law = law;
     group.devices.push_back(d);
     ClockDemand sum;
     for (const auto& [block, count] : slots_of[d]) sum.add(of_block[block], count);
@@ -101,9 +103,9 @@ ClockedProgram::ClockedProgram(Program& program) : program_(program) {
 std::vector<int> ClockedProgram::clocks_for(Picoseconds step) const {
   std::vector<int> clocks;
   for (const Group& g : groups_) {
-    int mhz = program_.clock.most_mhz;
+    int mhz = g.law.most_mhz;
     if (step != kForever)
-      for (const ClockDemand& d : g.demands) mhz = std::min(mhz, d.highest(program_.clock, step));
+      for (const ClockDemand& d : g.demands) mhz = std::min(mhz, d.highest(g.law, step));
     clocks.push_back(mhz);
   }
   return clocks;
@@ -124,14 +126,14 @@ void ClockedProgram::set(const std::vector<int>& clocks) {
         for (const OpTemplate& op : program_.blocks[slot.block].ops)
           if (op.varies != kOneDuration)
             program_.durations[slot.durations + op.varies] =
-                time_at(program_.clock, of_slots_[slot.durations + op.varies], op.mhz, g.mhz);
+                time_at(g.law, of_slots_[slot.durations + op.varies], op.mhz, g.mhz);
       }
     }
     for (const std::uint32_t b : g.blocks)
       for (std::size_t k = 0; k < durations_[b].size(); ++k) {
         OpTemplate& op = program_.blocks[b].ops[k];
-        op.duration = time_at(program_.clock, durations_[b][k], op.mhz, g.mhz);
-        op.wave = time_at(program_.clock, waves_[b][k], op.mhz, g.mhz);
+        op.duration = time_at(g.law, durations_[b][k], op.mhz, g.mhz);
+        op.wave = time_at(g.law, waves_[b][k], op.mhz, g.mhz);
       }
   }
 }
@@ -191,6 +193,7 @@ Picoseconds ClockedProgram::makespan(const ReplayOptions& options) {
     return step;
   });
   program_.clock = {};
+  program_.clock_of_type.clear();
   groups_.clear();
   return found;
 }

@@ -6,6 +6,7 @@
 // at which, over T, it stays within the limit; the longer T, the higher the clocks, the shorter the
 // step. What is found is the T that is not beyond the step's own makespan, but hardly below it
 // (kClockTolerance). Devices that run the same templates have one clock, the lowest of theirs.
+// Where types of device have laws of their own, those without one keep the times measured.
 //
 // Each of the two answers is a bound of the next: a relaxed Program has the shorter T.
 #pragma once
@@ -36,9 +37,10 @@ class ClockedProgram {
   Replay replay(const ReplayOptions& options);
 
  private:
-  struct Group {  // devices that share templates, and these
+  struct Group {  // devices that share templates, and these; of one law, which is known
     std::vector<std::uint32_t> devices, blocks;
     std::vector<ClockDemand> demands;  // of each device
+    ClockLaw law;
     int mhz = 0;
   };
   std::vector<int> clocks_for(Picoseconds step) const;  // by group

@@ -7,6 +7,7 @@ namespace steploom {
 Exported export_slurm(const Asked& asked, const ExportOptions&) {
   const Setting& s = asked.question->setting();
   MegatronExport m = to_megatron(s.model, s.work, asked.layout, s.runtime);
+  add_node_order(s.cluster, m.not_expressed);
   const MegatronJob job = job_of(asked);
   Exported out;
   out.files.push_back(

@@ -149,6 +149,7 @@ Exported export_torch(const Asked& asked, const ExportOptions& options) {
   out.files.push_back(driver("torch_pipeline", "the driver, for torchrun"));
   out.files.push_back(driver("torch_model", "its model"));
   out.not_expressed = not_expressed(s, l, minor);
+  add_node_order(s.cluster, out.not_expressed);
   out.files.push_back(not_expressed_file(out.not_expressed));
   out.notes.push_back(fmt::format("torchrun --nproc-per-node {} torch_pipeline.py", l.pp));
   return out;

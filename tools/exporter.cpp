@@ -38,6 +38,20 @@ ExportedFile text_file(std::string name, std::string text, std::string what) {
           std::move(what)};
 }
 
+void add_node_order(const Cluster& cluster, std::vector<std::string>& items) {
+  int first = 0;
+  std::vector<std::string> groups;
+  for (const NodeGroup& group : cluster.groups) {
+    const int ranks = group.nodes * cluster.devices_per_node;
+    groups.push_back(
+        fmt::format("ranks {} to {} on {}", first, first + ranks - 1, group.device.name));
+    first += ranks;
+  }
+  if (!groups.empty())
+    items.push_back(fmt::format("types of GPU: {}; list the launcher's nodes in this order",
+                                fmt::join(groups, ", ")));
+}
+
 ExportedFile not_expressed_file(const std::vector<std::string>& items) {
   std::string text;
   for (const std::string& item : items) text += item + "\n";

@@ -55,6 +55,9 @@ Exported export_dot(const Asked& asked, const ExportOptions& options);
 std::string file_stem(const Asked& asked);  // the model's name, as far as it fits a file's
 MegatronJob job_of(const Asked& asked);     // with what it is and how long it should take
 ExportedFile text_file(std::string name, std::string text, std::string what);
+// Where nodes have several types of GPU: which ranks the plan has on which. A launcher numbers
+// nodes as it is given them, and no framework's flags name a GPU.
+void add_node_order(const Cluster& cluster, std::vector<std::string>& items);
 // What Megatron-Core cannot be told, for people; there even if there is nothing of it.
 ExportedFile not_expressed_file(const std::vector<std::string>& items);
 

@@ -50,6 +50,7 @@ void add_calibrate_flag(CLI::App& verb, std::string& trace) {
 
 Calibration fit_to_trace(const std::string& trace, const Setting& s, const Layout& layout,
                          std::vector<std::string>& notes) {
+  need_one_type(s.cluster, "a calibration");
   const LoadedTimeline loaded = load_timeline(trace);
   const Timeline& measured = loaded.timeline;
   if (measured.origin.source != TimelineSource::imported)

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "planner/explain.h"
+#include "planner/fullest_rank.h"
 #include "traces/units.h"
 
 namespace steploom {
@@ -96,10 +97,53 @@ std::string proof_text(const Plan& plan) {
 
 }  // namespace
 
+namespace {
+
+// Would it be faster to leave the others out?
+void add_alone(Report& report, const Plan& plan) {
+  const Picoseconds mixed = plan.rows.front().step;
+  Table t({{"GPUs alone"},
+           {"layout"},
+           {"micro", CellKind::integer, 0, "", "micro_batch"},
+           {"recompute"},
+           {"step", CellKind::time},
+           {"over all GPUs' step", CellKind::number, 3, "", "over_mixed"},
+           {"MFU", CellKind::share, 0, "", "mfu"},
+           {"memory", CellKind::bytes},
+           {"why none"}});
+  const TypeAlone* faster = nullptr;
+  for (const TypeAlone& a : plan.alone) {
+    std::vector<Cell> cells(9);
+    cells[0] = fmt::format("{} × {}", a.devices, a.device);
+    cells[8] = a.failure;
+    if (a.best) {
+      const Layout& l = a.best->layout;
+      cells[1] = short_name(l);
+      cells[2] = l.micro_batch;
+      cells[3] = to_text(l.recompute, l.recompute_detail);
+      cells[4] = a.best->step;
+      cells[5] = static_cast<double>(a.best->step) / static_cast<double>(mixed);
+      cells[6] = a.best->mfu;
+      cells[7] = a.best->memory;
+      if (a.best->step <= mixed && (faster == nullptr || a.best->step < faster->best->step))
+        faster = &a;
+    }
+    t.add(std::move(cells));
+  }
+  report.add("alone", "The same step on the GPUs of one type, the others left out:", std::move(t));
+  if (faster != nullptr)
+    report.warn(fmt::format("{} × {} alone take {}, all GPUs together {}: leave the others out",
+                            faster->devices, faster->device, time_text(faster->best->step),
+                            time_text(mixed)));
+}
+
+}  // namespace
+
 Report plan_report(const Plan& plan, const std::string& headline, const std::string& file,
                    std::int64_t to_measure) {
   Report report(headline);
   report.add("rows", "", rows_table(plan.rows, true));
+  if (!plan.alone.empty()) add_alone(report, plan);
   const SearchCounts& c = plan.searched;
   report.note("");
   note_routing(report, plan.work.routing, plan.rows.front());
@@ -198,9 +242,12 @@ Table memory_table(const Lowered& lowered, const std::vector<Bytes>& peaks) {
   return t;
 }
 
-std::string clock_text(const Program& program, const ClockLaw& law) {
+namespace {
+
+std::string clock_of_type(const Program& program, std::size_t type, const ClockLaw& law) {
   int least = law.most_mhz, most = 0;
   for (const Device& d : program.devices) {
+    if (d.type != type) continue;
     least = std::min<int>(least, d.mhz);
     most = std::max<int>(most, d.mhz);
   }
@@ -211,6 +258,49 @@ std::string clock_text(const Program& program, const ClockLaw& law) {
                      least < law.most_mhz
                          ? fmt::format(": mean power is at its limit of {} W", law.limit_watts)
                          : "");
+}
+
+}  // namespace
+
+std::string clock_text(const Program& program, const Setting& s) {
+  std::string text;
+  for (std::size_t t = 0; t < s.types(); ++t) {
+    const std::string own = clock_of_type(program, t, s.of_type(t).costs.clock_law());
+    if (own.empty()) continue;
+    if (!text.empty()) text += "; ";
+    text += s.sides.empty() ? own : s.device_of_type(t).name + ": " + own;
+  }
+  return text;
+}
+
+void note_types(Report& report, const Setting& s) {
+  if (s.sides.empty()) return;
+  std::string clocked, plain, contended, free;
+  const auto name = [](std::string& list, const std::string& device) {
+    list += (list.empty() ? "" : ", ") + device;
+  };
+  for (const DeviceSide& side : s.sides) {
+    name(side.costs.clock_law().known() ? clocked : plain, side.cluster.device.name);
+    name(slows_nothing(side.contention) ? free : contended, side.cluster.device.name);
+  }
+  if (!clocked.empty() && !plain.empty())
+    report.note(
+        fmt::format("not modelled: the clock under load of {}, whose times are as measured "
+                    "(modelled: {})",
+                    plain, clocked));
+  if (!contended.empty() && !free.empty())
+    report.note(fmt::format("not modelled: how kernels slow each other on {} (modelled: {})", free,
+                            contended));
+}
+
+std::string too_full_text(const Setting& s, const Program& program, const Candidate& c,
+                          const Replay& replayed) {
+  std::string rank = "the fullest rank";
+  if (!s.sides.empty()) {
+    rank = program.devices[fullest_rank(s, program, replayed.peak_memory).device].name;
+  }
+  return fmt::format("does not fit: {} needs {} of {}", rank, bytes_text(c.memory),
+                     bytes_text(c.limit));
 }
 
 }  // namespace steploom

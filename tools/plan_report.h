@@ -22,7 +22,14 @@ Report plan_report(const Plan& plan, const std::string& headline, const std::str
 Table rows_table(const std::vector<PlanRow>& rows, bool ranked);
 
 // The clocks that a replay left a Program at: "SM clock 1683 of 1980 MHz, ..."; empty if unknown.
-std::string clock_text(const Program& program, const ClockLaw& law);
+std::string clock_text(const Program& program, const Setting& setting);
+
+// Of a cluster of several types of device: what is not known of each alike.
+void note_types(Report& report, const Setting& setting);
+
+// "does not fit: the fullest rank needs ... of ...".
+std::string too_full_text(const Setting& setting, const Program& program, const Candidate& c,
+                          const Replay& replayed);
 
 // What a routing did to a row; nothing under balanced routing.
 void note_routing(Report& report, const Routing& routing, const PlanRow& row);

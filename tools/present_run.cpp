@@ -32,7 +32,7 @@ std::optional<PlanRow> add_present_run(Report& report, const MegatronQuestion& r
                                        const Question& question, const Plan& plan) {
   std::optional<PlanRow> present;
   const Setting& best = question.setting();
-  const Setting now{best.model, best.work, run.runtime, best.cluster, best.costs, best.contention};
+  const Setting now = best.with_runtime(run.runtime);
   const Layout layout = parse_layout(run.layout, best.cluster.devices(), best.model.has_moe());
   const PlanRow& chosen = plan.rows.front();
   if (const auto refusal = refuse({now.model, now.work, layout, now.cluster.devices(), &now.runtime,
@@ -41,7 +41,8 @@ std::optional<PlanRow> add_present_run(Report& report, const MegatronQuestion& r
   } else {
     CostCache costs(now.costs);
     const Lowered lowered = lower(now, layout, costs);
-    const PlanRow row = describe(now, evaluate(now, layout, costs), lowered);
+    const Candidate own = evaluate(now, layout, costs);
+    const PlanRow row = describe(now, own, lowered);
     present = row;
     report.add("present", "The run as it is:", rows_table({row}, false));
     Table t({{"what"},
@@ -67,9 +68,9 @@ std::optional<PlanRow> add_present_run(Report& report, const MegatronQuestion& r
     if (!t.rows().empty())
       report.add("differences",
                  "What each difference to the best plan buys by itself:", std::move(t));
-    if (row.memory > now.cluster.device.memory)
-      report.warn(fmt::format("the run as it is needs {} of {}", bytes_text(row.memory),
-                              bytes_text(now.cluster.device.memory)));
+    if (!own.fits())
+      report.warn(fmt::format("the run as it is needs {} of {}", bytes_text(own.memory),
+                              bytes_text(own.limit)));
     report.note(
         fmt::format("the plan's step is {} of the run's, {} shorter",
                     share_text(static_cast<double>(chosen.step) / static_cast<double>(row.step)),

@@ -16,6 +16,7 @@ namespace {
 
 PlanShapes shapes_of_plan(const std::string& file, const Profile& base) {
   const Plan plan = load_plan(file);
+  need_one_type(plan.cluster, "a session of measurements");
   if (plan.cluster.device.name != base.device.name)
     throw Error({file, "/cluster/device", "'" + base.device.name + "', the profile's device",
                  "'" + plan.cluster.device.name + "'", "name another profile with --base"});

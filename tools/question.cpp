@@ -2,10 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <filesystem>
 #include <limits>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "models/config_reader.h"
@@ -14,8 +16,6 @@
 #include "models/json_reader.h"
 #include "models/nearest.h"
 #include "models/parameters.h"
-#include "planner/make_plan.h"
-#include "sim/fabric_tables.h"
 #include "traces/units.h"
 
 namespace steploom {
@@ -103,7 +103,8 @@ void add_question_flags(CLI::App& verb, QuestionFlags& f) {
   verb.add_option("--runtime", f.runtime, "Framework: " + names_of_runtimes())
       ->capture_default_str();
   verb.add_option("--profile", f.profile,
-                  "Profile of the GPU: built-in name or JSON file (default: the cluster's device)");
+                  "Profile of the GPU: built-in name or JSON file (default: the cluster's "
+                  "device); of several types of GPU: a,b");
 }
 
 void add_rebase_flag(CLI::App& verb, QuestionFlags& f) {
@@ -139,33 +140,63 @@ void check_flags(const QuestionFlags& f) {
 // Bandwidth alone; what the profile has measured between nodes would not follow.
 void Question::use_network() {
   constexpr double kBytesPerGigabit = 1e9 / 8;
-  if (!network_gbps_ || *network_gbps_ * kBytesPerGigabit == cluster_.nic.bandwidth) return;
-  for (const CollectiveCurve& curve : profile_.collectives)
-    if (curve.nodes > 1)
-      throw Error({"--network-gbps", "",
-                   fmt::format("{:g}, at which the profile {} has collectives between nodes",
-                               cluster_.nic.bandwidth / kBytesPerGigabit, profile_.name),
-                   fmt::format("{:g}", *network_gbps_),
-                   "measurements do not follow another network"});
-  cluster_.nic.bandwidth = *network_gbps_ * kBytesPerGigabit;
+  if (!network_gbps_) return;
+  bool already = true;
+  for_each_network(cluster_, [&](const LinkType& nic) {
+    already &= *network_gbps_ * kBytesPerGigabit == nic.bandwidth;
+  });
+  if (already) return;
+  for (const Profile& profile : profiles_)
+    for (const CollectiveCurve& curve : profile.collectives)
+      if (curve.nodes > 1)
+        throw Error({"--network-gbps", "",
+                     fmt::format("{:g}, at which the profile {} has collectives between nodes",
+                                 cluster_.nic.bandwidth / kBytesPerGigabit, profile.name),
+                     fmt::format("{:g}", *network_gbps_),
+                     "measurements do not follow another network"});
+  for_each_network(cluster_,
+                   [&](LinkType& nic) { nic.bandwidth = *network_gbps_ * kBytesPerGigabit; });
 }
 
 void Question::finish(const std::string& runtime, const std::string& profile) {
   runtime_ = runtime_named(runtime);
-  profile_ = load_profile(profile.empty() ? cluster_.device.name : profile);
+  load_profiles(profile);
   use_network();
-  contention_ = contention_of(profile_, cluster_);
   calibrate(std::nullopt);
+}
+
+// Of several types of device, in any order; those that none is named for have the built-in one.
+void Question::load_profiles(const std::string& named) {
+  if (cluster_.groups.empty()) {
+    profiles_ = {load_profile(named.empty() ? cluster_.device.name : named)};
+    return;
+  }
+  std::vector<Profile> given;
+  for (std::size_t at = 0; at < named.size();) {
+    const std::size_t end = std::min(named.find(',', at), named.size());
+    given.push_back(load_profile(named.substr(at, end - at)));
+    at = end + 1;
+  }
+  for (const DeviceType& device : cluster_.device_types()) {
+    const auto of = std::find_if(given.begin(), given.end(),
+                                 [&](const Profile& p) { return p.device.name == device.name; });
+    profiles_.push_back(of == given.end() ? load_profile(device.name) : std::move(*of));
+    if (of != given.end()) given.erase(of);
+  }
+  if (!given.empty())
+    throw Error({"--profile", "", "one profile of each of " + devices_text(cluster_),
+                 "also '" + given.front().name + "' of " + given.front().device.name, ""});
 }
 
 void Question::calibrate(const std::optional<Calibration>& calibration) {
   calibration_ = calibration;
   runtime_ = runtime_named(runtime_.name);
   if (calibration_) steploom::calibrate(runtime_, *calibration_);
-  costs_ = std::make_unique<CostModel>(profile_, cluster_, calibration_ ? &*calibration_ : nullptr);
+  auto costed =
+      std::make_unique<CostedCluster>(cluster_, profiles_, calibration_ ? &*calibration_ : nullptr);
   const int sample = setting_ ? setting_->sample : 0;
-  setting_ = std::make_unique<Setting>(
-      Setting{model_, work_, runtime_, cluster_, *costs_, &contention_, sample});
+  setting_ = std::make_unique<Setting>(costed->setting(model_, work_, runtime_, sample));
+  costed_ = std::move(costed);
 }
 
 std::unique_ptr<Question> Question::from_flags(const QuestionFlags& f) {
@@ -216,7 +247,7 @@ std::unique_ptr<Question> Question::from_plan(const Plan& plan, const QuestionFl
   q->route(f);
   q->cluster_ = plan.cluster;
   q->finish(plan.runtime, f.profile.empty() ? plan.profile : f.profile);
-  check_digests(plan, q->profile_.digest, f.rebase, reading);
+  check_digests(plan, q->profile_digest(), f.rebase, reading);
   if (plan.calibration) q->calibrate(plan.calibration);
   return q;
 }
@@ -234,9 +265,9 @@ std::string Question::headline() const {
   std::string how(name_of(work_.precision));
   if (work_.optimizer != Optimizer::adam) how += " · " + std::string(name_of(work_.optimizer));
   if (work_.routing.uneven()) how += " · " + to_text(work_.routing);
-  return fmt::format("{} · {} · {} × {}{} · sequence {} · batch {} · {} · {}", model_.name, count,
-                     cluster_.devices(), cluster_.device.name, fabric, work_.seq_length,
-                     work_.global_batch, how, setting_->runtime.name);
+  return fmt::format("{} · {} · {}{} · sequence {} · batch {} · {} · {}", model_.name, count,
+                     devices_text(cluster_), fabric, work_.seq_length, work_.global_batch, how,
+                     setting_->runtime.name);
 }
 
 void add_model_or_plan(CLI::App& verb, QuestionFlags& f, std::string& layout) {

@@ -6,11 +6,11 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "models/from_megatron.h"
-#include "planner/plan_file.h"
-#include "planner/setting.h"
-#include "sim/contention.h"
+#include "planner/costed_cluster.h"
+#include "planner/make_plan.h"
 #include "sim/profile.h"
 
 namespace steploom {
@@ -19,7 +19,7 @@ namespace steploom {
 struct QuestionFlags {
   std::string model;  // name, config.json, or plan.json where a verb takes one
   std::string cluster;
-  std::string profile;  // default: the one named after the cluster's device
+  std::string profile;  // default: the one named after the cluster's device; a,b of several types
   std::string precision = "bf16";
   std::string optimizer = "adam";
   std::string runtime = "megatron-core";
@@ -70,7 +70,9 @@ class Question {
   const Setting& setting() const { return *setting_; }
   void use_sample(int sample) { setting_->sample = sample; }  // of a random routing
   const std::optional<Calibration>& calibration() const { return calibration_; }
-  const Profile& profile() const { return profile_; }
+  const std::vector<Profile>& profiles() const { return profiles_; }  // by type of device
+  std::string profile_name() const { return joined(profiles_, &Profile::name); }
+  std::string profile_digest() const { return joined(profiles_, &Profile::digest); }
   std::string headline() const;  // "mixtral-8x7b · 46.7 B parameters, 12.9 B active · 64 × …"
 
  private:
@@ -79,17 +81,17 @@ class Question {
   void place(const QuestionFlags& flags);  // the cluster
   void route(const QuestionFlags& flags);
   void finish(const std::string& runtime, const std::string& profile);
+  void load_profiles(const std::string& named);
   void use_network();
 
   ModelSpec model_;
   Workload work_;
   Cluster cluster_;
   std::optional<double> network_gbps_;
-  Profile profile_;
+  std::vector<Profile> profiles_;
   Runtime runtime_;
   std::optional<Calibration> calibration_;
-  Contention contention_;
-  std::unique_ptr<CostModel> costs_;
+  std::unique_ptr<CostedCluster> costed_;
   std::unique_ptr<Setting> setting_;
 };
 

@@ -55,8 +55,8 @@ std::string text_of(const RunPlan& run) {
       "  \"profile\": \"{}\",\n  \"profile_digest\": \"{}\",\n  \"engine\": \"{}\",\n"
       "  \"step_ps\": {}, \"mhz\": [{}],\n  \"issue_ps\": {},\n  \"memory_bytes\": [{}],\n"
       "  \"busy_ps\": {{{}}}\n}}\n",
-      digest_of(to_json(run.plan)), to_text(run.layout), run.question->profile().name,
-      run.question->profile().digest, engine_signature(), p.replay.makespan, fmt::join(mhz, ", "),
+      digest_of(to_json(run.plan)), to_text(run.layout), run.question->profile_name(),
+      run.question->profile_digest(), engine_signature(), p.replay.makespan, fmt::join(mhz, ", "),
       p.issue, fmt::join(p.replay.peak_memory, ", "), busy);
 }
 
@@ -79,6 +79,7 @@ std::unique_ptr<RunPlan> load_run_plan(const std::string& file, bool rebase) {
                  "durations scaled to " + run->plan.calibration->trace,
                  "plan again without --calibrate"});
   const Setting& s = run->question->setting();
+  need_one_type(s.cluster, "a run of GPUs at hand");
   if (!s.runtime.complete_operands)
     throw Error({file, "/runtime", "steploom, whose operators can be executed",
                  "'" + s.runtime.name + "'", "plan again with --runtime steploom"});

@@ -144,7 +144,7 @@ Timeline executed_timeline(const RunPlan& plan, const MeasuredRun& run) {
   o = {};
   o.source = TimelineSource::executed;
   o.model = s.model.name;
-  o.cluster = fmt::format("{} × {}", s.cluster.devices(), s.cluster.device.name);
+  o.cluster = devices_text(s.cluster);
   o.layout = to_text(plan.layout);
   o.runtime = s.runtime.name;
   o.plan_digest = digest_of(to_json(plan.plan));

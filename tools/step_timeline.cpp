@@ -24,11 +24,11 @@ std::int64_t operators_of_all_ranks(const Program& p) {
 TimelineOrigin origin_of(const Asked& asked, TimelineOrigin origin) {
   const Setting& s = asked.question->setting();
   origin.model = s.model.name;
-  origin.cluster = fmt::format("{} × {}", s.cluster.devices(), s.cluster.device.name);
+  origin.cluster = devices_text(s.cluster);
   origin.layout = to_text(asked.layout);
   origin.runtime = s.runtime.name;
-  origin.profile = asked.question->profile().name;
-  origin.profile_digest = asked.question->profile().digest;
+  origin.profile = asked.question->profile_name();
+  origin.profile_digest = asked.question->profile_digest();
   if (asked.plan) origin.plan_digest = digest_of(to_json(*asked.plan));
   return origin;
 }

@@ -104,8 +104,8 @@ ExitStatus run(const Flags& f) {
                            e.step));
   report.add("critical_path", "The critical path, which tiles the step:", path_table(e));
   report.add("provenance", "What those durations rest on:", provenance_table(e));
-  if (const std::string clock = clock_text(lowered.program, s.costs.clock_law()); !clock.empty())
-    report.note(clock);
+  if (const std::string clock = clock_text(lowered.program, s); !clock.empty()) report.note(clock);
+  note_types(report, s);
   const Certificate floors = certify(lowered.program, e.step);
   report.add("floors", "What the step cannot go below:", floors_table(floors));
   add_floors(report, floors);

@@ -46,7 +46,7 @@ std::unique_ptr<Question> asked(const Flags& f, const std::optional<MegatronQues
 // The run's own step against its trace; what is asked from here on is costed as calibrated.
 std::vector<std::string> calibrate(const std::string& trace, MegatronQuestion& run, Question& q) {
   const Setting& s = q.setting();
-  const Setting now{s.model, s.work, run.runtime, s.cluster, s.costs, s.contention};
+  const Setting now = s.with_runtime(run.runtime);
   const Layout layout = parse_layout(run.layout, s.cluster.devices(), s.model.has_moe());
   require_valid(now, layout, "--from");
   std::vector<std::string> notes;
@@ -94,11 +94,16 @@ ExitStatus run(const Flags& f) {
     options.progress = [](double share) {
       std::fprintf(stderr, "\r%3.0f %% of the layouts that fit", share * 100);
     };
-  Plan plan = make_plan(question->setting(), question->profile(), options);
+  Plan plan = make_plan(question->setting(), question->profiles(), options);
   if (terminal) std::fputs("\r\033[K", stderr);
-  const PlanShapes shapes = shapes_to_measure(question->setting(), plan.rows.front().layout);
-  Report report = plan_report(plan, question->headline(), f.output,
-                              static_cast<std::int64_t>(shapes.kernels.size()));
+  // A session measures one type of GPU.
+  const bool one_type = plan.cluster.groups.empty();
+  const auto to_measure =
+      one_type ? shapes_to_measure(question->setting(), plan.rows.front().layout).kernels.size()
+               : 0;
+  Report report =
+      plan_report(plan, question->headline(), f.output, static_cast<std::int64_t>(to_measure));
+  note_types(report, question->setting());
   const Certificate floors = floors_of(question->setting(), plan.rows.front());
   add_floors(report, floors);
   report.note(floors_text(floors));

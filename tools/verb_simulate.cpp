@@ -48,8 +48,8 @@ Plan plan_of(const Question& question, const PlanRow& row, double known) {
   plan.work = s.work;
   plan.cluster = s.cluster;
   plan.runtime = s.runtime.name;
-  plan.profile = question.profile().name;
-  plan.profile_digest = question.profile().digest;
+  plan.profile = question.profile_name();
+  plan.profile_digest = question.profile_digest();
   plan.engine = std::string(engine_signature());
   plan.calibration = question.calibration();
   plan.rows = {row};
@@ -114,12 +114,9 @@ ExitStatus run(const Flags& f) {
   report.note(fmt::format("rests on {} {:.0f} %, modelled {:.0f} % of the step",
                           asked.question->calibration() ? "calibrated or fitted" : "fitted",
                           known * 100, (1 - known) * 100));
-  if (const std::string clock = clock_text(lowered.program, s.costs.clock_law()); !clock.empty())
-    report.note(clock);
-  const bool fits = candidate.memory <= s.cluster.device.memory;
-  if (!fits)
-    report.note(fmt::format("does not fit: the fullest rank needs {} of {}",
-                            bytes_text(candidate.memory), bytes_text(s.cluster.device.memory)));
+  if (const std::string clock = clock_text(lowered.program, s); !clock.empty()) report.note(clock);
+  note_types(report, s);
+  if (!candidate.fits()) report.note(too_full_text(s, lowered.program, candidate, replayed));
   if (wants_timeline) {
     Timeline timeline = make_timeline(lowered.program, replayed);
     timeline.origin = origin_of(asked, std::move(timeline.origin));
@@ -144,7 +141,7 @@ ExitStatus run(const Flags& f) {
   for (const std::string& w : warnings(known, row, s.cluster.nodes)) report.warn(w);
   if (const auto free = overlap_warning(s, row.layout)) report.warn(*free);
   report.print(format);
-  return fits ? ExitStatus::done : ExitStatus::negative;
+  return candidate.fits() ? ExitStatus::done : ExitStatus::negative;
 }
 
 }  // namespace

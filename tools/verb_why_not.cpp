@@ -7,6 +7,7 @@
 
 #include "models/layout_rules.h"
 #include "planner/explain.h"
+#include "planner/fullest_rank.h"
 #include "planner/make_plan.h"
 #include "sim/engine.h"
 #include "sim/step_clock.h"
@@ -26,12 +27,12 @@ struct Flags {
 
 // Which part of the fullest rank is the largest, and how much the device lacks.
 void explain_shortage(const Setting& s, const Lowered& lowered, const Replay& r, Report& report) {
-  const auto worst = std::max_element(r.peak_memory.begin(), r.peak_memory.end());
-  const auto d = static_cast<std::size_t>(worst - r.peak_memory.begin());
-  const MemoryParts& m = lowered.memory[d];
+  const FullestRank worst = fullest_rank(s, lowered.program, r.peak_memory);
+  const MemoryParts& m = lowered.memory[worst.device];
   const std::pair<const char*, Bytes> parts[] = {
-      {"parameters", m.parameters},        {"gradients", m.gradients}, {"optimizer", m.optimizer},
-      {"activations", *worst - m.fixed()}, {"buffers", m.buffers},     {"workspace", m.workspace}};
+      {"parameters", m.parameters}, {"gradients", m.gradients},
+      {"optimizer", m.optimizer},   {"activations", worst.peak - m.fixed()},
+      {"buffers", m.buffers},       {"workspace", m.workspace}};
   const auto most =
       std::max_element(std::begin(parts), std::end(parts),
                        [](const auto& a, const auto& b) { return a.second < b.second; });
@@ -39,8 +40,8 @@ void explain_shortage(const Setting& s, const Lowered& lowered, const Replay& r,
              memory_table(lowered, r.peak_memory));
   report.note(fmt::format(
       "out of memory: {} needs {} of {}, {} too much; its largest part is {} with {}",
-      lowered.program.devices[d].name, bytes_text(*worst), bytes_text(s.cluster.device.memory),
-      bytes_text(*worst - s.cluster.device.memory), most->first, bytes_text(most->second)));
+      lowered.program.devices[worst.device].name, bytes_text(worst.peak), bytes_text(worst.limit),
+      bytes_text(worst.peak - worst.limit), most->first, bytes_text(most->second)));
 }
 
 Table side_by_side(const Explanation& best, const Explanation& other) {
@@ -80,7 +81,7 @@ ExitStatus run(const Flags& f) {
   Lowered lowered = lower(s, layout, costs);
   Replay replayed;
   const Candidate c = evaluate(s, layout, costs, lowered, s.replaying(), &replayed);
-  if (c.memory > s.cluster.device.memory) {
+  if (!c.fits()) {
     explain_shortage(s, lowered, replayed, report);
     report.print(format);
     return ExitStatus::done;

@@ -63,8 +63,8 @@ TEST(Scale, ARackIsPlannedAsOneNode) {
   }
 }
 
-// Node groups of several devices are read and validated; a step over them is refused by name.
-TEST(Scale, SeveralTypesOfDeviceAreRefused) {
+// A cost model is of one type of device; a CostedCluster has one of each.
+TEST(Scale, OneCostModelOfSeveralTypesOfDeviceIsRefused) {
   Cluster mixed = load_cluster("h100-sxm-80gb", 2);
   mixed.groups = {{mixed.device, 1}, {load_cluster("a100-sxm-80gb", 1).device, 1}};
   try {

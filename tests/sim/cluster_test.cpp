@@ -105,23 +105,67 @@ TEST(Cluster, NodeGroupsOfDifferentDevices) {
   EXPECT_EQ(c.type_of(15).name, "h100-sxm-80gb");
   EXPECT_EQ(c.type_of(16).name, "a100-sxm-80gb");
   EXPECT_EQ(c.type_of(47).sms, 108);
-  EXPECT_THAT(refusal([&] { need_one_type(c); }),
+  EXPECT_THAT(refusal([&] { need_one_type(c, "a calibration"); }),
               testing::AllOf(HasSubstr("/groups"),
                              HasSubstr("2 nodes of h100-sxm-80gb, 4 nodes of a100-sxm-80gb"),
-                             HasSubstr("cannot be costed yet")));
-  EXPECT_NO_THROW(need_one_type(load_cluster("gb200", 2)));
+                             HasSubstr("a calibration is of one type")));
+  EXPECT_NO_THROW(need_one_type(load_cluster("gb200", 2), "a calibration"));
   const auto refused = [](const std::string& from, const std::string& to) {
     return refusal([&] { load_text(replaced(kMixed, from, to)); });
   };
   EXPECT_THAT(refused("\"a100-sxm-80gb\"", "\"h100-sxm-80gb\""),
               HasSubstr("/groups/1/device/name"));
   EXPECT_THAT(refused("\"nodes\": 4", "\"nodes\": 0"), HasSubstr("/groups/1/nodes"));
+  EXPECT_THAT(
+      refused("\"nodes\": 4", "\"nodes\": 4, \"nvlink\": {\"bandwidth\": 0, \"latency_us\": 1}"),
+      HasSubstr("/groups/1/nvlink/bandwidth"));
+  EXPECT_THAT(refused("\"nodes\": 4", "\"nodes\": 4, \"fabric\": \"host\""),
+              HasSubstr("/groups/1"));
   EXPECT_THAT(refused("\"devices_per_node\": 8", "\"devices_per_node\": 8, \"nodes\": 6"),
               HasSubstr("beside 'groups'"));
   EXPECT_THAT(
       refused("\"devices_per_node\": 8", "\"devices_per_node\": 8, \"nodes_per_domain\": 4"),
       HasSubstr("/nodes_per_domain"));
   EXPECT_THAT(refusal([] { load_text(kMixed, 3); }), HasSubstr("fixed number of nodes"));
+}
+
+// What a type's devices see: a cluster of nodes like their own.
+TEST(Cluster, EachTypeOfDeviceHasItsView) {
+  Cluster c = load_text(replaced(
+      kMixed, "\"nodes\": 4", "\"nodes\": 4, \"nic\": {\"bandwidth\": 12.5e9, \"latency_us\": 2}"));
+  EXPECT_EQ(c.device_types().size(), 2U);
+  EXPECT_EQ(c.type(15), 0U);
+  EXPECT_EQ(c.type(16), 1U);
+  EXPECT_EQ(devices_text(c), "16 × h100-sxm-80gb + 32 × a100-sxm-80gb");
+  EXPECT_DOUBLE_EQ(mean_peak_flops(c) * 48, 16 * 989.4e12 + 32 * 312e12);
+  const Cluster fast = as_of_type(c, 0), slow = as_of_type(c, 1);
+  EXPECT_EQ(fast.devices(), 48);
+  EXPECT_EQ(slow.devices(), 48);
+  EXPECT_EQ(slow.device.name, "a100-sxm-80gb");
+  EXPECT_EQ(fast.nic.bandwidth, 25e9);
+  EXPECT_EQ(slow.nic.bandwidth, 12.5e9);
+  EXPECT_EQ(slow.nvlink.bandwidth, 300e9);
+  EXPECT_TRUE(slow.groups.empty());
+  EXPECT_EQ(only_of_type(c, 1).devices(), 32);
+  for_each_network(c, [](LinkType& nic) { nic.bandwidth *= 2; });
+  EXPECT_EQ(as_of_type(c, 0).nic.bandwidth, 50e9);
+  EXPECT_EQ(as_of_type(c, 1).nic.bandwidth, 25e9);
+  // One type again further on is the same type, and must be described alike.
+  c.groups.push_back(c.groups.front());
+  c.nodes += 2;
+  EXPECT_EQ(c.type(48), 0U);
+  EXPECT_EQ(only_of_type(c, 0).nodes, 4);
+  const std::string end = "\"peak_flops\": 312e12}}";
+  const auto third = [&](const std::string& memory) {
+    return load_text(replaced(kMixed, end,
+                              end +
+                                  ", {\"nodes\": 1, \"device\": {\"name\": \"h100-sxm-80gb\", "
+                                  "\"sms\": 132, \"memory_bytes\": " +
+                                  memory +
+                                  ", \"memory_bandwidth\": 3.35e12, \"peak_flops\": 989.4e12}}"));
+  };
+  EXPECT_EQ(third("84934656000").device_types().size(), 2U);
+  EXPECT_THAT(refusal([&] { third("84934656001"); }), HasSubstr("as /groups/0 describes"));
 }
 
 TEST(Cluster, ReadsAFileAndReplacesItsNodes) {
