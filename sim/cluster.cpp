@@ -116,6 +116,7 @@ void read_groups(const Json& json, const Json& groups, Cluster& c) {
 
 // An NVLink domain holds one type of device.
 void check_domains(const Json& domain, const Cluster& c) {
+  if (c.groups.size() == 1) return;
   for (const NodeGroup& group : c.groups)
     if (group.nodes % c.nodes_per_domain != 0)
       domain.refuse("a divisor of every group's nodes (" + std::to_string(group.nodes) + " × " +
