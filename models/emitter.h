@@ -166,10 +166,10 @@ TensorId shared_expert_forward(Emitter& out, TensorId normed, MoeSaved& saved);
 TensorId moe_forward(Emitter& out, TensorId normed, MoeSaved& saved);
 
 // Backward: gradient of the output in, gradient of the (normed) input out.
-TensorId attention_backward(Emitter& out, TensorId dy, const AttentionSaved& saved);
+TensorId attention_backward(Emitter& out, TensorId dy, AttentionSaved saved);
 TensorId ffn_backward(Emitter& out, std::string_view name, TensorId dy, std::int64_t width,
                       bool gated, const FfnSaved& saved);
-TensorId shared_expert_backward(Emitter& out, TensorId dy, TensorId normed, const MoeSaved& saved);
+TensorId shared_expert_backward(Emitter& out, TensorId dy, TensorId normed, MoeSaved saved);
 TensorId moe_backward(Emitter& out, TensorId dy, TensorId normed, const MoeSaved& saved);
 
 // A product of the weight `product`, k inputs and n outputs wide, and the communication over tp of

@@ -264,12 +264,24 @@ Broken recomputed_parts_exist(const RuleContext& c) {
   if (!c.model.has_moe() && (d.has(RecomputeModule::moe) || d.has(RecomputeModule::moe_act)))
     return fmt::format("recompute={}, but {} has no experts; leave moe and moe_act out",
                        to_text(c.layout.recompute, d), c.model.name);
+  if (d.has(RecomputeModule::shared_experts) &&
+      (!c.model.has_moe() || c.model.moe->shared_width == 0))
+    return fmt::format("recompute={}, but {} has no shared expert; leave shared_experts out",
+                       to_text(c.layout.recompute, d), c.model.name);
   if (!any_layer(c.model, false) && d.has(RecomputeModule::mlp))
     return fmt::format("recompute={}, but {} has no dense layers; leave mlp out",
                        to_text(c.layout.recompute, d), c.model.name);
   if (d.layers <= c.model.layers) return std::nullopt;
   return fmt::format("recompute={}, but {} has {} layers; choose at most that many",
                      to_text(c.layout.recompute, d), c.model.name, c.model.layers);
+}
+
+Broken up_projections_are_latent(const RuleContext& c) {
+  const RecomputeDetail& d = c.layout.recompute_detail;
+  if (!d.has(RecomputeModule::mla_up_proj) || c.model.attention.kind == AttentionKind::latent)
+    return std::nullopt;
+  return fmt::format("recompute={}, but {} has no latent attention; leave mla_up_proj out",
+                     to_text(c.layout.recompute, d), c.model.name);
 }
 
 Broken batch_divides(const RuleContext& c) {
@@ -521,6 +533,9 @@ constexpr std::array kRules{
     LayoutRule{"recomputed parts exist",
                "steploom: Megatron-Core ignores modules that a model has not",
                recomputed_parts_exist},
+    LayoutRule{"mla_up_proj needs latent attention",
+               "Megatron-Core 0.20, transformer/transformer_config.py, __post_init__",
+               up_projections_are_latent},
     LayoutRule{"zero needs a runtime that has it", "steploom: Runtime::zero", zero_needs_runtime},
     LayoutRule{"zero 2 and 3 need pp 1",
                "Megatron-Core 0.20, megatron/training/arguments.py, validate_args (torch FSDP2); "
