@@ -381,12 +381,14 @@ Chunk build_passes(const BuildContext& c, const StageSpan& stage, const Chunk& b
   as_launched(c, chunk);
   if (adds_gradients) chunk.backward = with_gradient_sums(c, chunk.backward);
 
-  if (c.layout.zero == 3) gather_parameters(c, stage, chunk);
+  if (c.layout.zero == 3)
+    gather_parameters(c, stage, chunk);
+  else
+    chunk.first_forward = with_parameter_gathers(c, stage, chunk, chunk.forward);
   if (c.layout.zero > 1)
     shard_gradients(c, stage, chunk);
   else
     chunk.last_backward = with_gradient_buckets(c, stage, chunk, chunk.backward);
-  chunk.first_forward = with_parameter_gathers(c, stage, chunk, chunk.forward);
   return chunk;
 }
 

@@ -343,9 +343,16 @@ Broken model_needs_runtime(const RuleContext& c) {
                      c.runtime->name);
 }
 
+// torch.distributed.pipelining alone (messages_apart) runs stages that FSDP2 has sharded. Gradients
+// wait there for the last micro-batch: without sharded parameters that is ZeRO-1.
 Broken sharding_needs_one_stage(const RuleContext& c) {
-  if (c.layout.zero < 2 || c.layout.pp == 1) return std::nullopt;
-  return fmt::format("zero={} with pp={}; choose zero=0 or 1, or pp=1", c.layout.zero, c.layout.pp);
+  const Layout& l = c.layout;
+  if (l.zero < 2 || l.pp == 1) return std::nullopt;
+  const bool runs = c.runtime == nullptr || (c.runtime->messages_apart && c.runtime->zero[3]);
+  if (l.zero == 3 && runs) return std::nullopt;
+  return fmt::format("zero={} with pp={}{}; choose zero={}, or pp=1", l.zero, l.pp,
+                     runs ? "" : " and the runtime " + c.runtime->name,
+                     runs ? "3 (reshard=0 keeps parameters)" : "0 or 1");
 }
 
 Broken sharding_needs_replicas(const RuleContext& c) {
@@ -539,7 +546,8 @@ constexpr std::array kRules{
     LayoutRule{"zero needs a runtime that has it", "steploom: Runtime::zero", zero_needs_runtime},
     LayoutRule{"zero 2 and 3 need pp 1",
                "Megatron-Core 0.20, megatron/training/arguments.py, validate_args (torch FSDP2); "
-               "DeepSpeed, runtime/pipe/engine.py (ZeRO-2 and 3)",
+               "DeepSpeed, runtime/pipe/engine.py (ZeRO-2 and 3); allowed by PyTorch, "
+               "distributed/pipelining/stage.py, backward_maybe_with_nosync (FSDP2)",
                sharding_needs_one_stage},
     LayoutRule{"zero 2 and 3 need replicas", "steploom: one replica shards nothing",
                sharding_needs_replicas},

@@ -79,17 +79,25 @@ MemoryParts fixed_memory(const Setting& setting, const Layout& l, const StagePar
   const auto held = [&](std::int64_t count, int shards, Bytes each, int from) {
     return count * each / (l.zero >= from ? shards : 1);
   };
+  // Under a pipeline gradients add up whole, and with reshard=0 gathered parameters lie beside
+  // their shards through the step (models/sharded_parameters.cpp).
+  const bool piped = l.zero == 3 && l.pp > 1;
+  const int gradients_from = piped ? 4 : 2;
+  const auto gathered = [&](std::int64_t count, int shards) {
+    return piped && !l.reshard && shards > 1 ? count * e : 0;
+  };
   const auto all = [&](Bytes each, int from) {
     return held(p.dense(), l.dp_shards(), each, from) +
            held(p.experts, l.expert_shards(), each, from);
   };
   const auto state = [&](std::int64_t count, int shards) {
-    return held(count, shards, e + copies, 3) + held(count, shards, g, 2) +
-           held(count, shards, kept, 1);
+    return held(count, shards, e + copies, 3) + gathered(count, shards) +
+           held(count, shards, g, gradients_from) + held(count, shards, kept, 1);
   };
   MemoryParts parts;
-  parts.parameters = all(e + copies, 3);
-  parts.gradients = all(g, 2);
+  parts.parameters = all(e + copies, 3) + gathered(p.dense(), l.dp_shards()) +
+                     gathered(p.experts, l.expert_shards());
+  parts.gradients = all(g, gradients_from);
   parts.optimizer = all(kept, 1);
   const OverlapBuffers overlap = overlap_buffers(setting, l);
   parts.buffers = communicator_memory(setting, communicators) + overlap.registered +
