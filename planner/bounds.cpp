@@ -277,7 +277,9 @@ BoundModel::Digest BoundModel::measure(Part part, Kind kind, const Layout& l) {
   const bool from_start = part == Part::embedding || l.partition.cuts();
   d.forward_passage = (from_start ? d.forward : longest_from(f, StreamKind::pp_recv)).time[0];
   d.backward_passage = longest_from(b, StreamKind::pp_recv).time[0];
-  d.saved = saved_bytes(chunk);
+  // The fullest rank keeps no less than the mean, which is the balanced one's unless rows are
+  // dropped.
+  d.saved = saved_bytes(chunk, s_.work.routing.capacity == 0);
   return d;
 }
 

@@ -109,7 +109,7 @@ MemoryParts fixed_memory(const Setting& setting, const Layout& l, const StagePar
   return parts;
 }
 
-Bytes saved_bytes(const Chunk& chunk) {
+Bytes saved_bytes(const Chunk& chunk, bool routed) {
   std::vector<int> state(chunk.tensors.size(), 0);  // 1: written forward, 2: read backward too
   for (OpId op = 0; op < chunk.forward.size(); ++op)
     for (const TensorId t : chunk.forward.node(op).writes) state[owner_of(chunk.tensors, t)] = 1;
@@ -118,6 +118,7 @@ Bytes saved_bytes(const Chunk& chunk) {
     for (const TensorId read : chunk.backward.node(op).reads) {
       const TensorId t = owner_of(chunk.tensors, read);
       if (state[t] != 1 || chunk.tensors[t].scope != TensorScope::micro_batch) continue;
+      if (!routed && chunk.tensors[t].routed >= 0) continue;
       state[t] = 2;
       total += chunk.tensors[t].bytes;
     }
