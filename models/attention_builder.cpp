@@ -61,25 +61,27 @@ TensorId grouped_query_backward(Emitter& out, TensorId dqkv, TensorId normed, co
 // MLA (DeepSeek-V2, arXiv 2405.04434, section 2.1; Megatron-Core's multi_latent_attention): the
 // down projections are on every tensor-parallel rank and work on sequence shards; the latents are
 // gathered before the up projections, whose heads are sharded.
-TensorId latent_forward(Emitter& out, TensorId normed, const Widths& w, AttentionSaved& saved) {
+//
+// q of this rank's heads, from the latent or, without one, from the normed input.
+TensorId latent_q(Emitter& out, const Widths& w, AttentionSaved& saved) {
+  const BuildContext& c = out.c;
+  const std::int64_t h = c.model.hidden, rank = c.model.attention.q_lora_rank;
+  if (rank == 0)
+    return out.linear("q", out.gather("q input gather", saved.normed, h, Phase::forward), c.tokens,
+                      w.q, h);
+  saved.q_latent = out.stream("q latent norm", OpKind::norm, Phase::forward, c.shard, rank, rank,
+                              {saved.q_down});
+  return out.linear("q up", out.gather("q latent gather", saved.q_latent, rank, Phase::forward),
+                    c.tokens, w.q, rank);
+}
+
+// Keys and values from theirs, and all three put together.
+TensorId latent_qkv(Emitter& out, TensorId q, const Widths& w, AttentionSaved& saved) {
   const BuildContext& c = out.c;
   const AttentionSpec& a = c.model.attention;
-  const std::int64_t h = c.model.hidden;
-  TensorId q;
-  if (a.q_lora_rank > 0) {
-    saved.q_down = out.linear("q down", normed, c.shard, a.q_lora_rank, h);
-    const TensorId latent = out.stream("q latent norm", OpKind::norm, Phase::forward, c.shard,
-                                       a.q_lora_rank, a.q_lora_rank, {saved.q_down});
-    saved.q_latent = latent;
-    q = out.linear("q up", out.gather("q latent gather", latent, a.q_lora_rank, Phase::forward),
-                   c.tokens, w.q, a.q_lora_rank);
-  } else {
-    q = out.linear("q", out.gather("q input gather", normed, h, Phase::forward), c.tokens, w.q, h);
-  }
   const std::int64_t kv_width = a.kv_lora_rank + a.qk_rope_head_dim;
   const std::int64_t up_width =
       std::int64_t{a.heads / c.layout.tp} * (a.qk_nope_head_dim + a.v_head_dim);
-  saved.kv_down = out.linear("kv down", normed, c.shard, kv_width, h);
   saved.kv_latent = out.stream("kv latent norm", OpKind::norm, Phase::forward, c.shard, kv_width,
                                kv_width, {saved.kv_down});
   const TensorId latent = out.gather("kv latent gather", saved.kv_latent, kv_width, Phase::forward);
@@ -87,6 +89,29 @@ TensorId latent_forward(Emitter& out, TensorId normed, const Widths& w, Attentio
   // Rotary on the shared key and on q's rope part, and the copy into whole q, k, v.
   return out.stream("rotary", OpKind::rotary, Phase::forward, c.tokens,
                     w.q + up_width + a.qk_rope_head_dim, w.qkv(), {q, kv, latent});
+}
+
+TensorId latent_forward(Emitter& out, const Widths& w, AttentionSaved& saved) {
+  const BuildContext& c = out.c;
+  const AttentionSpec& a = c.model.attention;
+  const std::int64_t h = c.model.hidden;
+  if (a.q_lora_rank > 0)
+    saved.q_down = out.linear("q down", saved.normed, c.shard, a.q_lora_rank, h);
+  const TensorId q = latent_q(out, w, saved);
+  saved.kv_down =
+      out.linear("kv down", saved.normed, c.shard, a.kv_lora_rank + a.qk_rope_head_dim, h);
+  return latent_qkv(out, q, w, saved);
+}
+
+// Where the layout keeps the latents alone: q, k, v once more, before the backward pass of what
+// read them.
+void latent_again(Emitter& out, const Widths& w, AttentionSaved& saved) {
+  const Layout& l = out.c.layout;
+  if (l.recompute != Recompute::selective || !l.recompute_detail.has(RecomputeModule::mla_up_proj))
+    return;
+  out.set_recompute(true);
+  saved.qkv = latent_qkv(out, latent_q(out, w, saved), w, saved);
+  out.set_recompute(false);
 }
 
 TensorId latent_backward(Emitter& out, TensorId dqkv, const AttentionSaved& saved,
@@ -141,13 +166,13 @@ TensorId attention_forward(Emitter& out, TensorId x, AttentionSaved& saved) {
   saved.input = x;
   saved.normed = out.norm("attention norm", c.shard, h, x, saved.norm);
   saved.qkv = c.model.attention.kind == AttentionKind::latent
-                  ? latent_forward(out, saved.normed, w, saved)
+                  ? latent_forward(out, w, saved)
                   : grouped_query_forward(out, saved.normed, w);
   core_attention_forward(out, core_shape(out), saved);
   return linear_reduced(out, {"attention out", "attention out reduce", h, w.out}, saved.out);
 }
 
-TensorId attention_backward(Emitter& out, TensorId dy, const AttentionSaved& saved) {
+TensorId attention_backward(Emitter& out, TensorId dy, AttentionSaved saved) {
   const BuildContext& c = out.c;
   const std::int64_t h = c.model.hidden;
   const Widths w = widths(out);
@@ -155,6 +180,7 @@ TensorId attention_backward(Emitter& out, TensorId dy, const AttentionSaved& sav
   const TensorId d_out = gathered_data_grad(
       out, {"attention out", "attention out gradient gather", h, w.out}, dy, full);
   out.linear_weight_grad("attention out", saved.out, full, c.tokens, h, w.out);
+  if (c.model.attention.kind == AttentionKind::latent) latent_again(out, w, saved);
   const TensorId dqkv = core_attention_backward(out, core_shape(out), d_out, saved);
   const TensorId dx = c.model.attention.kind == AttentionKind::latent
                           ? latent_backward(out, dqkv, saved, w)

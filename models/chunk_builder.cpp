@@ -388,7 +388,8 @@ Chunk build_passes(const BuildContext& c, const StageSpan& stage, const Chunk& b
   else
     chunk.last_backward = with_gradient_buckets(c, stage, chunk, chunk.backward);
   if (c.layout.offload == Offload::experts) offload_experts(c, stage, chunk);
-  chunk.first_forward = with_parameter_gathers(c, stage, chunk, chunk.forward);
+  if (c.layout.zero != 3)
+    chunk.first_forward = with_parameter_gathers(c, stage, chunk, chunk.forward);
   return chunk;
 }
 

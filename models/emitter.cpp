@@ -10,6 +10,7 @@ namespace steploom {
 
 TensorId Emitter::tensor(std::string_view name, Bytes bytes, TensorScope scope) {
   chunk_.tensors.push_back({std::string(name), bytes, scope});
+  if (routed_ && scope == TensorScope::micro_batch) chunk_.tensors.back().routed = layer_;
   return static_cast<TensorId>(chunk_.tensors.size() - 1);
 }
 

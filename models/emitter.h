@@ -54,8 +54,10 @@ class Emitter {
   void set_parts(int parts) { parts_ = parts; }
   // Communication from here on is direct, as OpNode has it.
   void set_direct(bool direct) { direct_ = direct; }
-  // Operators from here on have as many rows as routing brings to this rank.
+  // Operators and tensors from here on have as many rows as routing brings to this rank.
   void set_routed(bool routed) { routed_ = routed; }
+  // But this tensor: its rows have come home, one for every choice of the rank's own tokens.
+  void at_home(TensorId t) { chunk_.tensors[owner_of(chunk_.tensors, t)].routed = -1; }
 
   TensorId tensor(std::string_view name, Bytes bytes, TensorScope scope = TensorScope::micro_batch);
   // The same as `parts` equal slices, each a tensor too; returns the whole.
@@ -166,10 +168,10 @@ TensorId shared_expert_forward(Emitter& out, TensorId normed, MoeSaved& saved);
 TensorId moe_forward(Emitter& out, TensorId normed, MoeSaved& saved);
 
 // Backward: gradient of the output in, gradient of the (normed) input out.
-TensorId attention_backward(Emitter& out, TensorId dy, const AttentionSaved& saved);
+TensorId attention_backward(Emitter& out, TensorId dy, AttentionSaved saved);
 TensorId ffn_backward(Emitter& out, std::string_view name, TensorId dy, std::int64_t width,
                       bool gated, const FfnSaved& saved);
-TensorId shared_expert_backward(Emitter& out, TensorId dy, TensorId normed, const MoeSaved& saved);
+TensorId shared_expert_backward(Emitter& out, TensorId dy, TensorId normed, MoeSaved saved);
 TensorId moe_backward(Emitter& out, TensorId dy, TensorId normed, const MoeSaved& saved);
 
 // A product of the weight `product`, k inputs and n outputs wide, and the communication over tp of

@@ -264,12 +264,24 @@ Broken recomputed_parts_exist(const RuleContext& c) {
   if (!c.model.has_moe() && (d.has(RecomputeModule::moe) || d.has(RecomputeModule::moe_act)))
     return fmt::format("recompute={}, but {} has no experts; leave moe and moe_act out",
                        to_text(c.layout.recompute, d), c.model.name);
+  if (d.has(RecomputeModule::shared_experts) &&
+      (!c.model.has_moe() || c.model.moe->shared_width == 0))
+    return fmt::format("recompute={}, but {} has no shared expert; leave shared_experts out",
+                       to_text(c.layout.recompute, d), c.model.name);
   if (!any_layer(c.model, false) && d.has(RecomputeModule::mlp))
     return fmt::format("recompute={}, but {} has no dense layers; leave mlp out",
                        to_text(c.layout.recompute, d), c.model.name);
   if (d.layers <= c.model.layers) return std::nullopt;
   return fmt::format("recompute={}, but {} has {} layers; choose at most that many",
                      to_text(c.layout.recompute, d), c.model.name, c.model.layers);
+}
+
+Broken up_projections_are_latent(const RuleContext& c) {
+  const RecomputeDetail& d = c.layout.recompute_detail;
+  if (!d.has(RecomputeModule::mla_up_proj) || c.model.attention.kind == AttentionKind::latent)
+    return std::nullopt;
+  return fmt::format("recompute={}, but {} has no latent attention; leave mla_up_proj out",
+                     to_text(c.layout.recompute, d), c.model.name);
 }
 
 Broken batch_divides(const RuleContext& c) {
@@ -331,9 +343,16 @@ Broken model_needs_runtime(const RuleContext& c) {
                      c.runtime->name);
 }
 
+// torch.distributed.pipelining alone (messages_apart) runs stages that FSDP2 has sharded. Gradients
+// wait there for the last micro-batch: without sharded parameters that is ZeRO-1.
 Broken sharding_needs_one_stage(const RuleContext& c) {
-  if (c.layout.zero < 2 || c.layout.pp == 1) return std::nullopt;
-  return fmt::format("zero={} with pp={}; choose zero=0 or 1, or pp=1", c.layout.zero, c.layout.pp);
+  const Layout& l = c.layout;
+  if (l.zero < 2 || l.pp == 1) return std::nullopt;
+  const bool runs = c.runtime == nullptr || (c.runtime->messages_apart && c.runtime->zero[3]);
+  if (l.zero == 3 && runs) return std::nullopt;
+  return fmt::format("zero={} with pp={}{}; choose zero={}, or pp=1", l.zero, l.pp,
+                     runs ? "" : " and the runtime " + c.runtime->name,
+                     runs ? "3 (reshard=0 keeps parameters)" : "0 or 1");
 }
 
 Broken sharding_needs_replicas(const RuleContext& c) {
@@ -521,10 +540,14 @@ constexpr std::array kRules{
     LayoutRule{"recomputed parts exist",
                "steploom: Megatron-Core ignores modules that a model has not",
                recomputed_parts_exist},
+    LayoutRule{"mla_up_proj needs latent attention",
+               "Megatron-Core 0.20, transformer/transformer_config.py, __post_init__",
+               up_projections_are_latent},
     LayoutRule{"zero needs a runtime that has it", "steploom: Runtime::zero", zero_needs_runtime},
     LayoutRule{"zero 2 and 3 need pp 1",
                "Megatron-Core 0.20, megatron/training/arguments.py, validate_args (torch FSDP2); "
-               "DeepSpeed, runtime/pipe/engine.py (ZeRO-2 and 3)",
+               "DeepSpeed, runtime/pipe/engine.py (ZeRO-2 and 3); allowed by PyTorch, "
+               "distributed/pipelining/stage.py, backward_maybe_with_nosync (FSDP2)",
                sharding_needs_one_stage},
     LayoutRule{"zero 2 and 3 need replicas", "steploom: one replica shards nothing",
                sharding_needs_replicas},

@@ -248,6 +248,11 @@ constexpr auto kRules = std::to_array<MegatronRule>({
      [](const Run& r) {
        return !any_of(recomputed(r), "mla_up_proj") || r.has("multi-latent-attention");
      }},
+    {"a recomputed shared expert is not overlapped", "transformer_config.py",
+     [](const Run& r) {
+       return !any_of(recomputed(r), "shared_experts") || !r.has("moe-shared-expert-overlap") ||
+              !r.has("moe-shared-expert-intermediate-size");
+     }},
     {"delayed fp8 scaling recomputes no norm or activation", "transformer_config.py",
      [](const Run& r) {
        return !r.has("fp8-format") || r.text("fp8-recipe", "delayed") != "delayed" ||

@@ -193,10 +193,15 @@ TensorId from_experts(Emitter& out, Phase phase, const MoeShape& s, int i, Tenso
                       TensorId to) {
   const std::string_view name = phase == Phase::forward ? "combine" : "dispatch backward";
   rows = sort_rows(out, kSortBySender, phase, s, rows);
-  if (s.deepep) return exchange_by_deepep(out, name, phase, s, ExpertExchange::combine, rows);
-  rows = scatter_rows(out, "expert output scatter", phase, s, rows,
-                      out.c.layout.ep == 1 ? to : kNoTensor);
-  return exchange(out, name, phase, s, i, rows, to);
+  if (s.deepep) {
+    rows = exchange_by_deepep(out, name, phase, s, ExpertExchange::combine, rows);
+  } else {
+    rows = scatter_rows(out, "expert output scatter", phase, s, rows,
+                        out.c.layout.ep == 1 ? to : kNoTensor);
+    rows = exchange(out, name, phase, s, i, rows, to);
+  }
+  out.at_home(rows);
+  return rows;
 }
 
 TensorId experts(Emitter& out, std::string_view name, Phase phase, const MoeShape& s,
@@ -242,8 +247,8 @@ void experts_forward(Emitter& out, const MoeShape& all, TensorId permuted, const
   if (s.chunks > 1) {
     out.set_routed(false);
     beside();
-    out.set_routed(true);
     saved.back = permuted_rows(out, "combine", all);
+    out.set_routed(true);
   }
   out.set_parts(s.chunks);
   for (int i = 0; i < s.chunks; ++i) {
@@ -279,8 +284,8 @@ TensorId experts_backward(Emitter& out, const MoeShape& all, TensorId d_back, co
   if (cut) {
     out.set_routed(false);
     beside();
-    out.set_routed(true);
     home = permuted_rows(out, "dispatch backward", all);
+    out.set_routed(true);
   }
   out.set_parts(s.chunks);
   std::vector<TensorId> dy_rows, d_hidden, activated;

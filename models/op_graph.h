@@ -99,6 +99,9 @@ struct Tensor {
   TensorScope scope = TensorScope::micro_batch;
   TensorId whole = kNoTensor;  // a slice: what it is a slice of
   Bytes offset = 0;            // a slice: its first byte in the whole
+  // The layer whose rows on this rank it grows with; `bytes` are those of balanced routing. -1: it
+  // does not.
+  int routed = -1;
 };
 
 // The tensor that owns the bytes of `t`: its whole, or itself. `table`: of Tensor or alike.

@@ -15,8 +15,8 @@ namespace steploom {
 namespace {
 
 constexpr std::array<std::string_view, 3> kNames{"none", "full", "selective"};
-constexpr std::array<std::string_view, kRecomputeModules> kModules{"core_attn", "layernorm", "mlp",
-                                                                   "moe_act", "moe"};
+constexpr std::array<std::string_view, kRecomputeModules> kModules{
+    "core_attn", "layernorm", "mlp", "moe_act", "moe", "mla_up_proj", "shared_experts"};
 constexpr std::array<std::string_view, 2> kMethods{"uniform", "block"};
 constexpr int kMostLayers = 1'000'000;
 
@@ -40,7 +40,7 @@ std::uint16_t modules_of(std::string_view list) {
   for (const std::string_view name : split(list, '+')) {
     const auto found = std::find(kModules.begin(), kModules.end(), name);
     if (found == kModules.end())
-      refuse("modules joined by '+': core_attn, layernorm, mlp, moe_act, moe", name,
+      refuse(fmt::format("modules joined by '+': {}", fmt::join(kModules, ", ")), name,
              nearest_hint(name, kModules));
     const auto bit = static_cast<std::uint16_t>(1U << (found - kModules.begin()));
     if ((modules & bit) != 0) refuse("each module once", name);

@@ -27,8 +27,12 @@ enum class RecomputeModule : std::uint8_t {
   mlp,        // a dense layer's feed-forward part
   moe_act,    // the experts' activation function
   moe,        // the whole mixture-of-experts part, its all-to-alls included
+  // Latent attention from the down projections' outputs to q, k, v: norms, up projections, rope
+  // (multi_latent_attention.py, qkv_up_proj_and_rope_apply).
+  mla_up_proj,
+  shared_experts,  // the expert that every token visits, with its gate; within moe, once more
 };
-inline constexpr int kRecomputeModules = static_cast<int>(RecomputeModule::moe) + 1;
+inline constexpr int kRecomputeModules = static_cast<int>(RecomputeModule::shared_experts) + 1;
 
 enum class RecomputeMethod : std::uint8_t { uniform, block };
 

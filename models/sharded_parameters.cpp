@@ -8,6 +8,15 @@
 // in its own order. With reshard=0, and for the head, which the backward pass begins with, what the
 // forward pass gathered is kept for the backward pass. The embedding's backward pass reads no
 // parameters.
+//
+// Under a pipeline (FSDP2 in torch.distributed.pipelining, stage.py,
+// backward_maybe_with_nosync): gradients add up whole and are reduce-scattered unit by unit when
+// the chunk's last backward pass has ended. With reshard=0 (torchtitan's choice for pipelines,
+// get_fsdp_reshard_after_forward_policy) the chunk's first forward pass gathers its parameters,
+// which stay until then: fixed memory, as the gradients are (memory_parts.h). With reshard=1 every
+// pass gathers what it uses, the head's too, which other micro-batches' forward passes part from
+// its backward pass. (PyTorch gathers less: a forward pass finds what a backward pass before it on
+// the same chunk has left.)
 #include <algorithm>
 #include <cassert>
 #include <string>
@@ -83,7 +92,9 @@ void shard_gradients(const BuildContext& c, const StageSpan& stage, Chunk& chunk
       const TensorId whole = u.*f.gradient;
       if (u.*f.size == 0 || whole == kNoTensor) continue;
       const Bytes bytes = u.*f.size * c.runtime.grad_bytes;
-      const std::int64_t after = position(chunk.backward, u.layer, true);
+      const bool once = c.layout.pp > 1;
+      const std::int64_t after = once ? static_cast<std::int64_t>(chunk.backward.size()) - 1
+                                      : position(chunk.backward, u.layer, true);
       if (f.ranks == 1) {  // every copy has them whole
         OpNode node =
             collective_node(unit_name(c, u) + " " + f.name + " gradients", OpKind::all_reduce,
@@ -93,16 +104,22 @@ void shard_gradients(const BuildContext& c, const StageSpan& stage, Chunk& chunk
         last.push_back({after, std::move(node)});
         continue;
       }
-      chunk.tensors[whole].bytes = bytes;
-      chunk.tensors[whole].scope = TensorScope::micro_batch;
       OpNode node =
           collective_node(unit_name(c, u) + " " + f.name + " gradients", OpKind::reduce_scatter,
                           Phase::weight_grad, f.group, f.stream, bytes);
+      node.layer = u.layer;
+      if (once) {
+        node.reads = node.writes = {whole};
+        last.push_back({after, node});
+        if (c.layout.replicate > 1) last.push_back({after, between_copies(node, f)});
+        continue;
+      }
+      chunk.tensors[whole].bytes = bytes;
+      chunk.tensors[whole].scope = TensorScope::micro_batch;
       chunk.tensors.push_back({node.name + " shard", 0, TensorScope::step});
       const auto shard = static_cast<TensorId>(chunk.tensors.size() - 1);
       node.reads = {whole};
       node.writes = {shard};
-      node.layer = u.layer;
       each.push_back({after, node});
       last.push_back({after, node});
       if (c.layout.replicate > 1) last.push_back({after, between_copies(node, f)});
@@ -117,7 +134,7 @@ void shard_gradients(const BuildContext& c, const StageSpan& stage, Chunk& chunk
 }
 
 void gather_parameters(const BuildContext& c, const StageSpan& stage, Chunk& chunk) {
-  std::vector<Gather> forward, backward;
+  std::vector<Gather> forward, first, backward;
   for (const Family& f : families(c.layout))
     for (const Unit& u : units(c, stage, chunk)) {
       const Bytes bytes = u.*f.size * c.e;
@@ -131,22 +148,27 @@ void gather_parameters(const BuildContext& c, const StageSpan& stage, Chunk& chu
         g.last = static_cast<OpId>(position(pass, u.layer, true));
         return g;
       };
-      const auto into_new = [&](Gather& g) {
-        chunk.tensors.push_back({g.node.name, bytes});
+      const auto into_new = [&](Gather& g, TensorScope scope) {
+        chunk.tensors.push_back({g.node.name, scope == TensorScope::step ? 0 : bytes, scope});
         g.parameters = static_cast<TensorId>(chunk.tensors.size() - 1);
         g.node.writes = {g.parameters};
       };
-      forward.push_back(used(chunk.forward, Phase::forward));
-      into_new(forward.back());
+      const bool piped = c.layout.pp > 1;
+      const bool stays = piped && !c.layout.reshard;
+      first.push_back(used(chunk.forward, Phase::forward));
+      into_new(first.back(), stays ? TensorScope::step : TensorScope::micro_batch);
+      if (stays) continue;
+      forward.push_back(first.back());
       if (u.layer < 0) continue;
       Gather again = used(chunk.backward, Phase::data_grad);
-      again.kept = !c.layout.reshard || u.layer == c.model.layers;
+      again.kept = !c.layout.reshard || (u.layer == c.model.layers && !piped);
       if (again.kept)
         again.parameters = forward.back().parameters;
       else
-        into_new(again);
+        into_new(again, TensorScope::micro_batch);
       backward.push_back(std::move(again));
     }
+  chunk.first_forward = with_gathers(chunk.forward, std::move(first));
   chunk.forward = with_gathers(chunk.forward, std::move(forward));
   chunk.backward = with_gathers(chunk.backward, std::move(backward));
 }

@@ -23,8 +23,15 @@ TensorId shared_expert_forward(Emitter& out, TensorId normed, MoeSaved& saved) {
                     {y, saved.shared_gate});
 }
 
-TensorId shared_expert_backward(Emitter& out, TensorId dy, TensorId normed, const MoeSaved& saved) {
+TensorId shared_expert_backward(Emitter& out, TensorId dy, TensorId normed, MoeSaved saved) {
   const BuildContext& c = out.c;
+  // From its input (Megatron-Core, moe/moe_layer.py, shared_experts_recompute).
+  if (c.layout.recompute == Recompute::selective &&
+      c.layout.recompute_detail.has(RecomputeModule::shared_experts)) {
+    out.set_recompute(true);
+    shared_expert_forward(out, normed, saved);
+    out.set_recompute(false);
+  }
   const MoeSpec& moe = *c.model.moe;
   const std::int64_t h = c.model.hidden;
   if (!moe.shared_gate)

@@ -239,7 +239,7 @@ OpGraph with_gradient_buckets(const BuildContext& c, const StageSpan& stage, Chu
 
 OpGraph with_parameter_gathers(const BuildContext& c, const StageSpan& stage, Chunk& chunk,
                                const OpGraph& forward) {
-  if (c.layout.zero == 0 || c.layout.zero == 3 || !c.runtime.overlap_param_gather) return forward;
+  if (c.layout.zero == 0 || !c.runtime.overlap_param_gather) return forward;
   const std::vector<Unit> list = units(c, stage, chunk);
   struct Gather {
     OpNode node;

@@ -45,9 +45,10 @@ std::int64_t position(const OpGraph& g, int layer, bool last);
 // ZeRO-2 and 3 (sharded_parameters.cpp): both backward passes with each unit's gradients
 // reduce-scattered as soon as they are there, the last one's shards all-reduced between copies. The
 // gradients in the chunk's table become tensors of the micro-batch, and chunk.gradients names their
-// shards.
+// shards. With pp > 1 the last backward pass alone, at its end; gradients stay as they are.
 void shard_gradients(const BuildContext& c, const StageSpan& stage, Chunk& chunk);
-// ZeRO-3, before it: both passes with each unit's parameters gathered before its first use.
+// ZeRO-3, before it: all passes with each unit's parameters gathered before its first use; with
+// pp > 1 and reshard=0 the first forward pass alone.
 void gather_parameters(const BuildContext& c, const StageSpan& stage, Chunk& chunk);
 
 }  // namespace steploom

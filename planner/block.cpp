@@ -128,9 +128,15 @@ Uses uses_in(const Block& b, const std::vector<Tensor>& tensors) {
   return u;
 }
 
-void free_in(Block& b, std::uint32_t op, TensorId t, Bytes bytes) {
-  b.body.ops[op].free += bytes;
-  b.body.accesses.push_back({op, t, AccessMode::free});
+void alloc_in(Block& b, std::uint32_t op, const Tensor& t) {
+  b.body.ops[op].alloc += t.bytes;
+  if (t.routed >= 0) b.body.routed.push_back({op, t.routed, 0, false, t.bytes});
+}
+
+void free_in(Block& b, std::uint32_t op, TensorId id, const Tensor& t) {
+  b.body.ops[op].free += t.bytes;
+  if (t.routed >= 0) b.body.routed.push_back({op, t.routed, 0, true, t.bytes});
+  b.body.accesses.push_back({op, id, AccessMode::free});
 }
 
 void sort_accesses(Block& b) {
@@ -182,9 +188,8 @@ void place_tensors(const std::vector<Tensor>& tensors,
       for (TensorId t = 0; t < n; ++t) {
         const Tensor& tensor = tensors[t];
         if (tensor.scope != TensorScope::micro_batch || u.by_tensor[t].empty()) continue;
-        if (u.made_by[t] >= 0)
-          b->body.ops[static_cast<std::size_t>(u.made_by[t])].alloc += tensor.bytes;
-        if (!read_later[t]) free_in(*b, free_point(*b, u.by_tensor[t]), t, tensor.bytes);
+        if (u.made_by[t] >= 0) alloc_in(*b, static_cast<std::uint32_t>(u.made_by[t]), tensor);
+        if (!read_later[t]) free_in(*b, free_point(*b, u.by_tensor[t]), t, tensor);
       }
       sort_accesses(*b);
     }

@@ -301,7 +301,9 @@ BoundModel::Digest BoundModel::measure(Part part, Kind kind, const Layout& l) {
   const bool from_start = part == Part::embedding || l.partition.cuts();
   d.forward_passage = (from_start ? d.forward : longest_from(f, StreamKind::pp_recv)).time[0];
   d.backward_passage = longest_from(b, StreamKind::pp_recv).time[0];
-  d.saved = saved_bytes(chunk);
+  // The fullest rank keeps no less than the mean, which is the balanced one's unless rows are
+  // dropped.
+  d.saved = saved_bytes(chunk, s_.work.routing.capacity == 0);
   return d;
 }
 
@@ -443,21 +445,30 @@ Picoseconds BoundModel::sharded_load(const Layout& l) {
   };
   const Bytes e = bytes_of(s_.work.precision), g = s_.runtime.grad_bytes;
   Picoseconds gathers = 0, dense_scatters = 0, expert_scatters = 0;
-  for (const bool experts : {false, true}) {
-    const auto& moe = s_.model.layer_is_moe;
-    const std::int64_t alike = std::count(moe.begin(), moe.end(), experts);
+  // Rank 0's. Under a pipeline gradients are reduced once, and kept parameters gathered once.
+  const std::int64_t m = l.micro_batches(s_.work.global_batch);
+  const std::int64_t scattered = l.pp > 1 ? 1 : m;
+  const std::int64_t gathered = l.reshard ? 2 * m : l.pp > 1 ? 1 : m;
+  std::array<std::int64_t, 2> count{};
+  std::array<int, 2> found{};
+  for (const StageSpan& span_of : rank_spans(s_.model, l, 0))
+    for (int i = span_of.first_layer; i < span_of.first_layer + span_of.layers; ++i) {
+      ++count[s_.model.is_moe(i)];
+      found[s_.model.is_moe(i)] = i;
+    }
+  for (const std::size_t experts : {0U, 1U}) {
+    const std::int64_t alike = count[experts];
     if (alike == 0) continue;
-    const auto layer = static_cast<int>(std::find(moe.begin(), moe.end(), experts) - moe.begin());
+    const int layer = found[experts];
     const StageParameters p = stage_parameters(s_.model, l, {layer, 1, false, false, true, true});
     if (l.zero == 3)
-      gathers += alike * (l.reshard ? 2 : 1) *
+      gathers += alike * gathered *
                  (time(OpKind::all_gather, dense, p.dense(), e) +
                   time(OpKind::all_gather, expert, p.experts, e));
-    dense_scatters += alike * time(OpKind::reduce_scatter, dense, p.dense(), g);
-    expert_scatters += alike * time(OpKind::reduce_scatter, expert, p.experts, g);
+    dense_scatters += alike * scattered * time(OpKind::reduce_scatter, dense, p.dense(), g);
+    expert_scatters += alike * scattered * time(OpKind::reduce_scatter, expert, p.experts, g);
   }
-  return l.micro_batches(s_.work.global_batch) *
-         std::max({gathers, dense_scatters, expert_scatters});
+  return std::max({gathers, dense_scatters, expert_scatters});
 }
 
 // The engine that brings experts in brings them at least once forward and once backward for every

@@ -140,7 +140,8 @@ Picoseconds step_without_imbalance(const Program& program, const ReplayOptions& 
   }
   const double mean = total / ranks;
   Program copy = program;
-  for (Slot& slot : copy.slots) slot.durations = kTemplateDurations;  // experts that share evenly
+  for (Slot& slot : copy.slots)
+    slot.durations = kTemplateDurations, slot.shares = kEvenShares;  // experts that share evenly
   std::vector<bool> scaled(copy.blocks.size(), false);
   for (std::size_t d = 0; d < load.size(); ++d) {
     const double factor = load[d] > 0 ? mean / static_cast<double>(load[d]) : 1;

@@ -100,18 +100,18 @@ class Lowering {
     wait_for_slowest(s_, l_, others_of(rank), shapes_of(table_, l_, rank)[chunk], costs_, block);
   }
 
-  // The durations of every rank's routed operators, slot after slot.
+  // What every rank's slots have of their own: durations of routed operators, shares of rows.
   void load_ranks() {
     RoutedLoads loads(s_, l_);
     std::map<std::tuple<std::uint64_t, int, RoutedLoads::Place>, std::uint32_t> known;
-    std::map<std::vector<Picoseconds>, std::uint32_t> numbers;
+    std::map<OwnLoad, std::uint32_t> numbers;
     for (std::size_t r = 0; r < table_.stage.size(); ++r) {
       const RoutedLoads::Place place = expert_place(table_, s_.cluster, r);
       const auto [it, fresh] = known.try_emplace({rank_kind_[r], table_.stage[r], place});
       if (fresh) {
         const std::uint32_t first = program_of(r).first;
         const std::vector<GroupShapes> shapes = shapes_of(table_, l_, r);
-        std::vector<Picoseconds> own;
+        OwnLoad own;
         for (const PassSlot& slot : slots_for(table_.stage[r])) {
           const std::size_t block = first + static_cast<std::size_t>(slot.chunk) * passes_of(l_) +
                                     static_cast<std::size_t>(slot.pass);
@@ -123,21 +123,25 @@ class Lowering {
       }
       load_of_rank_.push_back(it->second);
     }
-    durations_.resize(numbers.size(), {{}, kTemplateDurations});
+    loads_.resize(numbers.size());
     while (!numbers.empty()) {
       auto node = numbers.extract(numbers.begin());
-      durations_[node.mapped()].first = std::move(node.key());
+      loads_[node.mapped()].first = std::move(node.key());
     }
     out_.routing = loads.summary();
   }
 
-  // Where the durations of a rank's slots begin.
-  std::uint32_t durations_of(std::size_t rank) {
-    auto& [own, at] = durations_[load_of_rank_[rank]];
-    std::vector<Picoseconds>& all = out_.program.durations;
-    if (at == kTemplateDurations) {
-      at = static_cast<std::uint32_t>(all.size());
-      all.insert(all.end(), own.begin(), own.end());
+  // Where what a rank's slots have of their own begins.
+  LoadsAt loads_of(std::size_t rank) {
+    if (load_of_rank_.empty()) return {};
+    auto& [own, at] = loads_[load_of_rank_[rank]];
+    std::vector<Picoseconds>& durations = out_.program.durations;
+    std::vector<std::uint32_t>& shares = out_.program.shares;
+    if (at.durations == kTemplateDurations) {
+      at = {static_cast<std::uint32_t>(durations.size()),
+            static_cast<std::uint32_t>(shares.size())};
+      durations.insert(durations.end(), own.durations.begin(), own.durations.end());
+      shares.insert(shares.end(), own.shares.begin(), own.shares.end());
       own = {};
     }
     return at;
@@ -212,8 +216,8 @@ class Lowering {
       for (std::size_t pass = 0; pass < passes_of(l_); ++pass) {
         Block& b = chunks[k].block[pass];
         settle(rank, k, b.body);
-        varying_.resize(p.blocks.size() + 1, 0);
-        if (s_.work.routing.uneven()) varying_.back() = number_routed(b.body);
+        counts_.resize(p.blocks.size() + 1);
+        if (s_.work.routing.uneven()) counts_.back() = number_routed(b.body);
         p.blocks.push_back(std::move(b.body));
       }
     settle(rank, chunks.size() - 1, entry.blocks.optimizer.body);
@@ -350,8 +354,7 @@ class Lowering {
     const MemoryParts memory = fixed_of(rank);
     device.static_bytes = memory.fixed();
     device.first_slot = static_cast<std::uint32_t>(p.slots.size());
-    append_slots(s_, l_, slots_for(stage), issue_order(stage), of,
-                 load_of_rank_.empty() ? kTemplateDurations : durations_of(rank), varying_, p);
+    append_slots(s_, l_, slots_for(stage), issue_order(stage), of, loads_of(rank), counts_, p);
     device.slot_count = static_cast<std::uint32_t>(p.slots.size()) - device.first_slot;
     p.devices.push_back(std::move(device));
     out_.memory.push_back(memory);
@@ -375,10 +378,10 @@ class Lowering {
   std::vector<std::uint64_t> rank_kind_;
   std::map<std::uint64_t, RankProgram> programs_;
   std::map<std::uint64_t, std::uint32_t> table_of_kind_;
-  std::vector<std::uint16_t> varying_;  // by block: operators whose duration varies
-  // Under uneven routing: by rank, and by number of a load its durations and where they lie.
+  std::vector<RoutedCount> counts_;  // by block
+  // Under uneven routing: by rank, and by number a load and where it lies.
   std::vector<std::uint32_t> load_of_rank_;
-  std::vector<std::pair<std::vector<Picoseconds>, std::uint32_t>> durations_;
+  std::vector<std::pair<OwnLoad, LoadsAt>> loads_;
 };
 
 }  // namespace

@@ -80,6 +80,13 @@ MemoryParts fixed_memory(const Setting& setting, const Layout& l, const StagePar
   const auto held = [&](std::int64_t count, int shards, Bytes each, int from) {
     return count * each / (l.zero >= from ? shards : 1);
   };
+  // Under a pipeline gradients add up whole, and with reshard=0 gathered parameters lie beside
+  // their shards through the step (models/sharded_parameters.cpp).
+  const bool piped = l.zero == 3 && l.pp > 1;
+  const int gradients_from = piped ? 4 : 2;
+  const auto gathered = [&](std::int64_t count, int shards) {
+    return piped && !l.reshard && shards > 1 ? count * e : 0;
+  };
   // Experts that are in the host's memory are on the device while they are used: activations.
   const bool offloaded = l.offload == Offload::experts;
   const bool left = gradients_leave(l, w.global_batch);
@@ -88,12 +95,13 @@ MemoryParts fixed_memory(const Setting& setting, const Layout& l, const StagePar
            (away ? 0 : held(p.experts, l.expert_shards(), each, from));
   };
   const auto state = [&](std::int64_t count, int shards) {
-    return held(count, shards, e + copies, 3) + held(count, shards, g, 2) +
-           held(count, shards, kept, 1);
+    return held(count, shards, e + copies, 3) + gathered(count, shards) +
+           held(count, shards, g, gradients_from) + held(count, shards, kept, 1);
   };
   MemoryParts parts;
-  parts.parameters = all(e + copies, 3, offloaded);
-  parts.gradients = all(g, 2, left);
+  parts.parameters = all(e + copies, 3, offloaded) + gathered(p.dense(), l.dp_shards()) +
+                     gathered(p.experts, l.expert_shards());
+  parts.gradients = all(g, gradients_from, left);
   parts.optimizer = all(kept, 1, offloaded);
   const OverlapBuffers overlap = overlap_buffers(setting, l);
   parts.buffers = communicator_memory(setting, communicators) + overlap.registered +
@@ -110,7 +118,7 @@ MemoryParts fixed_memory(const Setting& setting, const Layout& l, const StagePar
   return parts;
 }
 
-Bytes saved_bytes(const Chunk& chunk) {
+Bytes saved_bytes(const Chunk& chunk, bool routed) {
   std::vector<int> state(chunk.tensors.size(), 0);  // 1: written forward, 2: read backward too
   for (OpId op = 0; op < chunk.forward.size(); ++op)
     for (const TensorId t : chunk.forward.node(op).writes) state[owner_of(chunk.tensors, t)] = 1;
@@ -119,6 +127,7 @@ Bytes saved_bytes(const Chunk& chunk) {
     for (const TensorId read : chunk.backward.node(op).reads) {
       const TensorId t = owner_of(chunk.tensors, read);
       if (state[t] != 1 || chunk.tensors[t].scope != TensorScope::micro_batch) continue;
+      if (!routed && chunk.tensors[t].routed >= 0) continue;
       state[t] = 2;
       total += chunk.tensors[t].bytes;
     }

@@ -47,7 +47,8 @@ Bytes communicator_memory(const Setting& setting, std::span<const CommunicatorUs
 MemoryParts fixed_memory(const Setting& setting, const Layout& layout, const StageParameters& held,
                          std::span<const CommunicatorUse> communicators);
 
-// What a forward pass of the chunk leaves for its backward pass.
-Bytes saved_bytes(const Chunk& chunk);
+// What a forward pass of the chunk leaves for its backward pass under balanced routing; `routed`:
+// with what grows with the rows of its experts.
+Bytes saved_bytes(const Chunk& chunk, bool routed = true);
 
 }  // namespace steploom

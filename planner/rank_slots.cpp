@@ -9,14 +9,14 @@ namespace {
 
 class SlotWriter {
  public:
-  SlotWriter(const Setting& s, const Layout& l, RankProgram& rank, std::uint32_t durations,
-             const std::vector<std::uint16_t>& varying, Program& program)
+  SlotWriter(const Setting& s, const Layout& l, RankProgram& rank, LoadsAt loads,
+             const std::vector<RoutedCount>& counts, Program& program)
       : runtime_(s.runtime),
         passes_(passes_of(l)),
         micro_batches_(static_cast<std::size_t>(l.micro_batches(s.work.global_batch))),
         rank_(rank),
-        durations_(durations),
-        varying_(varying),
+        loads_(loads),
+        counts_(counts),
         p_(program),
         had_(rank.blocks.chunks.size() * micro_batches_),
         ends_(rank.blocks.chunks.size()),
@@ -73,9 +73,11 @@ class SlotWriter {
   std::uint32_t push(const Slot& spec, const Block& block) {
     const auto slot = static_cast<std::uint32_t>(p_.slots.size());
     p_.slots.push_back(spec);
-    if (durations_ != kTemplateDurations && spec.micro_batch >= 0) {
-      p_.slots.back().durations = durations_;
-      durations_ += varying_[spec.block];
+    if (loads_.durations != kTemplateDurations && spec.micro_batch >= 0) {
+      p_.slots.back().durations = loads_.durations;
+      p_.slots.back().shares = loads_.shares;
+      loads_.durations += counts_[spec.block].durations;
+      loads_.shares += counts_[spec.block].shares;
     }
     pushed_.push_back(&block);
     if (runtime_.collective_waits_for_issued) wait_for_issued(slot);
@@ -169,8 +171,8 @@ class SlotWriter {
   const Runtime& runtime_;
   const std::size_t passes_, micro_batches_;
   RankProgram& rank_;
-  std::uint32_t durations_;
-  const std::vector<std::uint16_t>& varying_;
+  LoadsAt loads_;
+  const std::vector<RoutedCount>& counts_;
   Program& p_;
   std::vector<std::vector<Ran>> had_;   // by chunk and micro-batch
   std::vector<std::vector<Ran>> ends_;  // by chunk: the last passes of each kind
@@ -181,9 +183,9 @@ class SlotWriter {
 }  // namespace
 
 void append_slots(const Setting& setting, const Layout& layout, const std::vector<PassSlot>& slots,
-                  const IssueOrder& issued, RankProgram& rank, std::uint32_t durations,
-                  const std::vector<std::uint16_t>& varying, Program& program) {
-  SlotWriter out(setting, layout, rank, durations, varying, program);
+                  const IssueOrder& issued, RankProgram& rank, LoadsAt loads,
+                  const std::vector<RoutedCount>& counts, Program& program) {
+  SlotWriter out(setting, layout, rank, loads, counts, program);
   auto next = slots.begin();
   for (const std::optional<MessageOf>& of : issued)
     if (of)

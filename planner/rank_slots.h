@@ -14,6 +14,7 @@
 #include "planner/message_slots.h"
 #include "planner/pass_slots.h"
 #include "planner/rank_blocks.h"
+#include "planner/routed_loads.h"
 #include "planner/setting.h"
 #include "planner/weave.h"
 #include "sim/program.h"
@@ -36,11 +37,16 @@ struct RankProgram {
   }
 };
 
-// Appends them. `durations`: where those of the first slot begin in Program::durations, or
-// kTemplateDurations; `issued`: where messages stand among the slots, empty where they are not
-// apart; `varying` by block: how many of its operators have durations of their own.
+// Where the loads of a rank's first slot begin in Program::durations and Program::shares; or none.
+struct LoadsAt {
+  std::uint32_t durations = kTemplateDurations;
+  std::uint32_t shares = kEvenShares;
+};
+
+// Appends them. `issued`: where messages stand among the slots, empty where they are not apart;
+// `counts` by block: how much its slots have of their own.
 void append_slots(const Setting& setting, const Layout& layout, const std::vector<PassSlot>& slots,
-                  const IssueOrder& issued, RankProgram& rank, std::uint32_t durations,
-                  const std::vector<std::uint16_t>& varying, Program& program);
+                  const IssueOrder& issued, RankProgram& rank, LoadsAt loads,
+                  const std::vector<RoutedCount>& counts, Program& program);
 
 }  // namespace steploom

@@ -30,10 +30,22 @@ double longer(std::span<const std::int64_t> rows) {
 
 }  // namespace
 
-std::uint16_t number_routed(BlockTemplate& block) {
-  std::uint16_t count = 0;
+RoutedCount number_routed(BlockTemplate& block) {
+  RoutedCount count;
   for (std::size_t i = 0; i < block.ops.size(); ++i)
-    if (block.infos[i].routed) block.ops[i].varies = count++;
+    if (block.infos[i].routed) block.ops[i].varies = count.durations++;
+  std::vector<RoutedBytes>& routed = block.routed;
+  assert(routed.size() < kNotRouted);
+  std::stable_sort(routed.begin(), routed.end(),
+                   [](const RoutedBytes& a, const RoutedBytes& b) { return a.op < b.op; });
+  std::map<std::int32_t, std::uint32_t> layers;
+  for (std::size_t i = 0; i < routed.size(); ++i) {
+    std::uint16_t& first = block.ops[routed[i].op].routed;
+    if (first == kNotRouted) first = static_cast<std::uint16_t>(i);
+    routed[i].share = layers.try_emplace(routed[i].layer, static_cast<std::uint32_t>(layers.size()))
+                          .first->second;
+  }
+  count.shares = static_cast<std::uint16_t>(layers.size());
   return count;
 }
 
@@ -159,7 +171,8 @@ Picoseconds RoutedLoads::rows(Shape& shape, std::int64_t rows) {
 
 void RoutedLoads::append(std::uint32_t id, const BlockTemplate& block, std::size_t type,
                          const GroupShapes& shapes, const Place& place, std::int64_t micro_batch,
-                         std::vector<Picoseconds>& to) {
+                         OwnLoad& own) {
+  std::vector<Picoseconds>& to = own.durations;
   const auto member = static_cast<std::size_t>(place.member);
   Load* of = nullptr;
   int layer = -1;
@@ -177,6 +190,13 @@ void RoutedLoads::append(std::uint32_t id, const BlockTemplate& block, std::size
         to.push_back(rows(shape, of->ranks[member] * l_.etp / shape.balanced.parts));
         break;
     }
+  }
+  const std::size_t first = own.shares.size();
+  const std::int64_t even = balanced_ / l_.etp;
+  for (const RoutedBytes& r : block.routed) {
+    if (first + r.share < own.shares.size()) continue;  // shares are numbered as they are first met
+    const std::int64_t got = load(place.node_of, r.layer, micro_batch).ranks[member];
+    own.shares.push_back(static_cast<std::uint32_t>((got * kFullRate + even - 1) / even));
   }
 }
 

@@ -5,8 +5,9 @@
 // the mean over the rank's experts of what they would take if all had as many rows as this one, and
 // up to 2^kUnevenOctaves more (all of it where the longest has twice the mean, in proportion to
 // octaves below: assumed); exchanges take what the busiest rank or node needs; everything else is
-// in proportion to rows. A load that is even gives the template's own duration. Memory stays that
-// of balanced routing.
+// in proportion to rows, and so are the tensors at the experts (Tensor::routed; what DeepEP brings,
+// a row a token for all of a rank's experts, too: assumed). A load that is even gives the
+// template's own durations and bytes.
 #pragma once
 
 #include <cstdint>
@@ -29,8 +30,19 @@ struct RoutingSummary {
   double busiest = 1;  // rows on the fullest rank of a group over an even share, on the mean
 };
 
-// Numbers the operators of a block whose duration varies; returns how many.
-std::uint16_t number_routed(BlockTemplate& block);
+// What slots of a block have of their own: so many durations and so many layers' shares.
+struct RoutedCount {
+  std::uint16_t durations = 0, shares = 0;
+};
+// Numbers the operators of a block whose duration varies, and its layers with routed bytes.
+RoutedCount number_routed(BlockTemplate& block);
+
+// Of the slots of a rank, slot after slot.
+struct OwnLoad {
+  std::vector<Picoseconds> durations;
+  std::vector<std::uint32_t> shares;  // as Program::shares
+  auto operator<=>(const OwnLoad&) const = default;
+};
 
 class RoutedLoads {
  public:
@@ -44,11 +56,11 @@ class RoutedLoads {
     auto operator<=>(const Place&) const = default;
   };
 
-  // Appends the durations of a block's varying operators in one micro-batch. `id` tells blocks
-  // apart; `type` is that of the device that runs it.
+  // Appends what a numbered block has of its own in one micro-batch. `id` tells blocks apart;
+  // `type` is that of the device that runs it.
   void append(std::uint32_t id, const BlockTemplate& block, std::size_t type,
               const GroupShapes& shapes, const Place& place, std::int64_t micro_batch,
-              std::vector<Picoseconds>& to);
+              OwnLoad& to);
 
   RoutingSummary summary() const;  // of what was asked for
 

@@ -8,9 +8,9 @@ namespace {
 // The frees (or the allocations) of one stream, in time order: a stream's operators are.
 class Changes {
  public:
-  Changes(const FlatProgram& flat, std::uint32_t device, std::uint32_t stream,
-          Bytes OpTemplate::*bytes, const std::vector<Picoseconds>& time)
-      : flat_(flat), stream_(stream), bytes_(bytes), time_(time) {
+  Changes(const FlatProgram& flat, std::uint32_t device, std::uint32_t stream, bool free,
+          const std::vector<Picoseconds>& time)
+      : flat_(flat), stream_(stream), free_(free), time_(time) {
     const Device& d = flat.program.devices[device];
     slot_ = d.first_slot;
     end_slot_ = d.first_slot + d.slot_count;
@@ -27,10 +27,9 @@ class Changes {
   void settle() {
     for (; slot_ < end_slot_; ++slot_, position_ = 0) {
       const Slot& slot = flat_.program.slots[slot_];
-      const std::vector<OpTemplate>& ops = flat_.program.blocks[slot.block].ops;
       const auto list = flat_.stream_ops(slot_, stream_);
       for (; position_ < list.size(); ++position_) {
-        size_ = ops[list[position_]].*bytes_;
+        size_ = changed_in(flat_.program, slot, list[position_], free_);
         if (size_ == 0) continue;
         at_ = time_[slot.first_op + list[position_]];
         return;
@@ -41,7 +40,7 @@ class Changes {
 
   const FlatProgram& flat_;
   std::uint32_t stream_;
-  Bytes OpTemplate::*bytes_;
+  bool free_;
   const std::vector<Picoseconds>& time_;
   std::uint32_t slot_ = 0, end_slot_ = 0;
   std::size_t position_ = 0;
@@ -59,8 +58,8 @@ void balance_memory(const FlatProgram& flat, bool record, Replay& replay) {
     frees.clear();
     allocs.clear();
     for (std::uint32_t s = 0; s < p.devices[d].streams; ++s) {
-      frees.emplace_back(flat, d, s, &OpTemplate::free, replay.end);
-      allocs.emplace_back(flat, d, s, &OpTemplate::alloc, replay.start);
+      frees.emplace_back(flat, d, s, true, replay.end);
+      allocs.emplace_back(flat, d, s, false, replay.start);
     }
     Bytes balance = p.devices[d].static_bytes, peak = balance;
     if (record) replay.memory.push_back({d, 0, balance});

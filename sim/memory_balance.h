@@ -1,7 +1,8 @@
 // Memory over time, from the starts and ends of a replay.
 //
 // A device's balance begins at its static bytes; an operator adds `alloc` when it starts and gives
-// back `free` when it ends. At one instant frees come before allocations.
+// back `free` when it ends, both as they are in its slot (changed_in). At one instant frees come
+// before allocations.
 #pragma once
 
 #include <vector>

@@ -308,6 +308,13 @@ Picoseconds validate_durations(const Program& program, const Slot& slot, const s
   return total;
 }
 
+void validate_shares(const Program& program, const Slot& slot, const std::string& place) {
+  for (const RoutedBytes& r : program.blocks[slot.block].routed)
+    if (std::size_t{slot.shares} + r.share >= program.shares.size())
+      refuse(place, "a share for every layer with routed bytes",
+             number(static_cast<std::int64_t>(program.shares.size())) + " in all");
+}
+
 }  // namespace
 
 const ClockLaw& clock_of(const Program& p, const Device& d) {
@@ -317,6 +324,17 @@ const ClockLaw& clock_of(const Program& p, const Device& d) {
 bool clocks_unknown(const Program& p) {
   return p.clock.known() || std::any_of(p.clock_of_type.begin(), p.clock_of_type.end(),
                                         [](const ClockLaw& law) { return law.known(); });
+}
+
+Bytes changed_in(const Program& program, const Slot& slot, std::uint32_t op, bool free) {
+  const BlockTemplate& block = program.blocks[slot.block];
+  const OpTemplate& of = block.ops[op];
+  Bytes bytes = free ? of.free : of.alloc;
+  if (of.routed == kNotRouted || slot.shares == kEvenShares) return bytes;
+  for (std::size_t i = of.routed; i < block.routed.size() && block.routed[i].op == op; ++i)
+    if (const RoutedBytes& r = block.routed[i]; r.free == free)
+      bytes += routed_bytes(r.bytes, program.shares[std::size_t{slot.shares} + r.share]) - r.bytes;
+  return bytes;
 }
 
 void validate(const Program& program) {
@@ -339,6 +357,7 @@ void validate(const Program& program) {
     total += time_of_block[block];
     if (program.slots[s].durations != kTemplateDurations)
       total += validate_durations(program, program.slots[s], place());
+    if (program.slots[s].shares != kEvenShares) validate_shares(program, program.slots[s], place());
     ops += program.blocks[block].ops.size();
     if (total >= kLongestProgram) refuse(place(), "at most 2^61 ps in all", "more");
     if (ops >= std::uint64_t{1} << 31) refuse(place(), "at most 2^31 operators", "more");

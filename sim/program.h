@@ -17,6 +17,8 @@
 //
 // Load. Slots of one template may differ in how long some of its operators take (experts under
 // uneven routing): these are numbered by OpTemplate::varies, and a slot has a row of durations.
+// What experts hold grows with the rows that they get: BlockTemplate::routed says which bytes of
+// which operator belong to which layer, and a slot has a share of even rows for each of its layers.
 //
 // Units: times in picoseconds, sizes in bytes, rates and shares as integers out of 65536.
 #pragma once
@@ -58,6 +60,8 @@ struct Access {
 inline constexpr std::uint16_t kNoRole = 0xffff;
 inline constexpr std::uint16_t kOneDuration = 0xffff;            // the same in every slot
 inline constexpr std::uint32_t kTemplateDurations = 0xffffffff;  // a slot that has none of its own
+inline constexpr std::uint32_t kEvenShares = 0xffffffff;         // a slot that has none of its own
+inline constexpr std::uint16_t kNotRouted = 0xffff;              // none of its bytes are routed
 inline constexpr std::uint32_t kNoCommunicator = 0xffffffff;
 
 struct OpTemplate {
@@ -82,12 +86,22 @@ struct OpTemplate {
   // (Slot::durations), or kOneDuration.
   std::uint16_t varies = kOneDuration;
   std::uint16_t link_share = 0;  // of its communicator's link uses, what it draws at full speed
-  std::int8_t priority = 0;      // lower is admitted first, as CUDA's stream priorities
-  bool persistent = false;       // its blocks stay to the end instead of retiring in waves
+  std::uint16_t routed = kNotRouted;  // its first one in BlockTemplate::routed
+  std::int8_t priority = 0;           // lower is admitted first, as CUDA's stream priorities
+  bool persistent = false;            // its blocks stay to the end instead of retiring in waves
   bool host_waits = false;  // the host issues nothing more on this device until it has finished
   bool eager = false;       // point to point below NCCL's buffer: the sender does not wait
   bool sender = false;      // point to point: this member sends
   bool beside = false;      // of the slot's second micro-batch (Slot::beside)
+};
+
+// Part of an operator's `alloc` or `free`: a tensor that grows with the rows of a layer's experts.
+struct RoutedBytes {
+  std::uint32_t op = 0;
+  std::int32_t layer = 0;   // of the model
+  std::uint32_t share = 0;  // which of the slot's shares; set by number_routed()
+  bool free = false;        // of `free`, else of `alloc`
+  Bytes bytes = 0;          // under even routing
 };
 
 struct BlockTemplate {
@@ -96,6 +110,7 @@ struct BlockTemplate {
   std::vector<std::uint32_t> deps;  // template indices, each lower than its operator's
   std::vector<OpInfo> infos;        // one an operator
   std::vector<Access> accesses;     // sorted by op; for check()
+  std::vector<RoutedBytes> routed;  // sorted by op once numbered
 };
 
 enum class SlotKind : std::uint8_t {
@@ -115,6 +130,8 @@ struct Slot {
   std::uint32_t first_op = 0;  // id of its first operator; set by finalize()
   // Into Program::durations: where those of its operators that vary begin; or kTemplateDurations.
   std::uint32_t durations = kTemplateDurations;
+  // Into Program::shares: where those of its layers with routed bytes begin; or kEvenShares.
+  std::uint32_t shares = kEvenShares;
 };
 
 // Operator `to_op` of slot `to_slot` waits for `from_op` of `from_slot`; same device.
@@ -171,6 +188,7 @@ struct Program {
   std::vector<std::string> stream_names;    // for traces
   std::vector<std::vector<ProgramTensor>> tensor_tables;
   std::vector<Picoseconds> durations;  // of slots whose load is their own
+  std::vector<std::uint32_t> shares;   // likewise: rows over even ones, out of 65536, rounded up
   // Durations are those that were measured, and their clocks are to be found (step_clock.h);
   // unknown once they are, or where the profile has none.
   ClockLaw clock;
@@ -223,6 +241,16 @@ inline Picoseconds duration_in(const Program& program, const Slot& slot, const O
              ? op.duration
              : program.durations[std::size_t{slot.durations} + op.varies];
 }
+
+// Bytes under a share of even rows; rounded up, so that even ones stay what they are and the mean
+// of several ranks is no less.
+inline Bytes routed_bytes(Bytes even, std::uint32_t share) {
+  constexpr Bytes kWhole = kFullRate;
+  return even / kWhole * share + (even % kWhole * share + kWhole - 1) / kWhole;
+}
+
+// What a template operator takes in a slot when it starts, or (`free`) gives back when it ends.
+Bytes changed_in(const Program& program, const Slot& slot, std::uint32_t op, bool free);
 
 // The slot that an operator id belongs to.
 std::uint32_t slot_of_op(const Program& program, std::uint32_t op);

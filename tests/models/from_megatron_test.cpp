@@ -91,6 +91,9 @@ TEST(FromMegatron, EveryExampleIsReadOrRefusedForAReason) {
             "tp=8,pp=8,mbs=1,sp=1,zero=0,vpp=3,recompute=selective:core_attn+layernorm+moe_act");
   EXPECT_EQ(example("uneven-pipeline.yaml").layout,
             "tp=1,pp=4,mbs=2,sp=0,zero=0,stages=Et*11|t*12|t*12|t*11L,recompute=none");
+  EXPECT_EQ(example("deepseek-v3.yaml").layout,
+            "tp=1,pp=8,mbs=1,sp=0,zero=1,ep=64,etp=1,vpp=4,stages=Et|(tt|)*30L,dispatcher=deepep,"
+            "ctas.ep=20,weave=1,recompute=selective:mlp+mla_up_proj");
   EXPECT_EQ(example("dense-70b.sh").work.global_batch, 512);
   EXPECT_EQ(example("moe-capacity.sh").model.layer_is_moe[1], false);
   EXPECT_THAT(example("moe-capacity.sh").notes, testing::ElementsAre(HasSubstr("line 12")));
@@ -148,8 +151,8 @@ TEST(FromMegatron, WrongFlagsAreRefusedByNameAndLine) {
   EXPECT_THAT(refusal("--num-attention-heads 7"), HasSubstr("a divisor"));
   EXPECT_THAT(refusal("--fp16"), HasSubstr("--bf16"));
   EXPECT_THAT(refusal("--fp8-format hybrid --fp8-recipe custom"), HasSubstr("--fp8-recipe"));
-  EXPECT_THAT(refusal("--recompute-granularity selective --recompute-modules mla_up_proj"),
-              HasSubstr("--recompute-modules"));
+  EXPECT_THAT(refusal("--recompute-granularity selective --recompute-modules mla_up"),
+              testing::AllOf(HasSubstr("--recompute-modules"), HasSubstr("mla_up_proj")));
   EXPECT_THAT(refusal("--pipeline-model-parallel-size 2 --pipeline-model-parallel-layout Et|tm|L"),
               HasSubstr("--pipeline-model-parallel-layout"));
   EXPECT_THAT(refusal("--context-parallel-size 4 --cp-comm-type a2a+p2p"),

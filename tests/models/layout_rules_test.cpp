@@ -406,6 +406,20 @@ TEST(LayoutRules, ZeroStagesAboveOneAreNotPlanned) {
   expect_only(c, "zero 2 and 3 need pp 1");
   c.layout.zero = 0;
   expect_kept(c);
+  // FSDP2 under torch.distributed.pipelining; Megatron-Core and DeepSpeed refuse it.
+  c.layout.zero = 3;
+  expect_kept(c);
+  c.workload.precision = Precision::bf16;
+  for (const char* name : {"megatron-core", "deepspeed"}) {
+    const auto refusal = refuse({c.model, c.workload, c.layout, c.devices, &runtime_named(name)});
+    ASSERT_TRUE(refusal);
+    EXPECT_EQ(refusal->rule, "zero 2 and 3 need pp 1") << name;
+    EXPECT_NE(refusal->message.find(name), std::string::npos);
+  }
+  c.layout.tp = 1;
+  c.layout.sp = false;
+  c.layout.dp = c.devices / c.layout.pp;
+  EXPECT_FALSE(refuse({c.model, c.workload, c.layout, c.devices, &runtime_named("torch-eager")}));
 }
 
 TEST(LayoutRules, MessagesSayWhatWouldSatisfyThem) {

@@ -124,6 +124,11 @@ constexpr Case kCases[] = {
     {"mla_up_proj needs latent attention",
      "--recompute-granularity selective --recompute-modules mla_up_proj",
      "--recompute-granularity selective --recompute-modules mla_up_proj --multi-latent-attention"},
+    {"a recomputed shared expert is not overlapped",
+     "--moe-shared-expert-intermediate-size 512 --moe-shared-expert-overlap "
+     "--recompute-granularity selective --recompute-modules shared_experts",
+     "--moe-shared-expert-intermediate-size 512 "
+     "--recompute-granularity selective --recompute-modules shared_experts"},
     {"delayed fp8 scaling recomputes no norm or activation",
      "--fp8-format hybrid --recompute-granularity selective --recompute-modules layernorm",
      "--fp8-format hybrid --fp8-recipe tensorwise --recompute-granularity selective "

@@ -17,7 +17,8 @@ namespace {
 TEST(Recompute, TextReadsBack) {
   for (const char* text :
        {"none", "full", "full:uniform:2", "full:block:3", "full:block:1", "selective",
-        "selective:layernorm", "selective:core_attn+moe_act", "selective:layernorm+mlp+moe"}) {
+        "selective:layernorm", "selective:core_attn+moe_act", "selective:layernorm+mlp+moe",
+        "selective:mla_up_proj", "selective:core_attn+mla_up_proj+shared_experts"}) {
     const RecomputeChoice c = parse_recompute(text);
     EXPECT_EQ(to_text(c.what, c.detail), text);
   }
@@ -111,17 +112,78 @@ TEST(SelectiveRecompute, ModulesOfAnExpertLayer) {
             kRow * (4 * 4096 + 4096 + 2 * 1024 + 4096));  // x, mid, 2 normed; qkv, out
 }
 
+double flops(const OpGraph& g) {
+  double sum = 0;
+  each_op(g, [&](const OpNode& n) { sum += n.work.flops; });
+  return sum;
+}
+
+// Of the up projections' part the two down projections are kept; both norms, both products, the
+// rotary embedding and the gathers of the latents' shards run again.
+TEST(SelectiveRecompute, UpProjectionsOfLatentAttention) {
+  const double tokens = 2048;
+  for (const int tp : {1, 2}) {
+    const std::string base = tp == 1 ? "tp=1,ep=8,etp=1" : "tp=2,sp=1,ep=8,etp=1";
+    const Passes all = passes("deepseek-v3", base, 16);
+    const Passes up = passes("deepseek-v3", base + ",recompute=selective:mla_up_proj", 16);
+    Names expected{
+        {"q latent norm", 1}, {"q up", 1}, {"kv latent norm", 1}, {"kv up", 1}, {"rotary", 1}};
+    if (tp > 1) expected["q latent gather"] = expected["kv latent gather"] = 1;
+    EXPECT_EQ(again(up, 5), expected);
+    // 128 heads: q and k of 128 + 64, v of 128; ranks 1536 and 512, the shared key's 64 elements.
+    const Bytes qkv = 128 * (192 + 192 + 128) / tp, latents = (1536 + 512 + 64) / tp;
+    EXPECT_EQ(kept(all, 5) - kept(up, 5), kRow * (qkv + latents));
+    const double q = 2 * tokens * 1536 * 128 * 192 / tp;
+    const double kv = 2 * tokens * 512 * 128 * (128 + 128) / tp;
+    EXPECT_DOUBLE_EQ(flops(up.chunk.backward) - flops(all.chunk.backward), 61 * (q + kv));
+    EXPECT_DOUBLE_EQ(flops(up.chunk.forward), flops(all.chunk.forward));
+  }
+  // Before the kernel that reads them; core attention runs again on what they made.
+  const Passes both = passes("deepseek-v3", "tp=1,recompute=selective:core_attn+mla_up_proj", 1);
+  std::vector<std::string> order;
+  each_op(both.chunk.backward, [&](const OpNode& n) {
+    if (n.layer == 5 && (n.name == "rotary" || n.name == "attention"))
+      order.push_back(n.name + (n.recompute ? " again" : ""));
+  });
+  EXPECT_EQ(order,
+            (std::vector<std::string>{"rotary again", "attention again", "attention", "rotary"}));
+}
+
+// Without a latent of the queries their projection starts at the layer's normed input.
+TEST(SelectiveRecompute, UpProjectionsOfWholeQueries) {
+  const Passes all = passes("deepseek-v2-lite", "tp=1", 1);
+  const Passes up = passes("deepseek-v2-lite", "tp=1,recompute=selective:mla_up_proj", 1);
+  EXPECT_EQ(again(up, 5), (Names{{"q", 1}, {"kv latent norm", 1}, {"kv up", 1}, {"rotary", 1}}));
+  EXPECT_EQ(kept(all, 5) - kept(up, 5), kRow * (16 * (192 + 192 + 128) + 512 + 64));
+}
+
+// The shared expert keeps the normed input, which the router needs anyway.
+TEST(SelectiveRecompute, SharedExperts) {
+  const Bytes f = 2048;
+  const Passes all = passes("deepseek-v3", "tp=1,ep=8", 8);
+  const Passes shared = passes("deepseek-v3", "tp=1,ep=8,recompute=selective:shared_experts", 8);
+  const Names expected{
+      {"shared expert up", 1}, {"shared expert activation", 1}, {"shared expert down", 1}};
+  EXPECT_EQ(again(shared, 5), expected);
+  EXPECT_TRUE(again(shared, 1).empty());  // dense
+  EXPECT_EQ(kept(all, 5) - kept(shared, 5), kRow * 3 * f);
+  EXPECT_DOUBLE_EQ(flops(shared.chunk.backward) - flops(all.chunk.backward),
+                   58 * 2.0 * 2048 * 3 * 7168 * 2048);
+  // Gated: its output before the gate and the gate's logit go too. Inside `moe` once more.
+  const Passes gated = passes("qwen2-57b-a14b", "tp=1,ep=8", 8);
+  const Passes freed = passes("qwen2-57b-a14b", "tp=1,ep=8,recompute=selective:shared_experts", 8);
+  EXPECT_EQ(kept(gated, 5) - kept(freed, 5), kRow * (3 * 20480 + 3584 + 1));
+  const Passes nested =
+      passes("deepseek-v3", "tp=1,ep=8,recompute=selective:moe+shared_experts", 8);
+  EXPECT_EQ(again(nested, 5)["shared expert up"], 2);
+}
+
 // Groups of n layers keep one input each; every layer runs again once.
 TEST(FullRecompute, UniformAndBlock) {
   const Passes none = passes("llama-2-7b", "tp=1", 1);
   const Passes one = passes("llama-2-7b", "tp=1,recompute=full", 1);
   const Passes groups = passes("llama-2-7b", "tp=1,recompute=full:uniform:5", 1);  // 32 = 6·5 + 2
   const Passes block = passes("llama-2-7b", "tp=1,recompute=full:block:3", 1);
-  const auto flops = [](const OpGraph& g) {
-    double sum = 0;
-    each_op(g, [&](const OpNode& n) { sum += n.work.flops; });
-    return sum;
-  };
   const auto all_kept = [](const Passes& p) {
     Bytes sum = 0;
     for (int layer = 0; layer < 32; ++layer) sum += kept(p, layer);
@@ -153,6 +215,11 @@ TEST(RecomputeRules, PartsMustExist) {
   EXPECT_EQ(rule(dense, "recompute=full:block:33"), "recomputed parts exist");
   EXPECT_EQ(rule(dense, "recompute=full:block:32"), "");
   EXPECT_EQ(rule(experts, "recompute=selective:core_attn+moe_act+layernorm"), "");
+  EXPECT_EQ(rule(experts, "recompute=selective:shared_experts"), "recomputed parts exist");
+  EXPECT_EQ(rule(dense, "recompute=selective:shared_experts"), "recomputed parts exist");
+  EXPECT_EQ(rule(experts, "recompute=selective:mla_up_proj"), "mla_up_proj needs latent attention");
+  const ModelSpec latent = load_model("deepseek-v2-lite");
+  EXPECT_EQ(rule(latent, "recompute=selective:mla_up_proj+shared_experts+mlp"), "");
 }
 
 }  // namespace

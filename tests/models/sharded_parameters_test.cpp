@@ -17,12 +17,13 @@ struct Built {
   Chunk chunk;
 };
 
-Built built(const char* model, const std::string& layout, int devices) {
+Built built(const char* model, const std::string& layout, int devices,
+            const char* runtime = "megatron-core", int at = 0) {
   Built b{load_model(model), {}, {}, {}};
   b.layout = parse_layout(layout, devices, b.model.has_moe());
-  const StageSpan stage = stage_span(b.model, b.layout, 0);
+  const StageSpan stage = stage_span(b.model, b.layout, at);
   b.held = stage_parameters(b.model, b.layout, stage);
-  b.chunk = build_chunk(b.model, Workload{}, b.layout, runtime_named("megatron-core"), stage);
+  b.chunk = build_chunk(b.model, Workload{}, b.layout, runtime_named(runtime), stage);
   return b;
 }
 
@@ -88,6 +89,35 @@ TEST(ShardedParameters, OneUnitIsGatheredAhead) {
     }
     EXPECT_EQ(most, 1);
   }
+}
+
+// A stage's step of m micro-batches: its parameters are gathered once and kept, or for each of the
+// 2·m passes (the embedding for the m that read it); its gradients are reduced once, at the end of
+// the last backward pass.
+TEST(ShardedParameters, UnderAPipelineOnceAStep) {
+  const int m = 5;
+  for (const int stage : {0, 1, 2, 3})
+    for (const bool reshard : {false, true}) {
+      const Built b = built("llama-3.1-8b", reshard ? "pp=4,zero=3" : "pp=4,zero=3,reshard=0", 8,
+                            "torch-eager", stage);
+      const auto step = [&](OpKind kind) {
+        return moved(b.chunk.first_forward, CommGroup::dp, kind) +
+               (m - 1) * moved(b.chunk.forward, CommGroup::dp, kind) +
+               (m - 1) * moved(b.chunk.backward, CommGroup::dp, kind) +
+               moved(b.chunk.last_backward, CommGroup::dp, kind);
+      };
+      const Bytes all = 2 * b.held.dense();
+      const Bytes embedding = stage == 0 ? 2 * outside_layers(b, false) : 0;
+      EXPECT_EQ(step(OpKind::all_gather), reshard ? m * (2 * all - embedding) : all) << stage;
+      EXPECT_EQ(step(OpKind::reduce_scatter), all) << stage;
+      EXPECT_EQ(moved(b.chunk.last_backward, CommGroup::dp, OpKind::reduce_scatter), all);
+      bool reduced = false;
+      for (OpId op = 0; op < b.chunk.last_backward.size(); ++op) {
+        const OpNode& n = b.chunk.last_backward.node(op);
+        reduced = reduced || n.work.kind == OpKind::reduce_scatter;
+        EXPECT_EQ(n.work.kind == OpKind::reduce_scatter, reduced) << n.name;
+      }
+    }
 }
 
 // Copies: each reduces within, and all-reduces its share with the others once a step.

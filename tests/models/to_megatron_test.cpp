@@ -79,6 +79,8 @@ constexpr const char* kLayouts[] = {
     "tp=1,pp=1,zero=3,replicate=2",
     "tp=1,pp=1,zero=1,replicate=4",
     "tp=2,pp=1,sp=1,etp=2,ep=2,recompute=selective:moe_act",
+    "tp=2,pp=1,sp=1,etp=1,ep=2,recompute=selective:mla_up_proj+shared_experts",
+    "tp=1,pp=1,etp=1,ep=2,recompute=selective:moe_act+shared_experts",
 };
 
 // All shipped models in all layouts that keep the rules.

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 
 #include "models/atomic_file.h"
 #include "models/error.h"
@@ -134,6 +135,60 @@ TEST(Routing, TheFullestRankWorksLongest) {
   EXPECT_LE(step_without_imbalance(l.program, {}), replay(even.program).makespan);
 }
 
+// What a rank's first forward pass leaves behind.
+Bytes kept(const Lowered& l, std::size_t device) {
+  const Slot& slot = l.program.slots[l.program.devices[device].first_slot];
+  Bytes sum = 0;
+  for (std::uint32_t op = 0; op < l.program.blocks[slot.block].ops.size(); ++op)
+    sum += changed_in(l.program, slot, op, false) - changed_in(l.program, slot, op, true);
+  return sum;
+}
+
+// Rank 3 has four times its even rows, each other rank 4/7 of them. For every row of an expert
+// layer the row is kept, its two hidden ones and the activated one; the rows that come home are as
+// many as ever.
+TEST(Routing, ARankKeepsWhatItsRowsTake) {
+  World world(small_moe(), 1, 896, 8);
+  const Layout layout = world.layout("tp=1,pp=1,ep=8");
+  const Lowered even = lower(world.setting, layout, world.cache);
+  world.work.routing = recorded(world.model, {1, 1, 1, 9, 1, 1, 1, 1});
+  const Lowered l = lower(world.setting, layout, world.cache);
+  ASSERT_EQ(l.program.devices.size(), 2U);
+  const Bytes routed = 3 * (2 * 896) * (1024 + 3 * 2048) * 2;
+  EXPECT_EQ(kept(l, 1) - kept(even, 0), 3 * routed);
+  EXPECT_NEAR(static_cast<double>(kept(even, 0) - kept(l, 0)), static_cast<double>(routed) * 3 / 7,
+              static_cast<double>(routed) / kFullRate);
+  const Bytes all = kept(l, 1) + 7 * kept(l, 0);  // of the group; shares are rounded up
+  EXPECT_GE(all, 8 * kept(even, 0));
+  EXPECT_LE(all, 8 * kept(even, 0) + 8 * routed / kFullRate);
+  // The fullest rank's peak, which a layout must fit with.
+  const Replay r = replay(l.program);
+  const Bytes balanced = replay(even.program).peak_memory[0];
+  EXPECT_GE(r.peak_memory[1], balanced + 3 * routed);
+  EXPECT_LT(r.peak_memory[0], balanced);
+  EXPECT_EQ(evaluate(world.setting, layout, world.cache).memory, r.peak_memory[1]);
+}
+
+// What is taken is given back, in every way to run experts.
+TEST(Routing, UnevenMemoryIsGivenBack) {
+  World world(small_moe(), 2, 1024, 32, "megatron-core", "h200-sxm-141gb");
+  std::vector<const char*> layouts = kLayouts;
+  layouts.insert(layouts.end(), {"tp=1,ep=8,dispatcher=deepep", "tp=1,ep=8,recompute=selective:moe",
+                                 "tp=1,ep=8,recompute=selective:moe_act"});
+  ReplayOptions options;
+  options.record_memory = true;
+  for (const char* routing : {"power-law:1.2", "log-normal:0.8,capacity=1.25"}) {
+    world.work.routing = parse_routing(routing, "x");
+    for (const char* text : layouts) {
+      const Lowered l = lower(world.setting, world.layout(text), world.cache);
+      std::map<std::uint32_t, Bytes> last;
+      for (const MemorySample& s : replay(l.program, options).memory) last[s.device] = s.bytes;
+      for (const auto& [device, bytes] : last)
+        EXPECT_EQ(bytes, l.program.devices[device].static_bytes) << text << " " << routing;
+    }
+  }
+}
+
 // Of rows to and from the NICs only, or of rows inside a node: what is even costs what it did.
 TEST(Routing, UnevenExchangesCostTheirBusiestLink) {
   World world(small_moe(), 2, 1024, 8);
@@ -165,7 +220,11 @@ TEST(Routing, BoundsHoldForEveryDraw) {
       const Lowered lowered = lower(one, l, world.cache);
       const Picoseconds relaxed = relaxed_makespan(lowered.program);
       EXPECT_LE(bound.step, relaxed) << to_text(l) << " " << routing;
-      EXPECT_LE(relaxed, replay(lowered.program, one.replaying()).makespan) << to_text(l);
+      const Replay replayed = replay(lowered.program, one.replaying());
+      EXPECT_LE(relaxed, replayed.makespan) << to_text(l);
+      EXPECT_LE(bound.memory,
+                *std::max_element(replayed.peak_memory.begin(), replayed.peak_memory.end()))
+          << to_text(l) << " " << routing;
       ++looked_at;
     }
     EXPECT_GE(looked_at, kOneIn == 1 ? 10 : 4);

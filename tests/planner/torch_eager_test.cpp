@@ -1,11 +1,17 @@
 // Steps under the runtime torch-eager: what the host bounds, what the GPU does.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
+#include <tuple>
+#include <vector>
 
 #include "models/layout_rules.h"
 #include "planner/bounds.h"
 #include "planner/lower.h"
+#include "planner/schedule_choices.h"
+#include "planner/search.h"
+#include "planner/space.h"
 #include "sim/check.h"
 #include "sim/engine.h"
 #include "sim/relax.h"
@@ -101,8 +107,11 @@ TEST(TorchEager, BoundsHold) {
   for (const char* text :
        {"tp=1,zero=0,mbs=1", "tp=1,zero=0,mbs=4", "tp=1,zero=3,mbs=2",
         "tp=1,zero=3,mbs=2,reshard=0", "tp=1,pp=2,zero=0,mbs=1", "tp=1,pp=4,zero=0,mbs=2",
-        "tp=1,zero=0,mbs=2,recompute=full", "tp=1,pp=2,vpp=2,zero=0,mbs=1",
-        "tp=1,zero=0,mbs=2,recompute=selective:mlp+layernorm"}) {
+        "tp=1,pp=2,zero=3,mbs=1", "tp=1,pp=2,zero=3,reshard=0,mbs=1",
+        "tp=1,pp=2,vpp=2,zero=3,reshard=0,mbs=1", "tp=1,pp=2,zero=3,mbs=1,schedule=zb-h1",
+        "tp=1,pp=2,vpp=2,zero=3,reshard=0,mbs=1,schedule=zb-v",
+        "tp=1,pp=2,zero=3,mbs=2,schedule=gpipe", "tp=1,zero=0,mbs=2,recompute=full",
+        "tp=1,pp=2,vpp=2,zero=0,mbs=1", "tp=1,zero=0,mbs=2,recompute=selective:mlp+layernorm"}) {
     const Layout l = world.layout(text);
     ASSERT_FALSE(refuse({world.model, world.work, l, 4, &world.setting.runtime})) << text;
     const Bound bound = bounds.bound(l);
@@ -114,7 +123,36 @@ TEST(TorchEager, BoundsHold) {
     EXPECT_LE(bound.memory, replayed.peak_memory[0]) << text;
     ++seen;
   }
-  EXPECT_EQ(seen, 9);
+  EXPECT_EQ(seen, 15);
+}
+
+// Sharded parameters, pipelines and both among them: the search prunes, and finds what an
+// exhaustive replay of every layout in every order of passes finds.
+TEST(TorchEager, SearchFindsWhatExhaustionFinds) {
+  STEPLOOM_SKIP_UNDER_SANITIZERS();
+  World world(llama(2, 1024), 1, 512, 4, "torch-eager", "h200-sxm-141gb");
+  use_gpus(world.cluster, 4);
+  std::vector<Candidate> all;
+  const auto sooner = [](const Candidate& a, const Candidate& b) {
+    return std::tie(a.step, a.layout) < std::tie(b.step, b.layout);
+  };
+  int both = 0;
+  for (const Layout& l : enumerate_layouts(world.setting).valid) {
+    std::vector<Candidate> orders;
+    for (const Layout& scheduled : schedule_choices(world.setting, l))
+      orders.push_back(evaluate(world.setting, scheduled, world.cache));
+    all.push_back(*std::min_element(orders.begin(), orders.end(), sooner));
+    both += l.zero == 3 && l.pp > 1;
+  }
+  EXPECT_GT(both, 0);
+  std::sort(all.begin(), all.end(), sooner);
+  const SearchResult r = search(world.setting, {});
+  ASSERT_EQ(r.best.size(), 5U);
+  for (std::size_t i = 0; i < r.best.size(); ++i) {
+    EXPECT_EQ(r.best[i].layout, all[i].layout) << to_text(all[i].layout);
+    EXPECT_EQ(r.best[i].step, all[i].step);
+  }
+  EXPECT_EQ(r.out_of_memory, 0);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "models/error.h"
 #include "sim/engine.h"
 #include "sim/program_text.h"
 #include "tests/sim/pipeline_programs.h"
@@ -38,6 +39,42 @@ TEST(Memory, ABalanceOverTime) {
   EXPECT_THAT(samples(r, 0),
               ElementsAre(std::pair(0, 1107), std::pair(10, 1157), std::pair(20, 1037)));
   EXPECT_THAT(r.peak_memory, ElementsAre(1157));
+}
+
+// 80 of a's 100 bytes are of a layer whose share of rows is its slot's: b gives back as many.
+TEST(Memory, RoutedBytesFollowTheSlotsShare) {
+  Program program = parse_program(R"(
+    device gpu static=1000
+    op a on gpu one 10us alloc=100
+    op b on gpu one 10us free=100
+  )")
+                        .program;
+  BlockTemplate& block = program.blocks[0];
+  ASSERT_EQ(block.ops.size(), 2U);
+  block.routed = {{0, 3, 0, false, 80}, {1, 3, 0, true, 80}};
+  block.ops[0].routed = 0;
+  block.ops[1].routed = 1;
+  for (const auto& [share, taken] :
+       {std::pair{kFullRate, 100}, {kFullRate * 3 / 2, 140}, {0U, 20}, {kFullRate * 3, 260}}) {
+    program.shares = {share};
+    program.slots[0].shares = 0;
+    validate(program);
+    const Replay r = with_samples(program);
+    EXPECT_THAT(r.peak_memory, ElementsAre(1000 + taken));
+    EXPECT_EQ(r.memory.back().bytes, 1000);
+  }
+  program.shares.clear();
+  EXPECT_THROW(validate(program), Error);
+}
+
+// Even bytes stay what they are; a share of them is rounded up.
+TEST(Memory, RoutedBytesAreRoundedUp) {
+  for (const Bytes bytes : {Bytes{0}, Bytes{1}, Bytes{65535}, Bytes{65537}, Bytes{1} << 40}) {
+    EXPECT_EQ(routed_bytes(bytes, kFullRate), bytes);
+    EXPECT_EQ(routed_bytes(bytes, 5 * kFullRate), 5 * bytes);
+    EXPECT_EQ(routed_bytes(bytes, kFullRate / 2), (bytes + 1) / 2);
+    EXPECT_EQ(routed_bytes(bytes, 0), 0);
+  }
 }
 
 // At one instant frees come before allocations: a's 100 bytes are b's.
