@@ -296,9 +296,8 @@ void note_types(Report& report, const Setting& s) {
 std::string too_full_text(const Setting& s, const Program& program, const Candidate& c,
                           const Replay& replayed) {
   std::string rank = "the fullest rank";
-  if (!s.sides.empty()) {
+  if (!s.sides.empty())
     rank = program.devices[fullest_rank(s, program, replayed.peak_memory).device].name;
-  }
   return fmt::format("does not fit: {} needs {} of {}", rank, bytes_text(c.memory),
                      bytes_text(c.limit));
 }
