@@ -134,12 +134,12 @@ class Enumeration {
 
  private:
   // Stages that the runtime has and the mesh can have; one copy of what is sharded, or one a node.
+  // Sharded parameters under a pipeline are not tried: they double the time of a search.
   std::vector<Sharding> shardings(const Layout& l) const {
     std::vector<Sharding> out{{0}, {1}};
-    if (l.dp_cp() > 1) {
-      if (s_.runtime.zero[2] && l.pp == 1) out.push_back({2});
-      if (s_.runtime.zero[3] && (l.pp == 1 || s_.runtime.messages_apart))
-        out.insert(out.end(), {{3}, {3, false}});
+    if (l.dp_cp() > 1 && l.pp == 1) {
+      if (s_.runtime.zero[2]) out.push_back({2});
+      if (s_.runtime.zero[3]) out.insert(out.end(), {{3}, {3, false}});
     }
     const int per_node = s_.cluster.devices_per_node;
     const int copies = l.tp * l.dp_cp() / per_node;

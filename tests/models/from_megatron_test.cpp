@@ -5,6 +5,7 @@
 
 #include "models/config_reader.h"
 #include "models/error.h"
+#include "models/layout_rules.h"
 #include "models/parameters.h"
 
 namespace steploom {
@@ -91,7 +92,10 @@ TEST(FromMegatron, EveryExampleIsReadOrRefusedForAReason) {
             "tp=8,pp=8,mbs=1,sp=1,zero=0,vpp=3,recompute=selective:core_attn+layernorm+moe_act");
   EXPECT_EQ(example("uneven-pipeline.yaml").layout,
             "tp=1,pp=4,mbs=2,sp=0,zero=0,stages=Et*11|t*12|t*12|t*11L,recompute=none");
-  EXPECT_EQ(example("deepseek-v3.yaml").layout,
+  const MegatronQuestion deepseek = example("deepseek-v3.yaml");
+  const Layout asked = parse_layout(deepseek.layout, 1024, true);
+  EXPECT_FALSE(refuse({deepseek.model, deepseek.work, asked, 1024, &deepseek.runtime, 8}));
+  EXPECT_EQ(deepseek.layout,
             "tp=1,pp=8,mbs=1,sp=0,zero=1,ep=64,etp=1,vpp=4,stages=Et|(tt|)*30L,dispatcher=deepep,"
             "ctas.ep=20,weave=1,recompute=selective:mlp+mla_up_proj");
   EXPECT_EQ(example("dense-70b.sh").work.global_batch, 512);

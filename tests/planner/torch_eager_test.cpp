@@ -1,17 +1,11 @@
 // Steps under the runtime torch-eager: what the host bounds, what the GPU does.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <string>
-#include <tuple>
-#include <vector>
 
 #include "models/layout_rules.h"
 #include "planner/bounds.h"
 #include "planner/lower.h"
-#include "planner/schedule_choices.h"
-#include "planner/search.h"
-#include "planner/space.h"
 #include "sim/check.h"
 #include "sim/engine.h"
 #include "sim/relax.h"
@@ -124,35 +118,6 @@ TEST(TorchEager, BoundsHold) {
     ++seen;
   }
   EXPECT_EQ(seen, 15);
-}
-
-// Sharded parameters, pipelines and both among them: the search prunes, and finds what an
-// exhaustive replay of every layout in every order of passes finds.
-TEST(TorchEager, SearchFindsWhatExhaustionFinds) {
-  STEPLOOM_SKIP_UNDER_SANITIZERS();
-  World world(llama(2, 1024), 1, 512, 4, "torch-eager", "h200-sxm-141gb");
-  use_gpus(world.cluster, 4);
-  std::vector<Candidate> all;
-  const auto sooner = [](const Candidate& a, const Candidate& b) {
-    return std::tie(a.step, a.layout) < std::tie(b.step, b.layout);
-  };
-  int both = 0;
-  for (const Layout& l : enumerate_layouts(world.setting).valid) {
-    std::vector<Candidate> orders;
-    for (const Layout& scheduled : schedule_choices(world.setting, l))
-      orders.push_back(evaluate(world.setting, scheduled, world.cache));
-    all.push_back(*std::min_element(orders.begin(), orders.end(), sooner));
-    both += l.zero == 3 && l.pp > 1;
-  }
-  EXPECT_GT(both, 0);
-  std::sort(all.begin(), all.end(), sooner);
-  const SearchResult r = search(world.setting, {});
-  ASSERT_EQ(r.best.size(), 5U);
-  for (std::size_t i = 0; i < r.best.size(); ++i) {
-    EXPECT_EQ(r.best[i].layout, all[i].layout) << to_text(all[i].layout);
-    EXPECT_EQ(r.best[i].step, all[i].step);
-  }
-  EXPECT_EQ(r.out_of_memory, 0);
 }
 
 }  // namespace
