@@ -48,8 +48,15 @@ std::string_view name_of(StreamKind s) {
   return kStreamNames.at(static_cast<std::size_t>(s));
 }
 
+// Copies share a graph until one of them is changed.
 struct OpGraph::Impl {
-  Graph graph;
+  std::shared_ptr<Graph> shared = std::make_shared<Graph>();
+
+  const Graph& graph() const { return *shared; }
+  Graph& own() {
+    if (shared.use_count() > 1) shared = std::make_shared<Graph>(*shared);
+    return *shared;
+  }
 };
 
 OpGraph::OpGraph() : impl_(std::make_unique<Impl>()) {}
@@ -63,32 +70,34 @@ OpGraph& OpGraph::operator=(OpGraph&&) noexcept = default;
 OpGraph::~OpGraph() = default;
 
 OpId OpGraph::add(OpNode node) {
-  return static_cast<OpId>(boost::add_vertex(std::move(node), impl_->graph));
+  return static_cast<OpId>(boost::add_vertex(std::move(node), impl_->own()));
 }
 
 void OpGraph::depend(OpId producer, OpId consumer, TensorId tensor) {
   assert(producer < consumer && consumer < size());
-  boost::add_edge(producer, consumer, Carried{tensor}, impl_->graph);
+  boost::add_edge(producer, consumer, Carried{tensor}, impl_->own());
 }
 
 std::size_t OpGraph::size() const {
-  return boost::num_vertices(impl_->graph);
+  return boost::num_vertices(impl_->graph());
 }
 const OpNode& OpGraph::node(OpId op) const {
-  return impl_->graph[op];
+  return impl_->graph()[op];
 }
 
 std::vector<OpGraph::Edge> OpGraph::predecessors(OpId op) const {
   std::vector<Edge> edges;
-  for (const auto& e : boost::make_iterator_range(boost::in_edges(op, impl_->graph)))
-    edges.push_back({static_cast<OpId>(boost::source(e, impl_->graph)), impl_->graph[e].tensor});
+  for (const auto& e : boost::make_iterator_range(boost::in_edges(op, impl_->graph())))
+    edges.push_back(
+        {static_cast<OpId>(boost::source(e, impl_->graph())), impl_->graph()[e].tensor});
   return edges;
 }
 
 std::vector<OpGraph::Edge> OpGraph::successors(OpId op) const {
   std::vector<Edge> edges;
-  for (const auto& e : boost::make_iterator_range(boost::out_edges(op, impl_->graph)))
-    edges.push_back({static_cast<OpId>(boost::target(e, impl_->graph)), impl_->graph[e].tensor});
+  for (const auto& e : boost::make_iterator_range(boost::out_edges(op, impl_->graph())))
+    edges.push_back(
+        {static_cast<OpId>(boost::target(e, impl_->graph())), impl_->graph()[e].tensor});
   return edges;
 }
 
