@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <limits>
 #include <map>
 #include <optional>
@@ -92,15 +93,12 @@ std::vector<std::uint32_t> needed_by_reductions(const BlockTemplate& block) {
       if (!weight && block.ops[op].stream == kCompute) writer[a.tensor] = op;
     }
   }
-  std::array<std::optional<std::uint32_t>, kStreamKinds> least;
+  std::array<std::uint32_t, kStreamKinds> least;
+  least.fill(kNone);
   for (std::uint32_t op = static_cast<std::uint32_t>(out.size()); op-- > 0;) {
-    if (!reduces(block, op)) continue;
-    std::optional<std::uint32_t>& of_later = least[block.ops[op].stream];
-    if (of_later && (out[op] == kNone || *of_later == kNone))
-      out[op] = kNone;
-    else if (of_later)
-      out[op] = std::min(out[op], *of_later);
-    of_later = out[op];
+    if (out[op] == kNone) continue;
+    std::uint32_t& of_later = least[block.ops[op].stream];
+    of_later = out[op] = std::min(out[op], of_later);
   }
   return out;
 }
@@ -171,23 +169,35 @@ bool MeshBound::may_beat_reduced(const Layout& variant, Picoseconds step) {
   return may_beat(variant, asked, step);
 }
 
+namespace {
+
+bool no_longer(const std::vector<Picoseconds>& a, const std::vector<Picoseconds>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), std::less_equal<>());
+}
+
+}  // namespace
+
 // What is free takes longer where less is, and a pass that takes longer makes no step shorter.
 bool MeshBound::may_beat(const Layout& variant, Asked asked, Picoseconds step) {
   asked.placed = variant.dw != WeightPlacement::none;
   asked.parts = variant.partition.parts;
   asked.program = variant.partition.program;
-  if (variant.partition.cuts()) asked.forward = forward_times(variant);
+  std::vector<Picoseconds> forward;  // by block: no less
+  if (variant.partition.cuts()) forward = forward_times(variant);
   const bool clocked = s_.costs.clock_law().known();
-  if (const auto known = relaxed_.find(asked); !clocked && known != relaxed_.end())
-    return known->second < step;
+  std::vector<Relaxed>& known = relaxed_[asked];
+  for (const Relaxed& k : known) {
+    if (k.makespan >= step && no_longer(k.forward, forward)) return false;
+    if (k.makespan < step && no_longer(forward, k.forward)) return true;
+  }
   restore();
-  if (variant.partition.cuts()) cut_forward(variant, asked.forward);
+  if (variant.partition.cuts()) cut_forward(variant, forward);
   if (asked.placed) free_weight_gradients();
   if (asked.gathers) free_gathers();
   if (asked.reduced) free_reductions();
   if (clocked) return ClockedProgram(lowered_.program).may_beat(step, s_.contention != nullptr);
   const Picoseconds relaxed = relaxed_makespan(lowered_.program, s_.contention != nullptr);
-  relaxed_.emplace(std::move(asked), relaxed);
+  known.push_back({std::move(forward), relaxed});
   return relaxed < step;
 }
 
@@ -302,12 +312,15 @@ void MeshBound::free_weight_gradients() {
         free_of_time(op), op.deps = 0;
       else if (block.infos[i].work.phase == Phase::weight_grad)
         op.launch = 0;
-      if (reduces(block, i)) op.deps = 0;
+      if (reduces(block, i)) free_of_time(op), op.deps = 0;
     }
     for (const std::uint32_t reduction : waits_[b]) {
       const OpTemplate& was = ops_[b][reduction];
-      block.ops[reduction].first_dep = was.first_dep + was.deps - 1U;
-      block.ops[reduction].deps = 1;
+      OpTemplate& op = block.ops[reduction];
+      op = was;
+      op.launch = 0;
+      op.first_dep = was.first_dep + was.deps - 1U;
+      op.deps = 1;
     }
     if (any && floor.op != 0 && !floor.forward) block.ops[floor.op].duration = kernels;
   }

@@ -49,7 +49,6 @@ class MeshBound {
     bool reduced = false;  // in whatever way
     int parts = 1;
     bool program = false;
-    std::vector<Picoseconds> forward;  // by block: no less
     auto operator<=>(const Asked&) const = default;
   };
   bool may_beat(const Layout& variant, Asked asked, Picoseconds step);
@@ -72,7 +71,12 @@ class MeshBound {
                                                    // weight gradients read, named last
   std::map<int, std::vector<std::vector<Picoseconds>>> part_times_;
   std::map<Partition, std::vector<Picoseconds>> forward_times_;
-  std::map<Asked, Picoseconds> relaxed_;  // where no clock is to be found
+  // Where no clock is to be found: passes that take longer make no step shorter.
+  struct Relaxed {
+    std::vector<Picoseconds> forward;  // by block: no less
+    Picoseconds makespan = 0;
+  };
+  std::map<Asked, std::vector<Relaxed>> relaxed_;
 };
 
 }  // namespace steploom

@@ -67,9 +67,13 @@ class Meshes {
   }
 
  private:
+  // A mesh too is asked where it has variants that will be.
   MeshBound* bound_of(const Layout& layout) {
     const Layout mesh = mesh_of(layout);
-    if (has_samples(s_) || mesh == layout || !MeshBound::knows(s_, layout)) return nullptr;
+    const bool placed =
+        s_.runtime.places_gradients && mesh.ep > 1 && !splits_backward(mesh.schedule);
+    if (has_samples(s_) || (mesh == layout && !placed) || !MeshBound::knows(s_, layout))
+      return nullptr;
     auto it = bounds_.find(mesh);
     if (it == bounds_.end()) it = bounds_.try_emplace(mesh, s_, mesh, costs_, blocks_).first;
     return &it->second;
