@@ -1,13 +1,8 @@
 #include "models/op_graph.h"
 
 #include <array>
-// g++ 12 sees a false "may be used uninitialized" in Boost's copy of an adjacency_list.
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#include <boost/graph/adjacency_list.hpp>
-#pragma GCC diagnostic pop
-#include <boost/range/iterator_range.hpp>
 #include <cassert>
+#include <cstddef>
 #include <utility>
 
 namespace steploom {
@@ -32,14 +27,6 @@ constexpr std::array<std::string_view, kStreamKinds> kStreamNames{
     "compute", "tp",      "cp",      "ep",      "dp",      "expert_dp",
     "gather",  "pp_send", "pp_recv", "copy_in", "copy_out"};
 
-// What an edge carries. A struct, for its initializer: Boost copies edges through one made by
-// default.
-struct Carried {
-  TensorId tensor = 0;
-};
-using Graph =
-    boost::adjacency_list<boost::vecS, boost::vecS, boost::bidirectionalS, OpNode, Carried>;
-
 }  // namespace
 
 std::string_view name_of(CommGroup g) {
@@ -49,8 +36,19 @@ std::string_view name_of(StreamKind s) {
   return kStreamNames.at(static_cast<std::size_t>(s));
 }
 
+// Copies share what they hold until one of them is changed.
 struct OpGraph::Impl {
-  Graph graph;
+  struct Held {
+    std::vector<OpNode> nodes;
+    std::vector<Edge> before;           // of each node in turn, what it waits for
+    std::vector<std::size_t> first{0};  // by node: where its own begin; and the total
+  };
+  std::shared_ptr<Held> held = std::make_shared<Held>();
+
+  Held& own() {
+    if (held.use_count() > 1) held = std::make_shared<Held>(*held);
+    return *held;
+  }
 };
 
 OpGraph::OpGraph() : impl_(std::make_unique<Impl>()) {}
@@ -64,32 +62,41 @@ OpGraph& OpGraph::operator=(OpGraph&&) noexcept = default;
 OpGraph::~OpGraph() = default;
 
 OpId OpGraph::add(OpNode node) {
-  return static_cast<OpId>(boost::add_vertex(std::move(node), impl_->graph));
+  Impl::Held& held = impl_->own();
+  held.nodes.push_back(std::move(node));
+  held.first.push_back(held.before.size());
+  return static_cast<OpId>(held.nodes.size() - 1);
 }
 
+// Mostly of the last node, behind which nothing has to move.
 void OpGraph::depend(OpId producer, OpId consumer, TensorId tensor) {
   assert(producer < consumer && consumer < size());
-  boost::add_edge(producer, consumer, Carried{tensor}, impl_->graph);
+  Impl::Held& held = impl_->own();
+  const auto end = static_cast<std::ptrdiff_t>(held.first[consumer + 1]);
+  held.before.insert(held.before.begin() + end, {producer, tensor});
+  for (std::size_t i = consumer + 1; i < held.first.size(); ++i) ++held.first[i];
 }
 
 std::size_t OpGraph::size() const {
-  return boost::num_vertices(impl_->graph);
+  return impl_->held->nodes.size();
 }
 const OpNode& OpGraph::node(OpId op) const {
-  return impl_->graph[op];
+  return impl_->held->nodes[op];
 }
 
 std::vector<OpGraph::Edge> OpGraph::predecessors(OpId op) const {
-  std::vector<Edge> edges;
-  for (const auto& e : boost::make_iterator_range(boost::in_edges(op, impl_->graph)))
-    edges.push_back({static_cast<OpId>(boost::source(e, impl_->graph)), impl_->graph[e].tensor});
-  return edges;
+  const Impl::Held& held = *impl_->held;
+  const auto at = [&](std::size_t i) {
+    return held.before.begin() + static_cast<std::ptrdiff_t>(held.first[i]);
+  };
+  return {at(op), at(op + 1)};
 }
 
 std::vector<OpGraph::Edge> OpGraph::successors(OpId op) const {
   std::vector<Edge> edges;
-  for (const auto& e : boost::make_iterator_range(boost::out_edges(op, impl_->graph)))
-    edges.push_back({static_cast<OpId>(boost::target(e, impl_->graph)), impl_->graph[e].tensor});
+  for (OpId to = op + 1; to < size(); ++to)
+    for (const Edge& e : predecessors(to))
+      if (e.op == op) edges.push_back({to, e.tensor});
   return edges;
 }
 

@@ -1,7 +1,7 @@
 // The operator graph of one pipeline chunk: the middle of the compiler, where passes act.
 //
-// An OpGraph is a directed acyclic graph of operators (a Boost.Graph adjacency_list behind this
-// small header). Operators are numbered in the order the framework's host issues them, and every
+// An OpGraph is a directed acyclic graph of operators (two flat arrays behind this small header;
+// copies are cheap). Operators are numbered in the order the framework's host issues them, and every
 // edge goes from a lower to a higher number, so a graph is acyclic by construction; a pass that
 // reorders returns a new graph. An edge carries the tensor for which its target waits.
 //

@@ -13,11 +13,6 @@ namespace {
 constexpr std::array<std::int64_t, 2> kBuckets{10'000'000, 160'000'000};
 constexpr std::array<Bytes, 2> kMicro{0, 30'000'000};
 
-bool over_replicas(CommGroup g) {
-  return g == CommGroup::dp || g == CommGroup::expert_dp || g == CommGroup::dp_outer ||
-         g == CommGroup::expert_dp_outer;
-}
-
 // What most layouts break first: asking every rule takes as long as a bound.
 bool may_weave(const Setting& s, Layout l) {
   if (s.runtime.weaves == Weaves::no || l.recompute == Recompute::full || l.zero > 1 ||
@@ -48,6 +43,11 @@ std::vector<Layout> reductions(const Setting& s, const Layout& placed, bool exch
 }
 
 }  // namespace
+
+bool over_replicas(CommGroup g) {
+  return g == CommGroup::dp || g == CommGroup::expert_dp || g == CommGroup::dp_outer ||
+         g == CommGroup::expert_dp_outer;
+}
 
 std::vector<GradientChoices> gradient_choices(const Setting& s, const Layout& l) {
   std::vector<GradientChoices> out{{l, {}}};
@@ -80,7 +80,7 @@ bool may_beat_reduced(const Setting& s, Program program, Picoseconds step) {
       op.event_latency = op.stream_gap = 0;
       op.microjoules = 0;
     }
-  return ClockedProgram(program).may_beat(step);
+  return ClockedProgram(program).may_beat(step, s.contention != nullptr);
 }
 
 }  // namespace steploom

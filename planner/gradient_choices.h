@@ -32,6 +32,9 @@ struct GradientChoices {
 // cannot. Those after it have bounds of their own.
 std::vector<GradientChoices> gradient_choices(const Setting& setting, const Layout& layout);
 
+// Do its collectives join ranks that hold the same parameters?
+bool over_replicas(CommGroup group);
+
 // False only if no way to reduce gradients takes less than `step`, with what `program`, as it was
 // lowered, does else: with collectives over replicas free its longest path does not.
 bool may_beat_reduced(const Setting& setting, Program program, Picoseconds step);

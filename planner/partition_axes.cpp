@@ -174,8 +174,8 @@ std::string_view name_of(PartAxis a) {
   return kNames.at(static_cast<std::size_t>(a));
 }
 
-bool runs_whole(const OpNode& node) {
-  switch (node.group) {
+bool runs_whole(CommGroup group) {
+  switch (group) {
     case CommGroup::dp:
     case CommGroup::expert_dp:
     case CommGroup::dp_outer:

@@ -35,7 +35,10 @@ struct PartAxes {
 };
 
 // Runs once whatever the parts: no operand of a micro-batch (parameters of ZeRO gathered).
-bool runs_whole(const OpNode& node);
+bool runs_whole(CommGroup group);
+inline bool runs_whole(const OpNode& node) {
+  return runs_whole(node.group);
+}
 
 // Of the operators [first, last) of `forward`.
 PartAxes infer_axes(const OpGraph& forward, OpId first, OpId last, const PartRules& rules);

@@ -14,7 +14,8 @@ namespace {
 
 constexpr std::uint32_t kNone = ~std::uint32_t{0};
 
-bool is_exchange(const OpNode& node) {
+template <class Node>
+bool is_exchange(const Node& node) {
   return node.group == CommGroup::ep && node.work.kind == OpKind::all_to_all;
 }
 
@@ -197,41 +198,53 @@ std::vector<CutRange> moved(const std::vector<CutRange>& ranges, const OpGraph& 
   return out;
 }
 
+// Operators in issue order: of a graph, or of a lowered block.
+struct OfGraph {
+  const OpGraph& graph;
+  OpId size() const { return static_cast<OpId>(graph.size()); }
+  const OpNode& operator[](OpId op) const { return graph.node(op); }
+};
+struct OfBlock {
+  const std::vector<OpInfo>& infos;
+  OpId size() const { return static_cast<OpId>(infos.size()); }
+  const OpInfo& operator[](OpId op) const { return infos[op]; }
+};
+
 // The last operator in [from, to) that `is`, or kNone.
-template <class Is>
-OpId last_that(const OpGraph& g, OpId from, OpId to, const Is& is) {
+template <class Ops, class Is>
+OpId last_that(const Ops& ops, OpId from, OpId to, const Is& is) {
   for (OpId op = to; op-- > from;)
-    if (is(g.node(op))) return op;
+    if (is(ops[op])) return op;
   return kNone;
 }
 
-OpId first_of_layer(const OpGraph& g, int layer, std::string_view name) {
-  for (OpId op = 0; op < g.size(); ++op)
-    if (g.node(op).layer == layer && !runs_whole(g.node(op)) &&
-        (name.empty() || g.node(op).name == name))
+template <class Ops>
+OpId first_of_layer(const Ops& ops, int layer, std::string_view name) {
+  for (OpId op = 0; op < ops.size(); ++op)
+    if (ops[op].layer == layer && !runs_whole(ops[op].group) &&
+        (name.empty() || ops[op].name == name))
       return op;
   return kNone;
 }
 
-}  // namespace
-
-std::vector<CutRange> named_ranges(const OpGraph& g, const Partition& p) {
+template <class Ops>
+std::vector<CutRange> ranges_of(const Ops& ops, const Partition& p) {
   std::vector<CutRange> out;
-  for (OpId op = 0; op < g.size(); ++op) {
-    if (!is_exchange(g.node(op))) continue;
-    const int layer = g.node(op).layer;
-    const auto here = [layer](const OpNode& n) { return n.layer == layer && !runs_whole(n); };
-    const OpId last = last_that(g, op, static_cast<OpId>(g.size()), here);
+  for (OpId op = 0; op < ops.size(); ++op) {
+    if (!is_exchange(ops[op])) continue;
+    const int layer = ops[op].layer;
+    const auto here = [layer](const auto& n) { return n.layer == layer && !runs_whole(n.group); };
+    const OpId last = last_that(ops, op, ops.size(), here);
     const OpId combine =
-        last_that(g, op, last + 1, [&](const OpNode& n) { return here(n) && is_exchange(n); });
+        last_that(ops, op, last + 1, [&](const auto& n) { return here(n) && is_exchange(n); });
     CutRange r{op, combine + 1, p.parts};
     if (p.from == PartFrom::permute)
-      r.first = last_that(g, 0, op, [](const OpNode& n) { return n.work.kind == OpKind::permute; });
-    if (p.from == PartFrom::gate) r.first = first_of_layer(g, layer, kFeedForwardNorm);
-    if (p.from == PartFrom::attention) r.first = first_of_layer(g, layer, "");
+      r.first = last_that(ops, 0, op, [](const auto& n) { return n.work.kind == OpKind::permute; });
+    if (p.from == PartFrom::gate) r.first = first_of_layer(ops, layer, kFeedForwardNorm);
+    if (p.from == PartFrom::attention) r.first = first_of_layer(ops, layer, "");
     if (p.to != PartTo::combine) r.last = last + 1;
     if (p.to == PartTo::attention)
-      if (const OpId sum = first_of_layer(g, layer + 1, kAttentionSum); sum != kNone)
+      if (const OpId sum = first_of_layer(ops, layer + 1, kAttentionSum); sum != kNone)
         r.last = sum + 1;
     if (!out.empty()) r.first = std::max(r.first, out.back().last);
     assert(r.first != kNone && r.first <= op);
@@ -239,6 +252,15 @@ std::vector<CutRange> named_ranges(const OpGraph& g, const Partition& p) {
     out.push_back(r);
   }
   return out;
+}
+
+}  // namespace
+
+std::vector<CutRange> named_ranges(const OpGraph& g, const Partition& p) {
+  return ranges_of(OfGraph{g}, p);
+}
+std::vector<CutRange> named_ranges(const std::vector<OpInfo>& ops, const Partition& p) {
+  return ranges_of(OfBlock{ops}, p);
 }
 
 std::vector<TensorId> cut_forward(std::vector<Chunk>& chunks,

@@ -21,6 +21,8 @@ namespace steploom {
 
 // What the layout's partition cuts in `forward`, one range a layer that exchanges rows.
 std::vector<CutRange> named_ranges(const OpGraph& forward, const Partition& partition);
+// The same of a lowered forward pass that has the whole graph's operators.
+std::vector<CutRange> named_ranges(const std::vector<OpInfo>& forward, const Partition& partition);
 
 // Cuts the forward graphs of a rank's chunks (build_chunks()). `ranges`: by chunk, in numbers of
 // Chunk::forward. Every range must have axes by `rules`, whose parts are not looked at. `experts`:

@@ -61,14 +61,27 @@ class Meshes {
   }
 
   bool may_beat(const Layout& layout, Picoseconds to_beat) {
-    const Layout mesh = mesh_of(layout);
-    if (has_samples(s_) || mesh == layout || !MeshBound::knows(s_, layout)) return true;
-    auto it = bounds_.find(mesh);
-    if (it == bounds_.end()) it = bounds_.try_emplace(mesh, s_, mesh, costs_, blocks_).first;
-    return it->second.may_beat(layout, to_beat);
+    MeshBound* bound = bound_of(layout);
+    return bound == nullptr || bound->may_beat(layout, to_beat);
+  }
+  bool may_beat_reduced(const Layout& layout, Picoseconds to_beat) {
+    MeshBound* bound = bound_of(layout);
+    return bound == nullptr || bound->may_beat_reduced(layout, to_beat);
   }
 
  private:
+  // A mesh too is asked where it has variants that will be.
+  MeshBound* bound_of(const Layout& layout) {
+    const Layout mesh = mesh_of(layout);
+    const bool placed =
+        s_.runtime.places_gradients && mesh.ep > 1 && !splits_backward(mesh.schedule);
+    if (has_samples(s_) || (mesh == layout && !placed) || !MeshBound::knows(s_, layout))
+      return nullptr;
+    auto it = bounds_.find(mesh);
+    if (it == bounds_.end()) it = bounds_.try_emplace(mesh, s_, mesh, costs_, blocks_).first;
+    return &it->second;
+  }
+
   const Setting& s_;
   CostCache& costs_;
   BlockCache blocks_;
@@ -90,7 +103,7 @@ Fate try_layout(const Setting& s, Worker& w, Meshes& meshes, Picoseconds to_beat
   if (reduced != nullptr)
     *reduced = is_searched(c.layout.schedule) || may_beat_reduced(s, lowered.program, to_beat);
   ClockedProgram clocked(lowered.program);
-  if (!clocked.may_beat(to_beat)) return Fate::pruned_relaxed;
+  if (!clocked.may_beat(to_beat, s.contention != nullptr)) return Fate::pruned_relaxed;
   c.relaxed = std::max(c.closed_form, clocked.relaxed());
   settle(s, lowered.program, clocked.replay(s.replaying()), c);
   return c.fits() ? Fate::replayed : Fate::out_of_memory;
@@ -129,7 +142,7 @@ Fate try_candidate(const Setting& s, Worker& w, Meshes& meshes, Picoseconds to_b
         consider(choices.placed, bound.step, reduced ? &reduced : nullptr);
       else
         furthest = std::max(furthest, Fate::pruned_relaxed);
-      if (!reduced) continue;
+      if (!reduced || !meshes.may_beat_reduced(choices.placed, to_beat)) continue;
       for (const Layout& layout : choices.reduced)
         if (meshes.may_beat(layout, to_beat)) consider(layout, bound.step, nullptr);
     }

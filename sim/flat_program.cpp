@@ -24,6 +24,7 @@ void add_block(FlatProgram& flat, const BlockTemplate& block) {
     op.stream = from.stream;
     op.role = from.role;
     op.varies = from.varies;
+    op.link_share = from.link_share;
     op.segment = static_cast<std::uint16_t>(out.waits);
     op.comm_ordinal = comm_ops;
     op.host_waits = from.host_waits;

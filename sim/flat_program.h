@@ -38,6 +38,7 @@ struct FlatOp {
   std::uint16_t role = kNoRole;
   std::uint16_t segment = 0;            // host waits before it in the block
   std::uint16_t varies = kOneDuration;  // as OpTemplate has it
+  std::uint16_t link_share = 0;         // likewise
   bool host_waits = false;
   bool eager = false;
   bool sender = false;

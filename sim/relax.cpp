@@ -17,14 +17,15 @@ namespace {
 // with another stream; run() then says so, and the plain engine is asked.
 class Sweep {
  public:
-  Sweep(const FlatProgram& flat, Picoseconds* end)
+  Sweep(const FlatProgram& flat, Picoseconds* end, LinkLoad* links = nullptr)
       : flat_(flat),
         end_(end),
         places_(flat.program.devices.size()),
         stream_end_(flat.first_stream.back(), kNothingBefore),
         pending_(flat.first_stream.back(), kNoOp),
         awake_(flat.program.devices.size()),
-        meetings_(flat, awake_) {}
+        links_(links),
+        meetings_(flat, awake_, links) {}
 
   static std::size_t bytes(const FlatProgram& flat) {
     return flat.program.op_count * sizeof(Picoseconds) +
@@ -120,9 +121,15 @@ class Sweep {
       }
       if constexpr (one_connection) at.last_start = start;
       Picoseconds end = start + flat_.duration(at.slot, op);
-      if (op.role != kNoRole && flat_.meets_others(p.devices[d], op)) {
-        end = meetings_.join(at.slot, op, first_op + i, start, end_);
-        pending_[flat_.first_stream[d] + op.stream] = first_op + i;
+      if (op.role != kNoRole) {
+        if (flat_.meets_others(p.devices[d], op)) {
+          end = meetings_.join(at.slot, op, first_op + i, start, end_);
+          pending_[flat_.first_stream[d] + op.stream] = first_op + i;
+        } else if (links_ != nullptr) {
+          const std::uint32_t communicator = p.devices[d].communicator_of_role[op.role];
+          links_->add(communicator, op.link_share, end - start, start);
+          end = start + links_->alone(communicator, op.link_share, end - start);
+        }
       }
       ends[i] = streams[op.stream] = end;
       if (op.host_waits) {
@@ -140,6 +147,7 @@ class Sweep {
   std::vector<Picoseconds> stream_end_;  // of the last operator swept, by stream
   std::vector<std::uint32_t> pending_;   // that operator, where its end was unknown
   DeviceQueue awake_;
+  LinkLoad* links_;
   Meetings meetings_;
 };
 
@@ -165,11 +173,12 @@ std::size_t relax_bytes_per_op(const Program& program) {
   return (Sweep::bytes(FlatProgram(program)) + program.op_count - 1) / program.op_count;
 }
 
-Picoseconds relaxed_makespan(const Program& program) {
+Picoseconds relaxed_makespan(const Program& program, bool links_shared) {
   const FlatProgram flat(program);
   const auto end = std::make_unique_for_overwrite<Picoseconds[]>(program.op_count);
-  const Picoseconds makespan = Sweep(flat, end.get()).run();
-  if (makespan != kUnknown) return makespan;
+  LinkLoad links(program);
+  const Picoseconds makespan = Sweep(flat, end.get(), links_shared ? &links : nullptr).run();
+  if (makespan != kUnknown) return std::max(makespan, links.end());
   std::vector<Picoseconds> exact;
   return by_plain_engine(flat, exact);
 }

@@ -1,7 +1,8 @@
 // The longest path through a Program: the second rung of the costing ladder.
 //
 // One sweep over flat arrays, without a heap and without contention. Equal to replay() with no
-// contention tables, and never above replay() with them (tables only slow down).
+// contention tables, and never above replay() with them (tables only slow down). With what links
+// allow (link_load.h) it is nearer to the latter, and still never above it.
 #pragma once
 
 #include <vector>
@@ -22,6 +23,7 @@ Relaxation relax(const Program& program);
 std::size_t relax_bytes_per_op(const Program& program);
 
 // The makespan alone, keeping no per-operator result beyond what the sweep needs.
-Picoseconds relaxed_makespan(const Program& program);
+// `links_shared`: as in replays with contention.
+Picoseconds relaxed_makespan(const Program& program, bool links_shared = false);
 
 }  // namespace steploom

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "sim/flat_program.h"
+#include "sim/link_load.h"
 
 namespace steploom {
 
@@ -41,18 +42,27 @@ class DeviceQueue {
 
 class Meetings {
  public:
-  Meetings(const FlatProgram& flat, DeviceQueue& awake)
-      : flat_(flat), awake_(awake), meetings_(flat.program.communicator_of_rendezvous.size()) {}
+  // `links`: not nullptr: nobody goes faster than these allow, and they are told who has met.
+  Meetings(const FlatProgram& flat, DeviceQueue& awake, LinkLoad* links = nullptr)
+      : flat_(flat),
+        awake_(awake),
+        links_(links),
+        meetings_(flat.program.communicator_of_rendezvous.size()) {}
 
   Picoseconds join(std::uint32_t slot, const FlatOp& op, std::uint32_t id, Picoseconds start,
                    Picoseconds* end) {
     const std::uint32_t rendezvous = flat_.rendezvous(slot, op);
-    const Picoseconds duration = flat_.duration(slot, op);
+    const Picoseconds unshared = flat_.duration(slot, op);
     Meeting& m = meetings_[rendezvous];
     const Program& p = flat_.program;
-    const Communicator& c = p.communicators[p.communicator_of_rendezvous[rendezvous]];
+    const std::uint32_t communicator = p.communicator_of_rendezvous[rendezvous];
+    const Communicator& c = p.communicators[communicator];
+    const Picoseconds duration =
+        links_ == nullptr ? unshared : links_->alone(communicator, op.link_share, unshared);
     if (op.eager) {
       const Picoseconds mine = op.sender ? start + duration : start;
+      if (links_ != nullptr && op.sender)
+        links_->add(communicator, op.link_share, unshared, start);
       m.last = std::max(m.last, mine);
       if (++m.arrived == 1) return op.sender ? mine : kUnknown;
       if (!op.sender) return m.last;
@@ -62,6 +72,7 @@ class Meetings {
     m.last = std::max(m.last, start);
     m.work = std::max(m.work, duration);
     if (++m.arrived < c.members.size()) return kUnknown;
+    if (links_ != nullptr) links_->add(communicator, op.link_share, unshared, m.last);
     tell(rendezvous, c, id, m.last + m.work, end);
     return m.last + m.work;
   }
@@ -85,6 +96,7 @@ class Meetings {
 
   const FlatProgram& flat_;
   DeviceQueue& awake_;
+  LinkLoad* links_;
   std::vector<Meeting> meetings_;
 };
 

@@ -138,9 +138,9 @@ void ClockedProgram::set(const std::vector<int>& clocks) {
   }
 }
 
-bool ClockedProgram::may_beat(Picoseconds step) {
+bool ClockedProgram::may_beat(Picoseconds step, bool links_shared) {
   set(clocks_for(step));
-  return relaxed_makespan(program_) < step;
+  return relaxed_makespan(program_, links_shared) < step;
 }
 
 // From a T that is not beyond its makespan to the one that is sought, at whose clocks the Program

@@ -28,8 +28,9 @@ class ClockedProgram {
   // one whose clocks were found before, is left as it is.
   explicit ClockedProgram(Program& program);
 
-  // False only if no replay at clocks that keep the limit takes less than `step`.
-  bool may_beat(Picoseconds step);
+  // False only if no replay at clocks that keep the limit takes less than `step`; `links_shared`:
+  // only if none with contention does.
+  bool may_beat(Picoseconds step, bool links_shared = false);
   // No replay at clocks that keep the limit is shorter.
   Picoseconds relaxed();
   // The step, and the Program left at its clocks (Device::mhz).
