@@ -78,7 +78,8 @@ TEST(SteadyState, SkippingChangesNoTimeOfALayout) {
     const Space space = enumerate_layouts(world.setting);
     std::uint64_t random = 20261123;
     int skipped = 0;
-    for (int i = 0; i < 24; ++i) {
+    const int tries = kOneIn == 1 ? 24 : 6;
+    for (int i = 0; i < tries; ++i) {
       const Layout& l = space.valid[next(random) % space.valid.size()];
       const Lowered lowered = lower(world.setting, l, world.cache);
       ReplayOptions all = world.setting.replaying();
@@ -89,7 +90,7 @@ TEST(SteadyState, SkippingChangesNoTimeOfALayout) {
       EXPECT_EQ(a.end, b.end) << to_text(l);
       skipped += b.skipped > 0;
     }
-    EXPECT_GT(skipped, 8) << runtime;
+    EXPECT_GT(skipped, tries / 3) << runtime;
   }
 }
 

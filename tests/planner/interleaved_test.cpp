@@ -182,16 +182,14 @@ TEST(Interleaved, ShortensAStepWithFewMicroBatches) {
 TEST(Interleaved, LayoutsOfEveryKindAreSound) {
   World world(small_moe(8), 2, 1024, 48, "megatron-core", "h200-sxm-141gb");
   world.cluster.devices_per_node = world.cluster.nics_per_node = 6;
-  const char* texts[] = {"pp=2,vpp=2,mbs=2",
-                         "pp=3,vpp=2,stages=Et|t|t*3||t|t*2L,mbs=1",
-                         "pp=3,stages=Et*3|t*4|tL,mbs=2",
-                         "pp=4,vpp=2,mbs=1",
-                         "pp=2,vpp=4,vpp_group=4,mbs=2,ep=2,zero=0",
-                         "tp=2,sp=1,etp=1,pp=3,vpp=2,stages=Et|t*2|t|t*2|t|tL",
-                         "pp=2,vpp=2,recompute=full:block:1,mbs=2",
-                         "pp=2,recompute=full:uniform:3,mbs=2",
-                         "pp=2,vpp=2,recompute=selective:layernorm+moe_act,mbs=2",
-                         "pp=2,recompute=selective:moe+mlp,ep=2,mbs=2"};
+  const std::vector<const char*> texts =
+      some({"pp=2,vpp=2,mbs=2", "pp=3,vpp=2,stages=Et|t|t*3||t|t*2L,mbs=1",
+            "pp=3,stages=Et*3|t*4|tL,mbs=2", "pp=4,vpp=2,mbs=1",
+            "pp=2,vpp=4,vpp_group=4,mbs=2,ep=2,zero=0",
+            "tp=2,sp=1,etp=1,pp=3,vpp=2,stages=Et|t*2|t|t*2|t|tL",
+            "pp=2,vpp=2,recompute=full:block:1,mbs=2", "pp=2,recompute=full:uniform:3,mbs=2",
+            "pp=2,vpp=2,recompute=selective:layernorm+moe_act,mbs=2",
+            "pp=2,recompute=selective:moe+mlp,ep=2,mbs=2"});
   for (const char* runtime : {"megatron-core", "steploom", "megatron-2022"})
     for (const char* text : texts) {
       const Setting s{world.model,   world.work,  runtime_named(runtime),

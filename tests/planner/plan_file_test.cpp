@@ -138,7 +138,7 @@ TEST_F(PlanFile, HoldsPeaksWhereThePrecisionNeedsThem) {
 }
 
 TEST_F(PlanFile, CountsAddUp) {
-  const World world("mixtral-8x7b", 4, 4096, 64);
+  const World world(small_moe(4), 1, 1024, 16);
   const Plan p = make_plan(world.setting, world.profile, PlanOptions{});
   const SearchCounts& c = p.searched;
   EXPECT_EQ(c.enumerated,

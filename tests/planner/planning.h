@@ -8,18 +8,9 @@
 #include "planner/setting.h"
 #include "sim/fabric_tables.h"
 #include "sim/profile.h"
+#include "tests/sanitized.h"
 
 namespace steploom {
-
-// Sanitizers make these tests some ten times as slow: of large samples they look at one in so many,
-// and what must look at a whole space is left to the build without them.
-#ifdef __SANITIZE_ADDRESS__
-inline constexpr int kOneIn = 12;
-#define STEPLOOM_SKIP_UNDER_SANITIZERS() GTEST_SKIP() << "a whole space; runs without sanitizers"
-#else
-inline constexpr int kOneIn = 1;
-#define STEPLOOM_SKIP_UNDER_SANITIZERS() static_cast<void>(0)
-#endif
 
 inline Profile with_gaps(Profile p) {
   if (p.gaps == Gaps{}) p.gaps = {1.5, 3, 5, "assumed in tests"};

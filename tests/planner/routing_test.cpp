@@ -158,7 +158,7 @@ TEST(Routing, BoundsHoldForEveryDraw) {
     BoundModel bounds(world.setting, world.cache);
     const Space space = enumerate_layouts(world.setting);
     int looked_at = 0;
-    for (std::size_t i = 0; i < space.valid.size(); i += 61 * kOneIn) {
+    for (std::size_t i = 0; i < space.valid.size(); i += 61 * step_of(space.valid.size() / 61, 4)) {
       const Layout& l = space.valid[i];
       const Bound bound = bounds.bound(l);
       const Setting one = of_sample(world.setting, static_cast<int>(i % 5));
@@ -168,7 +168,7 @@ TEST(Routing, BoundsHoldForEveryDraw) {
       EXPECT_LE(relaxed, replay(lowered.program, one.replaying()).makespan) << to_text(l);
       ++looked_at;
     }
-    EXPECT_GT(looked_at, 10 / kOneIn);
+    EXPECT_GE(looked_at, kOneIn == 1 ? 10 : 4);
   }
 }
 
@@ -237,6 +237,7 @@ TEST(Samples, SearchFindsWhatExhaustionFinds) {
 // A plan keeps the routing whole: law and seed, or the recording with its digest.
 TEST(Routing, PlanFilesKeepIt) {
   World world(small_moe(2), 1, 512, 8);
+  world.cluster.devices_per_node = world.cluster.nics_per_node = 2;
   const TempFolder folder;
   const auto file = folder / "plan.json";
   for (Routing r : {parse_routing("power-law:1.2,capacity=1.25", "x"),

@@ -22,18 +22,16 @@ namespace {
 TEST(ScheduleLayouts, AreSound) {
   World world(small_moe(8), 2, 1024, 48, "steploom", "h200-sxm-141gb");
   world.cluster.devices_per_node = world.cluster.nics_per_node = 6;
-  const char* texts[] = {"pp=4,schedule=zb-h1",
-                         "pp=3,stages=Et*3|t*4|tL,mbs=2,schedule=zb-h2",
-                         "pp=2,mbs=2,schedule=gpipe",
-                         "pp=2,vpp=2,mbs=2,schedule=looped-bfs",
-                         "pp=2,vpp=4,vpp_group=4,mbs=2,ep=2,zero=0,schedule=interleaved-zb",
-                         "pp=3,vpp=2,stages=Et|t|t*3||t|t*2L,schedule=interleaved-zb",
-                         "tp=2,sp=1,etp=1,pp=3,stages=Et*2|t*3|t*3L,schedule=zb-h1",
-                         "pp=2,recompute=full:uniform:2,mbs=2,schedule=zb-h1",
-                         "pp=2,recompute=selective:layernorm+moe_act,mbs=2,schedule=zb-h2",
-                         "pp=2,mbs=2,ep=2,chunks=2,schedule=zb-h1",
-                         "pp=4,mbs=2,schedule=searched",
-                         "pp=3,stages=Et|t*4|t*3L,schedule=searched"};
+  const std::vector<const char*> texts =
+      some({"pp=4,schedule=zb-h1", "pp=3,stages=Et*3|t*4|tL,mbs=2,schedule=zb-h2",
+            "pp=2,mbs=2,schedule=gpipe", "pp=2,vpp=2,mbs=2,schedule=looped-bfs",
+            "pp=2,vpp=4,vpp_group=4,mbs=2,ep=2,zero=0,schedule=interleaved-zb",
+            "pp=3,vpp=2,stages=Et|t|t*3||t|t*2L,schedule=interleaved-zb",
+            "tp=2,sp=1,etp=1,pp=3,stages=Et*2|t*3|t*3L,schedule=zb-h1",
+            "pp=2,recompute=full:uniform:2,mbs=2,schedule=zb-h1",
+            "pp=2,recompute=selective:layernorm+moe_act,mbs=2,schedule=zb-h2",
+            "pp=2,mbs=2,ep=2,chunks=2,schedule=zb-h1", "pp=4,mbs=2,schedule=searched",
+            "pp=3,stages=Et|t*4|t*3L,schedule=searched"});
   for (const char* runtime : {"megatron-core", "steploom"})
     for (const char* text : texts) {
       const Setting s{world.model,   world.work,  runtime_named(runtime),
