@@ -58,6 +58,9 @@ void compare(World& world, int one_in) {
 TEST(MeshBound, IsNoMoreThanTheLongestPathOfAVariant) {
   World raf(small_moe(4), 1, 1024, 64, "raf");
   compare(raf, kOneIn * 401);
+  World far(small_moe(4), 2, 1024, 64, "raf", "a100-sxm-80gb");
+  far.cluster.nics_per_node = 2;  // several groups share one
+  compare(far, kOneIn * 2111);
   World own(small_moe(4), 1, 1020, 4, "steploom", "h200-sxm-141gb");
   compare(own, kOneIn * 9);
 }
