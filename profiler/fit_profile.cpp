@@ -151,21 +151,17 @@ void print(const Profile& p) {
 }
 
 // How well uneven experts are predicted, printed and put beside the profile's other errors. A
-// surface that was taken over is moved as a whole to where the fitted half says.
+// surface that was taken over is moved to where the fitted half says.
 void add_uneven(Profile& p, const std::string& tables) {
   if (tables.empty()) throw Error({"command line", "--uneven", "--tables", "nothing", ""});
   const MeasuredTable moe = read_table(std::filesystem::path(tables) / "moe_forward_bf16.csv.gz");
   UnevenFit fit = fit_uneven(p, moe);
   std::printf("uneven experts: 2^%.3f on the fitted half\n", fit.octaves);
   if (p.is_modelled(ModelledPart::grouped_matmul)) {
-    const auto shift = std::lround(1000 * (fit.octaves - kUnevenOctaves));
-    for (std::int32_t& value : p.grouped_matmul.grid.values)
-      value += static_cast<std::int32_t>(shift);
-    fit = fit_uneven(p, moe);
-    p.source += fmt::format(
-        ", grouped products times 2^{:.3f}, from half of the expert layers of "
-        "power-law routing",
-        1e-3 * static_cast<double>(shift));
+    fit = move_by_rows(p, moe);
+    p.source +=
+        ", grouped products moved by rows an expert to half of the expert layers of power-law "
+        "routing";
   }
   p.leave_out.push_back(fit.kept);
   p.leave_out.push_back(fit.fell_back);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "models/error.h"
@@ -23,6 +24,7 @@ struct UnevenLayer {
   double moving_us = 0;
   double products_us = 0;  // predicted, without kUnevenOctaves
   double us = 0;           // measured
+  double rows = 0;         // an expert's, on the mean
   bool fitted_half = false;
   bool fell_back = false;
 };
@@ -98,8 +100,15 @@ UnevenLayer read_layer(const Profile& profile, const MeasuredTable& table, const
   out.moving_us = layer.moving_us;
   out.products_us = product_us(profile, layer.up, skew) + product_us(profile, layer.down, skew);
   out.us = table.number(row, c.us);
+  out.rows = layer.up.m;
   out.fitted_half = in_fitted_half(table.rows[row]);
   return out;
+}
+
+double median(std::vector<double> values) {
+  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
 }
 
 LeaveOut score_of(std::string what, const std::vector<UnevenLayer>& layers, bool with_fell_back) {
@@ -119,25 +128,46 @@ UnevenFit fit_uneven(const Profile& profile, const MeasuredTable& table) {
   const auto slow = slow_shapes(profile, table);
   std::vector<UnevenLayer> layers;
   std::vector<double> octaves;
+  std::vector<std::pair<double, double>> residuals;
   for (std::size_t row = 0; row < table.rows.size(); ++row) {
     const auto& cells = table.rows[row];
     if (cells[c.gpu] != profile.device.name || !cells[c.routing].starts_with(kPowerLaw)) continue;
     UnevenLayer layer = read_layer(profile, table, c, row);
     layer.fell_back = slow.count(c.shape(cells)) > 0;
     layers.push_back(layer);
-    if (layer.fitted_half && !layer.fell_back && layer.us > layer.moving_us)
-      octaves.push_back(portable_log2((layer.us - layer.moving_us) / layer.products_us));
+    if (!layer.fitted_half || layer.fell_back || layer.us <= layer.moving_us) continue;
+    octaves.push_back(portable_log2((layer.us - layer.moving_us) / layer.products_us));
+    residuals.emplace_back(portable_log2(layer.rows), octaves.back() - kUnevenOctaves);
   }
   if (octaves.empty())
     throw Error({table.reading, "", "expert layers of power-law routing on " + profile.device.name,
                  "none", ""});
-  std::nth_element(octaves.begin(),
-                   octaves.begin() + static_cast<std::ptrdiff_t>(octaves.size() / 2),
-                   octaves.end());
   return {
-      octaves[octaves.size() / 2],
+      median(std::move(octaves)), std::move(residuals),
       score_of("expert layers under power-law routing, the half not fitted to", layers, false),
       score_of("expert layers under power-law routing, those that fell back too", layers, true)};
+}
+
+UnevenFit move_by_rows(Profile& profile, const MeasuredTable& table) {
+  constexpr int kRounds = 6;
+  constexpr std::size_t kFewest = 20;  // layers that a knot needs to be moved
+  Grid& grid = profile.grouped_matmul.grid;
+  const std::vector<double>& knots = grid.axes.front().log2_knots;
+  const std::size_t stride = grid.values.size() / knots.size();
+  UnevenFit fit = fit_uneven(profile, table);
+  for (int round = 0; round < kRounds; ++round) {
+    for (std::size_t k = 0; k < knots.size(); ++k) {
+      std::vector<double> near;
+      for (const auto& [rows, octaves] : fit.residuals)
+        if (std::abs(std::clamp(rows, knots.front(), knots.back()) - knots[k]) <= 1)
+          near.push_back(octaves);
+      if (near.size() < kFewest) continue;
+      const auto shift = static_cast<std::int32_t>(std::lround(1000 * median(std::move(near))));
+      for (std::size_t i = 0; i < stride; ++i) grid.values[k * stride + i] += shift;
+    }
+    fit = fit_uneven(profile, table);
+  }
+  return fit;
 }
 
 }  // namespace steploom
