@@ -28,7 +28,10 @@ class Changes {
     for (; slot_ < end_slot_; ++slot_, position_ = 0) {
       const Slot& slot = flat_.program.slots[slot_];
       const auto list = flat_.stream_ops(slot_, stream_);
+      const std::vector<OpTemplate>& ops = flat_.program.blocks[slot.block].ops;
       for (; position_ < list.size(); ++position_) {
+        const OpTemplate& op = ops[list[position_]];
+        if ((free_ ? op.free : op.alloc) == 0 && op.routed == kNotRouted) continue;
         size_ = changed_in(flat_.program, slot, list[position_], free_);
         if (size_ == 0) continue;
         at_ = time_[slot.first_op + list[position_]];
